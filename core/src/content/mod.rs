@@ -1,0 +1,1 @@
+//! Chunks, manifests and content ids (docs/PROTOCOL.md, "Content").

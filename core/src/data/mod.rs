@@ -1,0 +1,1 @@
+//! Links between devices, and downloads from many of them at once.

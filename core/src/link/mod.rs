@@ -1,0 +1,1 @@
+//! The secure channel: Noise handshakes and sealed frames; bytes in, frames out.

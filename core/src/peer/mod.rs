@@ -1,0 +1,1 @@
+//! The peer: session, reconciling of three trees, plan, guards.

@@ -1,0 +1,1 @@
+//! The tracker: file table, sessions, enrolment.

@@ -1,0 +1,5 @@
+//! What travels on a tracker link: one frame is one postcard enum ([`message`]); records within a frame are
+//! front-coded ([`batch`]).
+
+pub mod batch;
+pub mod message;
