@@ -33,6 +33,7 @@ pub mod path;
 pub mod peer;
 pub mod record;
 pub mod roster;
+pub mod sans_io;
 pub mod time;
 pub mod tracker;
 pub mod version;

@@ -1,0 +1,191 @@
+//! What a device knows of one path: the three trees' view of it, and what is under way.
+
+use crate::ids::{ContentId, Epoch, Row, Seq};
+use crate::record::{Kind, Record};
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+/// What the file system says of a path, as far as it tells one state of it from another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Stat {
+    /// What stands there; [`Kind::Removed`] is nothing.
+    pub kind: Kind,
+    /// Permission bits (0o777).
+    pub mode: u16,
+    /// Bytes; 0 for directories.
+    pub size: u64,
+    /// Modification time, ns.
+    pub mtime: i64,
+    /// Status change time, ns.
+    pub ctime: i64,
+    /// Inode number.
+    pub ino: u64,
+}
+
+impl Stat {
+    /// Whether a file of this stat can be taken for unchanged since `old` was read at wall time `old_at` (µs): all
+    /// fields equal and not racy (its mtime and ctime lie before the reading). Directories and links: kind, mode, ino.
+    pub fn is_clean_since(&self, old: &Stat, old_at: u64) -> bool {
+        let before = |t: i64| t < (old_at as i64).saturating_mul(1000).saturating_sub(20_000_000);
+        match self.kind {
+            Kind::Removed => old.kind == Kind::Removed,
+            Kind::Directory => old.kind == self.kind && old.mode == self.mode,
+            Kind::File | Kind::Symlink => self == old && before(self.mtime) && before(self.ctime),
+        }
+    }
+}
+
+/// Where the local tree's record has its version from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Made {
+    /// Differs from the synced tree and has no version yet: kind, size, mtime, mode, content alone are meant.
+    Unminted,
+    /// Has a version of its own (an edit minted here, a merge, a copy), not yet accepted.
+    Minted,
+    /// Is the synced record.
+    Synced,
+}
+
+/// The local tree's view: what the disk holds as last looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Local {
+    /// What stands there. While unminted its `edit` is that of the last minted and unaccepted edit below it, if any
+    /// (tag 0: none), for it is the parent of the next (R1).
+    pub record: Record,
+    /// See [`Made`].
+    pub made: Made,
+    /// The stat read back after the last look, install or change of metadata (R14).
+    pub stat: Stat,
+    /// Wall time (µs) of that reading.
+    pub at: u64,
+}
+
+/// The remote tree's view: what the tracker said last.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Remote {
+    /// The record.
+    pub record: Record,
+    /// The epoch it was heard in; of another than the link's it is *unknown* (R8).
+    pub epoch: Epoch,
+    /// Its seq in that epoch.
+    pub seq: Seq,
+}
+
+/// A swap that is about to be made, or was being made when the program ended (R11).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Intent {
+    /// Content and kind that the path holds before (kind Removed: nothing).
+    pub from: (Kind, ContentId),
+    /// Content and kind that it holds after.
+    pub to: (Kind, ContentId),
+    /// The row of the losing version's copy, made before the swap.
+    pub copy: Option<Row>,
+}
+
+/// Why a row waits; shown in status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Cause {
+    /// The operating system said no: this errno.
+    Os(i32),
+    /// Another program has the file open for writing (R12).
+    OpenWriter,
+    /// It keeps changing while it is read.
+    Changing,
+    /// No device that has the content is online.
+    NoSource,
+    /// Sources are online, none could be reached or none could serve.
+    Unreachable,
+    /// Something that is no file, directory or symlink stands there.
+    Special,
+    /// The directory still holds something.
+    NotEmpty,
+    /// The directory it belongs in is not there yet.
+    NoParent,
+    /// The folder's root is gone, not the one that was linked, or lost its marker.
+    RootGone,
+    /// The tracker has no room for it.
+    TrackerFull,
+    /// The tracker refused it.
+    Refused,
+    /// The path changed between decision and act: looked at again.
+    Raced,
+    /// Content did not verify.
+    Corrupt,
+}
+
+/// All that is kept of one path; the row's value in the store.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trees {
+    /// The disk; none = nothing is known to have been here.
+    pub local: Option<Local>,
+    /// The tracker's.
+    pub remote: Option<Remote>,
+    /// The last state in which both agreed: the merge base. Never names content that is not installed here.
+    pub synced: Option<Record>,
+    /// The latest withdrawn record of the path (R9a).
+    pub withdrawn: Option<Remote>,
+    /// See [`Intent`].
+    pub intent: Option<Intent>,
+    /// On a conflict copy that must exist: its record, and the row of its winner (R9, "it wins").
+    pub pending: Option<(Record, Row)>,
+    /// On a winner: rows of its pending copies.
+    pub copies: Vec<Row, 4>,
+    /// The disk may differ from `local`: look before anything else.
+    pub stale: bool,
+    /// Announced from the page cache, not known to be on the platter (R13).
+    pub unsynced: bool,
+    /// `Have` is owed for the remote's seq on this link and later ones (content here, or removal applied).
+    pub held: bool,
+    /// Why it waits, and how often it was tried.
+    pub trouble: Option<(Cause, u8)>,
+}
+
+impl Trees {
+    /// What the disk is known to hold.
+    pub fn disk_kind(&self) -> Kind {
+        self.local.as_ref().map_or(Kind::Removed, |l| l.record.kind)
+    }
+    /// The content at the path, as the local tree knows it.
+    pub fn disk_content(&self) -> Option<ContentId> {
+        self.local.as_ref().filter(|l| l.record.has_content()).map(|l| l.record.content)
+    }
+    /// Whether nothing is kept: the row can be erased.
+    pub fn is_empty(&self) -> bool {
+        *self == Trees::default()
+    }
+}
+
+/// The lanes of the to-do. A row is in at most one: its single next step.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Lane {
+    /// Look at the disk: stat, and hash if it changed.
+    Look = 0,
+    /// Announce.
+    Announce = 1,
+    /// Install: directories, metadata, links and small files.
+    Quick = 2,
+    /// Install: large files.
+    Bulk = 3,
+    /// Apply a removal; children first.
+    Remove = 4,
+    /// A local removal that waits to be judged (guards).
+    Vanished = 5,
+    /// Failed or postponed: key is when (µs of wall time) to try again.
+    Later = 6,
+}
+
+impl Lane {
+    /// All lanes, by number.
+    pub const ALL: [Lane; 7] =
+        [Lane::Look, Lane::Announce, Lane::Quick, Lane::Bulk, Lane::Remove, Lane::Vanished, Lane::Later];
+}
+
+/// A row's place in the to-do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Due {
+    /// Which lane.
+    pub lane: Lane,
+    /// Order within it.
+    pub key: u64,
+}
