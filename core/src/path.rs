@@ -133,22 +133,36 @@ mod tests {
     #[test]
     fn refuses_whatever_could_leave_the_root_or_touch_our_own() {
         for (bad, why) in [
-            (&b""[..], BadPath::Empty), (b"/x", BadPath::Empty), (b"a//b", BadPath::Empty), (b"a/", BadPath::Empty),
-            (b"../x", BadPath::Dots), (b"a/../../x", BadPath::Dots), (b"a/.", BadPath::Dots),
-            (b".dartsync/x", BadPath::Reserved), (b"a/.DartSync", BadPath::Reserved), (b"a\0b", BadPath::Nul),
-            (&[b'n'; 256], BadPath::TooLong), (&b"ab/".repeat(1366)[..4097], BadPath::TooLong),
+            (&b""[..], BadPath::Empty),
+            (b"/x", BadPath::Empty),
+            (b"a//b", BadPath::Empty),
+            (b"a/", BadPath::Empty),
+            (b"../x", BadPath::Dots),
+            (b"a/../../x", BadPath::Dots),
+            (b"a/.", BadPath::Dots),
+            (b".dartsync/x", BadPath::Reserved),
+            (b"a/.DartSync", BadPath::Reserved),
+            (b"a\0b", BadPath::Nul),
+            (&[b'n'; 256], BadPath::TooLong),
+            (&b"ab/".repeat(1366)[..4097], BadPath::TooLong),
         ] {
             assert_eq!(Path::new(bad), Err(why), "{:?}", bad.escape_ascii());
         }
-        for good in [&b"a"[..], b"...", b"a b\n", b"\xff\xfe", &[b'n'; 255], b".dartsyncignore", b"x.dartsync"] {
+        for good in
+            [&b"a"[..], b"...", b"a b\n", b"\xff\xfe", &[b'n'; 255], b".dartsyncignore", b"x.dartsync"]
+        {
             assert!(Path::new(good).is_ok());
         }
     }
 
     #[test]
     fn tree_order_puts_a_directory_right_before_what_is_in_it() {
-        let mut v: Vec<Path> = [&b"a.txt"[..], b"a/b", b"a", b"a b", b"a/b/c", b"b"].map(|b| Path::new(b).unwrap()).to_vec();
+        let mut v: Vec<Path> =
+            [&b"a.txt"[..], b"a/b", b"a", b"a b", b"a/b/c", b"b"].map(|b| Path::new(b).unwrap()).to_vec();
         v.sort_by(|a, b| a.tree_cmp(*b));
-        assert_eq!(v.iter().map(|p| p.bytes()).collect::<Vec<_>>(), [&b"a"[..], b"a/b", b"a/b/c", b"a b", b"a.txt", b"b"]);
+        assert_eq!(
+            v.iter().map(|p| p.bytes()).collect::<Vec<_>>(),
+            [&b"a"[..], b"a/b", b"a/b/c", b"a b", b"a.txt", b"b"]
+        );
     }
 }

@@ -140,7 +140,14 @@ mod tests {
 
     fn at(tag: u32, counter: u64, parent: Option<Edit>) -> Record {
         let edit = Edit { tag: Tag(tag), counter };
-        Record { kind: Kind::File, content: ContentId([counter as u8; 32]), edit, parent, version: VersionVector::of(edit), ..Record::default() }
+        Record {
+            kind: Kind::File,
+            content: ContentId([counter as u8; 32]),
+            edit,
+            parent,
+            version: VersionVector::of(edit),
+            ..Record::default()
+        }
     }
 
     #[test]
@@ -149,7 +156,11 @@ mod tests {
         assert_eq!(at(1, 20, Some(old.edit)).compare(&old), Order::Dominates);
         assert_eq!(at(1, 20, None).compare(&old), Order::Concurrent, "no parent");
         assert_eq!(at(1, 20, Some(at(1, 5, None).edit)).compare(&old), Order::Concurrent, "an older parent");
-        assert_eq!(at(1, 20, Some(at(2, 5, None).edit)).compare(&old), Order::Dominates, "a parent of another tag");
+        assert_eq!(
+            at(1, 20, Some(at(2, 5, None).edit)).compare(&old),
+            Order::Dominates,
+            "a parent of another tag"
+        );
         assert_eq!(old.compare(&at(1, 20, None)), Order::Concurrent, "seen from the other side");
     }
 

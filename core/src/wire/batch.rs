@@ -299,7 +299,15 @@ mod tests {
     use std::vec;
 
     fn record() -> impl Strategy<Value = Record> {
-        (0..4u8, any::<[u8; 32]>(), 0..0o1000u16, 1..4000u64, any::<i64>(), prop::collection::btree_map(1..70u32, 1..1000u64, 1..64), any::<bool>())
+        (
+            0..4u8,
+            any::<[u8; 32]>(),
+            0..0o1000u16,
+            1..4000u64,
+            any::<i64>(),
+            prop::collection::btree_map(1..70u32, 1..1000u64, 1..64),
+            any::<bool>(),
+        )
             .prop_map(|(k, c, mode, size, mtime, vv, parent)| {
                 let kind = [Kind::Removed, Kind::File, Kind::Directory, Kind::Symlink][k as usize];
                 let mut version = VersionVector::new();
@@ -308,7 +316,10 @@ mod tests {
                 let content = if kind == Kind::Directory { ContentId::NONE } else { ContentId(c) };
                 let file = matches!(kind, Kind::File | Kind::Symlink);
                 Record {
-                    kind, edit, version, content,
+                    kind,
+                    edit,
+                    version,
+                    content,
                     mode: if matches!(kind, Kind::File | Kind::Directory) { mode } else { 0 },
                     size: if file { size } else { 0 },
                     mtime: if file { mtime } else { 0 },
