@@ -4,6 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`ids`], [`time`], [`limits`] | the words of the domain, and every bound |
+//! | [`rng`] | randomness drawn from one seed |
 //! | [`version`], [`record`], [`path`] | version vectors, what is known of one path, path rules |
 //! | [`wire`] | messages and their encoding (postcard), frames |
 //! | [`link`] | the secure channel (Noise): bytes in, frames out |
@@ -32,6 +33,7 @@ pub mod link;
 pub mod path;
 pub mod peer;
 pub mod record;
+pub mod rng;
 pub mod roster;
 pub mod sans_io;
 pub mod time;
