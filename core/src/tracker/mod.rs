@@ -1,1 +1,5 @@
-//! The tracker: file table, sessions, enrolment.
+//! The tracker: knows every record, tells every device, and keeps nothing that its peers could not tell it again.
+
+mod config;
+
+pub use config::{Config, Event, Identity, Past, recovery_digest};

@@ -250,7 +250,8 @@ pub enum ToPeer<'a> {
     Roster(RosterPart<'a>),
     /// Hand your roster in, in parts.
     WantRoster,
-    /// Records in seq order: bytes of [`crate::wire::batch`].
+    /// Records in seq order: bytes of [`crate::wire::batch`]. The record that a verdict speaks of is sent again right
+    /// before that verdict if the stream had passed it: then its seq is below those already sent.
     Records(&'a [u8]),
     /// Everything of the folder up to `seq`, which stood when the peer's `Seen` (or its turn) came, has been sent.
     CaughtUp {
@@ -299,6 +300,9 @@ pub enum ToPeer<'a> {
     Notice(&'a str),
     /// Answer to a ping.
     Pong,
+    /// Every record up to this seq, of each folder that had its [`ToPeer::CaughtUp`] on this link, was sent on the link
+    /// or accepted from this peer (an accepted record need not be sent back to its sender): raises `seen` to it.
+    Standing(Seq),
 }
 
 /// What an invite, once used, told the joiner: sent to a fresh device before Welcome.
