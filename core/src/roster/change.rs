@@ -39,7 +39,9 @@ impl Roster {
     /// Puts a key out for good: its device, if it has one, leaves its slot and every folder.
     pub fn revoke(&mut self, key: &PublicKey) -> Result<Option<Slot>, Full> {
         if !self.is_revoked(key) {
-            self.revoked.push(*key).map_err(|_| Full("256 devices were revoked already: no room for one more"))?;
+            self.revoked
+                .push(*key)
+                .map_err(|_| Full("256 devices were revoked already: no room for one more"))?;
         }
         let Some(slot) = self.device_by_key(key).map(|(s, _)| s) else { return Ok(None) };
         let device = self.devices[slot.0 as usize].take().expect("found just now");
@@ -87,7 +89,11 @@ impl Roster {
         assert!(self.device(slot).is_some(), "members are active devices");
         let Some(f) = self.folders[folder.0 as usize].as_mut() else { return false };
         let before = f.members;
-        if member { f.members.add(slot) } else { f.members.remove(slot) }
+        if member {
+            f.members.add(slot)
+        } else {
+            f.members.remove(slot)
+        }
         before != f.members
     }
 
@@ -106,7 +112,10 @@ impl Roster {
         if self.device_by_name(&base).is_none() {
             return base;
         }
-        (2..).map(|n| numbered(&base, n)).find(|name| self.device_by_name(name).is_none()).expect("at most 64 are taken")
+        (2..)
+            .map(|n| numbered(&base, n))
+            .find(|name| self.device_by_name(name).is_none())
+            .expect("at most 64 are taken")
     }
 
     fn give_up(&mut self, tag: Tag) {

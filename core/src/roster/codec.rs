@@ -13,12 +13,20 @@ pub const ROSTER_BYTES: usize = 40 * 1024;
 const FORMAT: u8 = 1;
 /// Largest encoding of each list; the sum fits, by the assertion below.
 const WORST: usize = 1
-    + 8 + 8 + 4 + 4
-    + 1 + limits::DEVICES * (1 + 4 + 32 + 1 + limits::DEVICE_NAME + 4)
-    + 1 + limits::FORMER * (4 + 1 + limits::DEVICE_NAME)
-    + 1 + limits::GIVEN_UP_TAGS * 4
-    + 2 + limits::REVOKED * 32
-    + 2 + limits::FOLDERS * (1 + 8 + 1 + limits::LABEL + 8)
+    + 8
+    + 8
+    + 4
+    + 4
+    + 1
+    + limits::DEVICES * (1 + 4 + 32 + 1 + limits::DEVICE_NAME + 4)
+    + 1
+    + limits::FORMER * (4 + 1 + limits::DEVICE_NAME)
+    + 1
+    + limits::GIVEN_UP_TAGS * 4
+    + 2
+    + limits::REVOKED * 32
+    + 2
+    + limits::FOLDERS * (1 + 8 + 1 + limits::LABEL + 8)
     + MAC;
 const _: () = assert!(WORST <= ROSTER_BYTES);
 
@@ -98,7 +106,9 @@ impl Roster {
                 && below(d.id)
                 && d.tag.0 != 0
                 && !self.is_revoked(&d.key)
-                && self.devices().all(|(o, e)| o == s || (e.id != d.id && e.key != d.key && e.name != d.name && e.tag != d.tag))
+                && self.devices().all(|(o, e)| {
+                    o == s || (e.id != d.id && e.key != d.key && e.name != d.name && e.tag != d.tag)
+                })
         });
         let folders = self.folders().all(|(s, f)| {
             !f.label.is_empty()
@@ -122,7 +132,12 @@ fn read(r: &mut In<'_>) -> Option<Roster> {
     out.next_id = r.u32()?;
     for _ in 0..r.u8()? {
         let slot = Slot(r.u8()?);
-        let device = Device { id: DeviceId(r.u32()?), key: PublicKey(*r.take()?), name: r.text()?, tag: Tag(r.u32()?) };
+        let device = Device {
+            id: DeviceId(r.u32()?),
+            key: PublicKey(*r.take()?),
+            name: r.text()?,
+            tag: Tag(r.u32()?),
+        };
         let place = out.devices.get_mut(slot.0 as usize).filter(|p| p.is_none())?;
         *place = Some(device);
     }
@@ -186,4 +201,3 @@ impl<'a> In<'a> {
         String::try_from(core::str::from_utf8(bytes).ok()?).ok()
     }
 }
-

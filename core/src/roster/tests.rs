@@ -12,7 +12,13 @@ fn key(n: u8) -> PublicKey {
 fn full() -> Roster {
     let mut r = Roster::new();
     for n in 0..64u8 {
-        r.enrol(key(n), &format!("a-device-with-a-long-name-{n:03}"), Tag(u32::from(n) + 1), SlotSet::default()).unwrap();
+        r.enrol(
+            key(n),
+            &format!("a-device-with-a-long-name-{n:03}"),
+            Tag(u32::from(n) + 1),
+            SlotSet::default(),
+        )
+        .unwrap();
     }
     for n in 0..256u64 {
         let slot = r.add_folder(FolderId(n), &format!("{n:064}"), |_| true).unwrap();
@@ -98,5 +104,8 @@ fn a_revoked_device_leaves_its_name_and_nothing_else() {
     assert!(r.members(f).is_empty() && r.name_of(DeviceId(1)) == Some("a"));
     let next = r.enrol(key(2), "a", Tag(2), SlotSet::one(slot)).unwrap();
     assert!(next != slot && r.device(next).unwrap().id == DeviceId(2) && r.device(next).unwrap().name == "a");
-    assert!(r.may_follow(&before) && !before.may_follow(&r), "a roster without a known revocation is refused");
+    assert!(
+        r.may_follow(&before) && !before.may_follow(&r),
+        "a roster without a known revocation is refused"
+    );
 }
