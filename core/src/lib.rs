@@ -22,6 +22,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+// `peer::mem_index` is compiled here for tests and into the tests crate: both know this crate by one name.
+#[cfg(test)]
+extern crate self as dartsync_core;
 #[cfg(test)]
 extern crate std;
 

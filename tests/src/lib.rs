@@ -1,1 +1,4 @@
-//! placeholder
+//! What DartSync's scenarios and oracles share.
+
+#[path = "../../core/src/peer/mem_index.rs"]
+pub mod mem_index;

@@ -6,6 +6,8 @@
 
 mod effect;
 mod index;
+#[cfg(test)]
+pub mod mem_index;
 mod trees;
 
 pub use effect::{Effect, Outcome, ScanEntry, Tell, Touch};
