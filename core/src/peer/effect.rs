@@ -90,7 +90,7 @@ pub enum Effect {
         take: Option<Stat>,
     },
     /// Make the swap file from the part file: a file with mode, mtime, durable; a symlink of its text; a directory.
-    /// A swap file that is there already is kept if its kind is right. [`Outcome::Done`] or [`Outcome::Failed`].
+    /// A swap file that is there already is not known to anyone: to the trash first. [`Outcome::Done`] or [`Outcome::Failed`].
     Prepare {
         /// Names the answer.
         ticket: Ticket,

@@ -49,8 +49,9 @@ pub enum Made {
 /// The local tree's view: what the disk holds as last looked at.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Local {
-    /// What stands there. While unminted its `edit` is that of the last minted and unaccepted edit below it, if any
-    /// (tag 0: none), for it is the parent of the next (R1).
+    /// What stands there. While unminted: a change of metadata alone keeps edit, parent and version of what it changes;
+    /// after a change of content `version` is empty, and `edit` is that of the last minted and unaccepted edit below
+    /// it, if any (tag 0: none), for it is the parent of the next (R1).
     pub record: Record,
     /// See [`Made`].
     pub made: Made,
@@ -134,8 +135,8 @@ pub struct Trees {
     pub stale: bool,
     /// Announced from the page cache, not known to be on the platter (R13).
     pub unsynced: bool,
-    /// `Have` is owed for the remote's seq on this link and later ones (content here, or removal applied).
-    pub held: bool,
+    /// The disk must still follow the local tree's record: metadata, or a directory to make.
+    pub disk_due: bool,
     /// Why it waits, and how often it was tried.
     pub trouble: Option<(Cause, u8)>,
 }
