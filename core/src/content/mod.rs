@@ -29,7 +29,7 @@ mod walker;
 
 pub use builder::ManifestBuilder;
 pub use chunker::Chunker;
-pub use hasher::ContentHasher;
+pub use hasher::{ContentHasher, ZERO_CHUNK};
 pub use id::{EMPTY_ROOT, Hash, Root, chunk_id, file_id, node_id, symlink_id, symlink_root};
 pub use manifest::{Leaves, Manifest, Node, manifest_room};
 pub use node::{BadNode, Entry, LEAF_BYTES, Leaf, NODE_BYTES, NodeView, entry_bytes};

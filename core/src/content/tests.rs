@@ -127,7 +127,7 @@ fn the_table_is_blake3s_stream() {
 #[test]
 fn constants_are_what_they_name() {
     assert_eq!(EMPTY_ROOT, node_id(1, &[]));
-    assert_eq!(hasher::ZERO_CHUNK, chunk_id(&vec![0; CHUNK_MAX]));
+    assert_eq!(ZERO_CHUNK, chunk_id(&vec![0; CHUNK_MAX]));
     assert_eq!(slow_cuts(&vec![0; CHUNK_MAX + 9]), [CHUNK_MAX, 9]);
     let mut count = crate::limits::FILE_SIZE.div_ceil(CHUNK_MIN as u64);
     for _ in 0..LEVELS {
