@@ -1,1 +1,26 @@
-//! placeholder
+//! What a board or an operating system offers a DartSync node, and every board: it knows nothing of the protocol.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`clock`], [`entropy`], [`console`], [`storage`] | small traits |
+//! | [`net`] | TCP links as byte streams that never block, with readiness |
+//! | `net_std` | [`net`] over epoll |
+//! | `std_impl` | the small traits on an operating system |
+//! | `conformance` | one suite that every [`net::Net`] passes |
+//! | `os` | calls of Linux that no crate offers safely |
+//!
+//! Times are plain microseconds. All `unsafe` code of the project lives in this crate, each with its reason.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+pub mod clock;
+pub mod console;
+pub mod entropy;
+pub mod net;
+pub mod storage;
+
+#[cfg(feature = "std")]
+pub mod net_std;
+#[cfg(feature = "std")]
+pub mod os;
+#[cfg(feature = "std")]
+pub mod std_impl;
