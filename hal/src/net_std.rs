@@ -155,7 +155,9 @@ impl NetStd {
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
             // One that was gone before it was accepted; the next wait tells whether there are more.
-            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => None,
+            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
+                None
+            }
             Err(_) => {
                 self.rest(now_us().saturating_add(REST_US));
                 None

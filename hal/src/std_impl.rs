@@ -84,7 +84,9 @@ impl Storage for StdStorage {
         let mut n = 0;
         loop {
             match file.read(&mut into[n..]).map_err(|e| at(&path, e))? {
-                0 if n < into.len() || file.read(&mut [0]).map_err(|e| at(&path, e))? == 0 => return Ok(Some(n)),
+                0 if n < into.len() || file.read(&mut [0]).map_err(|e| at(&path, e))? == 0 => {
+                    return Ok(Some(n));
+                }
                 0 => return Err(at(&path, io::ErrorKind::FileTooLarge.into())),
                 more => n += more,
             }
