@@ -1,4 +1,7 @@
 //! The peer on Linux: drivers for the peer machine of `dartsync-core`, and the program around them.
 
+pub mod client;
+pub mod config;
 pub mod content;
+pub mod control;
 pub mod workers;
