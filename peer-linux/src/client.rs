@@ -211,7 +211,9 @@ impl Client {
             match m {
                 ToPeer::Welcome { roster, .. } => welcome = Some(roster),
                 ToPeer::NewTag { .. } => {
-                    bail!("the store is not the one the tracker knows: start `dartsync run`, which mends that")
+                    bail!(
+                        "the store is not the one the tracker knows: start `dartsync run`, which mends that"
+                    )
                 }
                 _ => {}
             }
@@ -257,7 +259,8 @@ impl Client {
     }
 
     fn send(&mut self, m: &ToTracker<'_>) -> Result<()> {
-        let len = message::encode(m, &mut self.buf[SEAL_HEAD..SEAL_HEAD + FRAME]).context("a message too long")?;
+        let len =
+            message::encode(m, &mut self.buf[SEAL_HEAD..SEAL_HEAD + FRAME]).context("a message too long")?;
         let n = self.channel.seal(&mut self.buf, len);
         self.flush()?;
         self.socket.write_all(&self.buf[..n]).context("the tracker does not read")
@@ -279,7 +282,8 @@ impl Client {
         loop {
             self.read_some(until, &mut |frame| {
                 if !finished {
-                    let m = message::decode::<ToPeer>(frame).context("the tracker sends what is unknown here")?;
+                    let m =
+                        message::decode::<ToPeer>(frame).context("the tracker sends what is unknown here")?;
                     finished = done(m)?;
                 }
                 Ok(())
@@ -324,7 +328,9 @@ impl Client {
 /// A link's end in words, with what to do next.
 fn refused(e: LinkError) -> anyhow::Error {
     match e {
-        LinkError::NoInvite => anyhow!("{e}: make a fresh one with `dartsync invite` on a device of the home"),
+        LinkError::NoInvite => {
+            anyhow!("{e}: make a fresh one with `dartsync invite` on a device of the home")
+        }
         _ => anyhow!("{e}"),
     }
 }

@@ -62,7 +62,8 @@ impl State {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let (path, tmp) = (self.0.join(name), self.0.join(format!("{name}.new")));
         let done = (|| {
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&tmp)?;
+            let mut file =
+                OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&tmp)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&tmp, &path)?;
@@ -84,7 +85,9 @@ impl State {
         let Some(bytes) = self.read("identity")? else { return Ok(None) };
         let text = std::str::from_utf8(&bytes).ok().and_then(|t| t.trim().strip_prefix(IDENTITY));
         let secret = text.and_then(|t| unhex(t.trim()));
-        Ok(Some(Secret(secret.ok_or_else(|| anyhow!("{}: is no identity", self.0.join("identity").display()))?)))
+        Ok(Some(Secret(
+            secret.ok_or_else(|| anyhow!("{}: is no identity", self.0.join("identity").display()))?,
+        )))
     }
     /// Keeps the device's secret key, durably.
     pub fn set_identity(&self, secret: &Secret) -> Result<()> {
@@ -219,7 +222,11 @@ impl Config {
         }
         let own = fs::canonicalize(state.dir()).unwrap_or_else(|_| state.dir().to_owned());
         if own.starts_with(root) || root.starts_with(&own) {
-            bail!("{}: a folder cannot hold, or be in, the state directory {}", root.display(), own.display());
+            bail!(
+                "{}: a folder cannot hold, or be in, the state directory {}",
+                root.display(),
+                own.display()
+            );
         }
         Ok(())
     }

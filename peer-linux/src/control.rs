@@ -129,7 +129,9 @@ impl Reply {
     /// What it holds.
     pub fn read<T: for<'a> Deserialize<'a>>(self) -> Result<T> {
         match self {
-            Reply::Done(v) => serde_json::from_value(v).context("the running dartsync answers in words unknown here"),
+            Reply::Done(v) => {
+                serde_json::from_value(v).context("the running dartsync answers in words unknown here")
+            }
             Reply::Failed(why) => bail!("{why}"),
         }
     }
@@ -346,7 +348,10 @@ fn connect(state: &State) -> Result<Option<UnixStream>> {
             return Ok(None);
         }
         if Instant::now() > until {
-            return Err(anyhow!("{}: another dartsync works on it and does not answer", state.dir().display()));
+            return Err(anyhow!(
+                "{}: another dartsync works on it and does not answer",
+                state.dir().display()
+            ));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
