@@ -19,6 +19,8 @@ pub mod net;
 pub mod storage;
 
 #[cfg(feature = "std")]
+pub mod conformance;
+#[cfg(feature = "std")]
 pub mod net_std;
 #[cfg(feature = "std")]
 pub mod os;
