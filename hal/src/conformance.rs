@@ -239,7 +239,8 @@ fn a_break_is_told<A: Net, B: Net, C: Clock>(p: &mut Pair<A, B, C>) {
         // Writing to it fails, sooner or later.
         {
             let mut link = p.rig.client.link(client).expect("not closed at this end");
-            let failed = (0..1000).any(|_| matches!(link.write(&[1; 1000]), Err(e) if e != NetError::NotReady));
+            let failed =
+                (0..1000).any(|_| matches!(link.write(&[1; 1000]), Err(e) if e != NetError::NotReady));
             assert!(failed, "a broken link takes nothing");
         }
         p.rig.client.close(client);
@@ -311,7 +312,9 @@ fn refused<A: Net, B: Net, C: Clock>(p: &mut Pair<A, B, C>) {
     match p.rig.client.dial(p.rig.nowhere) {
         Err(e) => assert_eq!(e, NetError::Refused),
         Ok(key) => {
-            p.until("the refusal", |_, (_, c)| c.contains(&Event::Failed(key, NetError::Refused)).then_some(()));
+            p.until("the refusal", |_, (_, c)| {
+                c.contains(&Event::Failed(key, NetError::Refused)).then_some(())
+            });
             assert!(p.rig.client.link(key).is_none(), "it is closed already");
         }
     }
