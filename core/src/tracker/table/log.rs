@@ -63,8 +63,8 @@ pub(super) struct Log<'m> {
 
 impl<'m> Log<'m> {
     pub(super) fn new(bytes: &'m mut [u8]) -> Self {
-        const NO_HINT: Cell<Hint> = Cell::new(Hint { seq: 0, at: 0, born: 0 });
-        Log { bytes, tail: 0, low: 0, high: 0, start: 0, pass: 0, open: false, hints: [NO_HINT; HINTS] }
+        let hints = core::array::from_fn(|_| Cell::new(Hint { seq: 0, at: 0, born: 0 }));
+        Log { bytes, tail: 0, low: 0, high: 0, start: 0, pass: 0, open: false, hints }
     }
     pub(super) fn clear(&mut self) {
         (self.tail, self.low, self.high, self.start, self.pass, self.open) = (0, 0, 0, 0, 0, false);

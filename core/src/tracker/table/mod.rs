@@ -71,6 +71,8 @@ pub struct Usage {
     pub permille: u32,
 }
 
+const _: () = assert!(size_of::<Table<'_>>() <= 8 * 1024, "beside what is lent, a table is small");
+
 /// The key of an entry, with its hash.
 struct Key<'a> {
     hash: u32,

@@ -140,7 +140,10 @@ fn run(seed: u64, memory: usize, paths: u64, ops: usize) -> usize {
 
 fn put_any(t: &mut Table<'_>, naive: &mut Naive, rng: &mut Rng, paths: u64) -> bool {
     let n = rng.below(paths);
-    let name = format!("{}{n}", "long/".repeat(if n % 50 == 0 { n as usize % 700 } else { n as usize % 9 }));
+    let name = format!(
+        "{}{n}",
+        "long/".repeat(if n.is_multiple_of(50) { n as usize % 700 } else { n as usize % 9 })
+    );
     let folder = rng.below(4) as u8;
     let record = any_record(rng, 20);
     let holders = SlotSet(rng.next());
