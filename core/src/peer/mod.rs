@@ -4,10 +4,12 @@
 //! each call. Work is derived, not queued: the three trees live in the store, a row a path; the to-do is the set of rows
 //! whose trees differ.
 
+mod copy_name;
 mod effect;
 mod index;
 #[cfg(test)]
 pub mod mem_index;
+mod reconcile;
 mod trees;
 
 pub use effect::{Effect, Outcome, ScanEntry, Tell, Touch};

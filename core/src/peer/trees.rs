@@ -137,6 +137,8 @@ pub struct Trees {
     pub unsynced: bool,
     /// The disk must still follow the local tree's record: metadata, or a directory to make.
     pub disk_due: bool,
+    /// Named like a conflict copy: counted as one while it stands.
+    pub conflict: bool,
     /// Why it waits, and how often it was tried.
     pub trouble: Option<(Cause, u8)>,
 }
