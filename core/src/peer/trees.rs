@@ -23,15 +23,19 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Whether a file of this stat can be taken for unchanged since `old` was read at wall time `old_at` (µs): all
-    /// fields equal and not racy (its mtime and ctime lie before the reading). Directories and links: kind, mode, ino.
+    /// Whether a path of this stat can be taken for unchanged since `old` was read at wall time `old_at` (µs): all
+    /// fields equal and not racy. Directories: kind and mode.
     pub fn is_clean_since(&self, old: &Stat, old_at: u64) -> bool {
-        let before = |t: i64| t < (old_at as i64).saturating_mul(1000).saturating_sub(20_000_000);
         match self.kind {
             Kind::Removed => old.kind == Kind::Removed,
             Kind::Directory => old.kind == self.kind && old.mode == self.mode,
-            Kind::File | Kind::Symlink => self == old && before(self.mtime) && before(self.ctime),
+            Kind::File | Kind::Symlink => self == old && !self.is_racy(old_at),
         }
+    }
+    /// Whether a write after a reading at wall time `at` (µs) could have left this very stat: the mtime does not lie
+    /// clearly before the reading.
+    pub fn is_racy(&self, at: u64) -> bool {
+        self.mtime >= (at as i64).saturating_mul(1000).saturating_sub(20_000_000)
     }
 }
 
@@ -127,6 +131,8 @@ pub struct Trees {
     pub withdrawn: Option<Remote>,
     /// See [`Intent`].
     pub intent: Option<Intent>,
+    /// The record that the swap of `intent` installs: the synced one once it is made.
+    pub target: Option<Record>,
     /// On a conflict copy that must exist: its record, and the row of its winner (R9, "it wins").
     pub pending: Option<(Record, Row)>,
     /// On a winner: rows of its pending copies.

@@ -1,0 +1,307 @@
+//! What a path needs next, from its three trees alone: pure decisions, no store, no disk.
+//!
+//! [`absorb`] first does what needs no act (adopting an equal record, dropping what never was); [`step`] then names the
+//! single next step; [`judge`] says who wins where two records are concurrent (R7, R9).
+
+use super::trees::{Local, Made, Stat, Trees};
+use crate::ids::{ContentId, Epoch};
+use crate::record::{Kind, Record};
+use crate::version::{Order, VersionVector};
+
+/// What the decision depends on beside the row.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The epoch in force; 0 before the first.
+    pub epoch: Epoch,
+    /// R8 is done in it: a row without a remote is missing at the tracker.
+    pub told: bool,
+}
+
+/// The single next step of a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Nothing to do.
+    Rest,
+    /// A swap was cut short: see what it left.
+    Recover,
+    /// Look at the disk.
+    Look,
+    /// Make the disk follow the local record.
+    Follow,
+    /// The local tree changed: give it a version.
+    Mint,
+    /// Announce the local (or synced) record.
+    Announce,
+    /// Two records are concurrent: merge.
+    Resolve,
+    /// Make what the remote record says.
+    Get,
+    /// Apply a remote removal.
+    Remove,
+}
+
+/// The record that stands for this device at the path: the local one if it has a version, else the synced one.
+pub fn ours(t: &Trees) -> Option<&Record> {
+    match &t.local {
+        Some(l) if l.made == Made::Minted => Some(&l.record),
+        _ => t.synced.as_ref(),
+    }
+}
+
+/// The next step; [`absorb`] has been called.
+pub fn step(t: &Trees, c: Context) -> Step {
+    if t.intent.is_some() {
+        return Step::Recover;
+    }
+    if t.stale {
+        return Step::Look;
+    }
+    if t.disk_due {
+        return Step::Follow;
+    }
+    if t.local.as_ref().is_some_and(|l| l.made == Made::Unminted) {
+        return Step::Mint;
+    }
+    let heard = t.remote.as_ref().filter(|r| r.epoch == c.epoch).map(|r| &r.record);
+    match (ours(t), heard) {
+        (None, None) => Step::Rest,
+        (None, Some(r)) => install(t, r),
+        (Some(_), None) => {
+            let minted = t.local.as_ref().is_some_and(|l| l.made == Made::Minted);
+            if minted || (t.remote.is_none() && c.told) { Step::Announce } else { Step::Rest }
+        }
+        (Some(x), Some(r)) => match x.compare(r) {
+            Order::Equal => Step::Rest,
+            Order::Dominates => Step::Announce,
+            Order::Dominated => install(t, r),
+            Order::Concurrent => Step::Resolve,
+        },
+    }
+}
+
+fn install(t: &Trees, r: &Record) -> Step {
+    match (r.is_live(), t.disk_kind()) {
+        (true, _) => Step::Get,
+        (false, Kind::Removed) => Step::Rest,
+        (false, _) => Step::Remove,
+    }
+}
+
+/// Does whatever follows from the trees without touching the disk. Whether something changed.
+pub fn absorb(t: &mut Trees, c: Context) -> bool {
+    let mut changed = false;
+    while once(t, c) {
+        changed = true;
+    }
+    changed
+}
+
+fn once(t: &mut Trees, c: Context) -> bool {
+    if t.intent.is_some() || t.stale {
+        return false;
+    }
+    let heard = t.remote.as_ref().filter(|r| r.epoch == c.epoch).map(|r| r.record.clone());
+    if t.local.as_ref().is_some_and(|l| l.made == Made::Unminted) {
+        return unminted(t, heard);
+    }
+    let Some(r) = heard else { return false };
+    let disk = t.disk_kind();
+    let order = ours(t).map_or(Order::Dominated, |x| x.compare(&r));
+    match order {
+        Order::Equal if !is_adopted(t, &r) => adopt(t, r),
+        Order::Dominated if !r.is_live() && disk == Kind::Removed => adopt(t, r),
+        Order::Dominated if t.local.as_ref().is_some_and(|l| l.record.same_content(&r)) => adopt(t, r),
+        _ => return false,
+    }
+    true
+}
+
+fn is_adopted(t: &Trees, r: &Record) -> bool {
+    t.synced.as_ref() == Some(r)
+        && t.local.as_ref().is_none_or(|l| l.made == Made::Synced && l.record == *r)
+}
+
+/// A local change that turns out to be none, or to be what the remote says already.
+fn unminted(t: &mut Trees, heard: Option<Record>) -> bool {
+    let l = t.local.as_ref().expect("only called with a local tree");
+    let rec = &l.record;
+    let fresh = rec.edit.tag.0 == 0 || t.synced.as_ref().is_some_and(|s| s.version == rec.version);
+    if let Some(r) = heard.filter(|r| rec.same_content(r)) {
+        if rec.same_meta(&r) || t.synced.is_none() {
+            adopt(t, r);
+            return true;
+        }
+    }
+    match &t.synced {
+        Some(s) if fresh && rec.same_thing(s) => {
+            let s = s.clone();
+            let l = t.local.as_mut().expect("seen above");
+            l.record = s;
+            l.made = Made::Synced;
+            true
+        }
+        Some(s) if fresh && !rec.is_live() && !s.is_live() => {
+            t.local = None;
+            true
+        }
+        None if fresh && !rec.is_live() => {
+            t.local = None;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Takes a record as ours whose kind and content the disk holds already; metadata that differs is then due on disk.
+pub fn adopt(t: &mut Trees, r: Record) {
+    if let Some(l) = &mut t.local {
+        debug_assert!(l.record.same_content(&r), "adopting what is not here");
+        if r.is_live() && !l.record.same_meta(&r) {
+            t.disk_due = true;
+        }
+        l.record = r.clone();
+        l.made = Made::Synced;
+        if !r.is_live() {
+            t.local = None;
+        }
+    }
+    t.synced = Some(r);
+}
+
+/// Who wins at a path where two records are concurrent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    /// Whether ours stays.
+    pub ours: bool,
+    /// Whether the loser becomes a conflict copy.
+    pub copy: bool,
+    /// Whether this settles a fork: the merge takes a new edit (R5).
+    pub fork: bool,
+}
+
+/// Judges two concurrent records (R5, R7, R9). `copied` says of a record whether a live conflict copy of its edit is known.
+pub fn judge(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) -> Judgement {
+    debug_assert_eq!(x.compare(r), Order::Concurrent);
+    let equal = x.version.compare(&r.version) == Order::Equal;
+    let fork = x.forks(r) || r.forks(x) || equal;
+    if x.same_content(r) {
+        let key = |a: &Record| (!a.flags.revival(), a.edit.counter, a.edit.tag);
+        return Judgement { ours: key(x) >= key(r), copy: false, fork };
+    }
+    let (older, newer) = (r.version.covers(x.edit), x.version.covers(r.edit));
+    if !fork && (older || newer) {
+        let ours = match (older, newer) {
+            (true, false) => false,
+            (false, true) => true,
+            _ => mutual(x, r, copied),
+        };
+        return Judgement { ours, copy: false, fork };
+    }
+    let ours = match (rank(x), rank(r)) {
+        (a, b) if a != b => a > b,
+        _ => (x.mtime, x.content) >= (r.mtime, r.content),
+    };
+    let loser = if ours { r } else { x };
+    Judgement { ours, copy: loser.has_content(), fork }
+}
+
+/// A directory beats anything else; an edit beats a removal.
+fn rank(r: &Record) -> u8 {
+    match r.kind {
+        Kind::Removed => 0,
+        Kind::File | Kind::Symlink => 1,
+        Kind::Directory => 2,
+    }
+}
+
+/// Each covers the other's edit: a side of whose edit a live copy is known wins, else the later merge, else the later mtime.
+fn mutual(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) -> bool {
+    let (cx, cr) = (copied(x), copied(r));
+    if cx != cr {
+        return cx;
+    }
+    let (lx, lr) =
+        (x.version.get(r.edit.tag) > r.edit.counter, r.version.get(x.edit.tag) > x.edit.counter);
+    if lx != lr { lx } else { (rank(x), x.mtime, x.content) >= (rank(r), r.mtime, r.content) }
+}
+
+/// The metadata of a merge, per field, three-way against `base`: the side that changed wins; both, or no base: the later
+/// mtime, and the mode bits that both have. `winner`'s content stays, and with another content its mtime too (R9).
+pub fn merge_meta(base: Option<&Record>, winner: &Record, loser: &Record) -> (u16, i64) {
+    if winner.kind != loser.kind || winner.kind == Kind::Removed {
+        return (winner.mode, winner.mtime);
+    }
+    if winner.flags.revival() != loser.flags.revival() {
+        let users = if winner.flags.revival() { loser } else { winner };
+        return (users.mode, users.mtime);
+    }
+    let base = base.filter(|b| b.kind == winner.kind);
+    let mode = match base {
+        _ if winner.mode == loser.mode => winner.mode,
+        Some(b) if b.mode == winner.mode => loser.mode,
+        Some(b) if b.mode == loser.mode => winner.mode,
+        _ => winner.mode & loser.mode,
+    };
+    let mtime = match base {
+        _ if !winner.same_content(loser) => winner.mtime,
+        Some(b) if b.mtime == winner.mtime => loser.mtime,
+        Some(b) if b.mtime == loser.mtime => winner.mtime,
+        _ => winner.mtime.max(loser.mtime),
+    };
+    (mode, mtime)
+}
+
+/// The record of a conflict copy: a function of the loser alone, so that two resolvers make one (R9).
+pub fn copy_record(loser: &Record) -> Record {
+    Record {
+        kind: loser.kind,
+        mode: loser.mode,
+        size: loser.size,
+        mtime: loser.mtime,
+        content: loser.content,
+        author: loser.author,
+        edit: loser.edit,
+        version: VersionVector::of(loser.edit),
+        ..Record::default()
+    }
+}
+
+/// What a look at the disk makes of the local tree. `content` is `None` when the stat was the known one, or for directories.
+/// Fields whose disk value equals the one read back after the last act keep the record's value (R14).
+pub fn observed(t: &Trees, stat: &Stat, content: Option<ContentId>, at: u64) -> Option<Local> {
+    let old = t.local.as_ref();
+    let before = old.map(|l| &l.record);
+    let keep = |now: i64, was: i64, recorded: i64| if now == was { recorded } else { now };
+    let (was_mode, was_mtime) = old.map_or((-1, i64::MIN), |l| (i64::from(l.stat.mode), l.stat.mtime));
+    let like = before.filter(|b| b.kind == stat.kind);
+    let mut rec = Record { kind: stat.kind, ..Record::default() };
+    match stat.kind {
+        Kind::Removed => {
+            let gone = before.filter(|b| b.is_live()).or(t.synced.as_ref());
+            rec.content = gone.map_or(ContentId::NONE, |b| b.content);
+        }
+        Kind::Directory => {
+            rec.mode = like.map_or(stat.mode, |b| keep(stat.mode.into(), was_mode, b.mode.into()) as u16);
+        }
+        Kind::Symlink | Kind::File => {
+            rec.content = content.or(like.map(|b| b.content))?;
+            rec.size = stat.size;
+            rec.mtime = like.map_or(stat.mtime, |b| keep(stat.mtime, was_mtime, b.mtime));
+            if stat.kind == Kind::File {
+                rec.mode = like.map_or(stat.mode, |b| keep(stat.mode.into(), was_mode, b.mode.into()) as u16);
+            }
+        }
+    }
+    let Some(l) = old else { return Some(Local { record: rec, made: Made::Unminted, stat: *stat, at }) };
+    if rec.same_thing(&l.record) && rec.is_live() == l.record.is_live() {
+        return Some(Local { record: l.record.clone(), made: l.made, stat: *stat, at });
+    }
+    if rec.same_content(&l.record) {
+        (rec.edit, rec.parent, rec.author) = (l.record.edit, l.record.parent, l.record.author);
+        rec.version = l.record.version.clone();
+        rec.flags = l.record.flags;
+    } else if l.made != Made::Synced {
+        rec.edit = l.record.edit;
+    }
+    Some(Local { record: rec, made: Made::Unminted, stat: *stat, at })
+}
