@@ -117,8 +117,7 @@ fn once(t: &mut Trees, c: Context) -> bool {
 }
 
 fn is_adopted(t: &Trees, r: &Record) -> bool {
-    t.synced.as_ref() == Some(r)
-        && t.local.as_ref().is_none_or(|l| l.made == Made::Synced && l.record == *r)
+    t.synced.as_ref() == Some(r) && t.local.as_ref().is_none_or(|l| l.made == Made::Synced && l.record == *r)
 }
 
 /// A local change that turns out to be none, or to be what the remote says already.
@@ -220,8 +219,7 @@ fn mutual(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) -> bo
     if cx != cr {
         return cx;
     }
-    let (lx, lr) =
-        (x.version.get(r.edit.tag) > r.edit.counter, r.version.get(x.edit.tag) > x.edit.counter);
+    let (lx, lr) = (x.version.get(r.edit.tag) > r.edit.counter, r.version.get(x.edit.tag) > x.edit.counter);
     if lx != lr { lx } else { (rank(x), x.mtime, x.content) >= (rank(r), r.mtime, r.content) }
 }
 
