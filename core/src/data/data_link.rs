@@ -132,7 +132,9 @@ impl DataLink {
             return self.refuse(work.id(), Refusal::Busy);
         }
         let queue = if work.is_quick() { &mut self.quick } else { &mut self.bulk };
-        queue.push_back(work).map_err(|_| Reject::new("unreachable: both queues hold all asks"))
+        let taken = queue.push_back(work);
+        assert!(taken.is_ok(), "each queue alone has room for all asks");
+        Ok(())
     }
 
     fn refuse(&mut self, id: u32, why: Refusal) -> Result<(), Reject> {
