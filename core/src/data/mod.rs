@@ -4,11 +4,14 @@
 //! |---|---|
 //! | [`message`] | what travels: asks and answers, each answer named by the number of its ask |
 //! | [`DataLink`] | one end of a link: the asks that wait to be served, the body that is coming in |
+//! | [`Swarm`] | which part of which content is asked of whom |
 //!
 //! File bytes never live here: the driver reads and writes them, and hashes chunks; it tells the machines how it went.
 
 pub mod data_link;
 pub mod message;
+pub mod swarm;
 
 pub use data_link::{DataLink, Incoming, Work};
 pub use message::{Answer, Ask, Refusal};
+pub use swarm::Swarm;

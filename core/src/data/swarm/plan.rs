@@ -1,0 +1,245 @@
+//! What to do next, derived from the state: which ask goes to whom, whom to dial, what time alone decides.
+
+use super::file::Stage;
+use super::flights::{Flight, Work};
+use super::source::State;
+use super::{Effect, LARGES, Swarm};
+use crate::data::message::Ask;
+use crate::ids::{Slot, SlotSet, Ticket};
+use crate::limits;
+use crate::peer::Cause;
+use crate::time::{Duration, Instant};
+
+/// How often time alone is looked at while something is fetched.
+pub(super) const TICK: Duration = Duration::millis(100);
+/// A source that brought nothing for so long loses its asks to others.
+const STALL: Duration = Duration::secs(4);
+/// A link that brought nothing for so long is dead.
+const DEAD: Duration = Duration::secs(15);
+/// An ask that is so old is forgotten, whatever its source brings meanwhile.
+const OLD: Duration = Duration::secs(60);
+/// An unreachable device may still dial back within this.
+const DIAL_BACK: Duration = Duration::secs(3);
+/// An unreachable device is tried again after this.
+const AGAIN: Duration = Duration::secs(10);
+/// Sources of a large content that are linked, if there are so many.
+const SEVERAL: u32 = 4;
+/// An ask younger than this is not taken over by a faster source.
+const YOUNG: Duration = Duration::millis(500);
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
+    /// What to do next; none: nothing before the next fact or timeout.
+    pub fn poll_effect(&mut self, at: Instant) -> Option<Effect> {
+        self.handle_timeout(at);
+        if let Some(effect) = self.due.pop_front() {
+            return Some(effect);
+        }
+        if !self.dirty {
+            return None;
+        }
+        let effect = self.next_ask(at).or_else(|| self.next_check()).or_else(|| self.next_dial());
+        self.dirty = effect.is_some();
+        effect
+    }
+
+    /// Devices that can be asked for something now.
+    fn rooms(&self) -> SlotSet {
+        self.slots_where(|s| s.has_room())
+    }
+    fn slots_where(&self, test: impl Fn(&super::Source) -> bool) -> SlotSet {
+        let mut set = SlotSet(0);
+        for (i, source) in self.sources.iter().enumerate() {
+            if test(source) {
+                set.add(Slot(i as u8));
+            }
+        }
+        set
+    }
+    fn least_loaded(&self, among: SlotSet) -> Option<Slot> {
+        among.iter().min_by_key(|s| self.source(*s).load())
+    }
+
+    fn next_ask(&mut self, at: Instant) -> Option<Effect> {
+        let rooms = self.rooms();
+        if rooms.is_empty() || !self.flights.has_room() {
+            return None;
+        }
+        self.next_small(at, rooms).or_else(|| self.next_large(at, rooms)).or_else(|| self.next_steal(at, rooms))
+    }
+
+    fn next_small(&mut self, at: Instant, rooms: SlotSet) -> Option<Effect> {
+        for _ in 0..self.fresh.len() {
+            let i = self.fresh.pop_front().expect("counted");
+            let small = *self.small(i);
+            let Some(slot) = self.least_loaded(SlotSet(small.whence.left().0 & rooms.0)) else {
+                self.refresh(i);
+                continue;
+            };
+            let id = self.start(at, slot, Work::Small(i), small.size);
+            self.smalls[i as usize].as_mut().expect("it waited").flight = Some(id);
+            let ask = Ask::Chunk { id, content: small.content, offset: 0, len: small.size };
+            return Some(Effect::Ask(slot, ask));
+        }
+        None
+    }
+
+    fn next_large(&mut self, at: Instant, rooms: SlotSet) -> Option<Effect> {
+        self.turn = self.turn.wrapping_add(1);
+        for n in 0..LARGES as u32 {
+            let i = (self.turn.wrapping_add(n) % LARGES as u32) as u8;
+            let Some(large) = &self.larges[i as usize] else { continue };
+            let Some(slot) = self.least_loaded(SlotSet(large.whence.left().0 & rooms.0)) else { continue };
+            let content = large.content;
+            if large.flight.is_none() {
+                let work = match (&large.stage, large.want) {
+                    (Stage::Rootless(_), _) => Some((Work::Root(i), 0, 0)),
+                    (_, Some(want)) => Some((Work::Node(i), want.level, want.offset)),
+                    _ => None,
+                };
+                if let Some((work, level, offset)) = work {
+                    let id = self.start(at, slot, work, 0);
+                    self.large_mut(i).flight = Some(id);
+                    return Some(Effect::Ask(slot, Ask::Node { id, content, level, offset }));
+                }
+            }
+            if let Some(place) = self.large(i).next_wanted() {
+                return Some(self.ask_leaf(at, slot, i, place));
+            }
+        }
+        None
+    }
+
+    fn ask_leaf(&mut self, at: Instant, slot: Slot, i: u8, place: usize) -> Effect {
+        let large = self.large_mut(i);
+        large.wanted.remove(place);
+        let (leaf, content) = (large.leaf(place), large.content);
+        let id = self.start(at, slot, Work::Leaf(i, place as u16), leaf.len);
+        Effect::Ask(slot, Ask::Chunk { id, content, offset: leaf.offset, len: leaf.len })
+    }
+
+    fn start(&mut self, at: Instant, slot: Slot, work: Work, len: u32) -> u32 {
+        self.source_mut(slot).asked(at, len);
+        self.flights.start(slot, work, len, at)
+    }
+
+    /// A source with nothing left to ask of it takes over what a much slower one owes.
+    fn next_steal(&mut self, at: Instant, rooms: SlotSet) -> Option<Effect> {
+        if !self.may_steal {
+            return None;
+        }
+        let found = self.flights.iter().filter(|f| at.since(f.at) >= YOUNG).filter_map(|f| {
+            let Work::Leaf(i, place) = f.work else { return None };
+            let mut others = SlotSet(self.large(i).whence.left().0 & rooms.0);
+            others.remove(f.slot);
+            let thief = self.least_loaded(others)?;
+            let (owes, takes) = (self.source(f.slot).backlog(), self.source(thief));
+            let own = takes.backlog().0 + f.len as u64 * 1_000_000 / takes.rate.max(1);
+            (takes.rate > 0 && owes.0 > 2 * own).then_some((f, thief, i, place))
+        });
+        let Some((flight, thief, i, place)) = found.max_by_key(|(f, ..)| f.at) else {
+            self.may_steal = false;
+            return None;
+        };
+        self.release(flight);
+        self.remark(Effect::Ask(flight.slot, Ask::Cancel { id: flight.id }));
+        Some(self.ask_leaf(at, thief, i, place as usize))
+    }
+
+    fn next_check(&mut self) -> Option<Effect> {
+        let next = |l: &mut super::Large<B>| l.next_check().map(|leaf| Effect::Check(l.ticket, leaf));
+        self.larges.iter_mut().flatten().find_map(next)
+    }
+
+    fn next_dial(&mut self) -> Option<Effect> {
+        let off = self.slots_where(|s| s.state == State::Off);
+        let reach = self.slots_where(|s| matches!(s.state, State::Open(_) | State::Dialling));
+        if off.is_empty() {
+            return None;
+        }
+        let wish = |left: SlotSet, most: u32| {
+            let enough = SlotSet(left.0 & reach.0).len() >= most;
+            let tries = SlotSet(left.0 & off.0);
+            (!enough && !tries.is_empty()).then_some(tries)
+        };
+        let larges = self.larges.iter().flatten().map(|l| (l.whence.left(), SEVERAL));
+        let smalls = self.fresh.iter().map(|i| (self.small(*i).whence.left(), 1));
+        let tries = smalls.chain(larges).find_map(|(left, most)| wish(left, most))?;
+        self.turn = self.turn.wrapping_add(1);
+        let slot = tries.iter().nth((self.turn % tries.len()) as usize).expect("it is not empty");
+        self.source_mut(slot).state = State::Dialling;
+        Some(Effect::Dial(slot))
+    }
+
+    /// What time alone decides.
+    pub(super) fn tick(&mut self, at: Instant) {
+        self.tick_at = at + TICK;
+        self.dirty = true;
+        self.may_steal = true;
+        for i in 0..limits::DEVICES {
+            let source = &mut self.sources[i];
+            source.pause = source.pause.filter(|until| *until > at);
+            if let Some(until) = source.pause {
+                self.tick_at = self.tick_at.min(until);
+            }
+            match source.state {
+                State::Failed(since) if at.since(since) >= AGAIN => source.state = State::Off,
+                State::Open(_) if source.count > 0 => self.look_after(at, Slot(i as u8)),
+                _ => {}
+            }
+        }
+        while let Some(old) = self.flights.find(|f| at.since(f.at) >= OLD) {
+            self.release(old);
+        }
+        self.judge(at);
+    }
+
+    /// Looks whether a source that owes something is stalled or dead.
+    fn look_after(&mut self, at: Instant, slot: Slot) {
+        let silent = at.since(self.source(slot).progress);
+        if silent >= DEAD {
+            self.release_all(slot);
+            let source = self.source_mut(slot);
+            source.closed(at);
+            source.state = State::Failed(at);
+            self.remark(Effect::Hang(slot));
+        } else if silent >= STALL {
+            let mut others = self.slots_where(|s| s.is_open() && at.since(s.progress) < STALL);
+            others.remove(slot);
+            let movable = |s: &Self, f: &Flight| {
+                let left = match f.work {
+                    Work::Small(i) => s.small(i).whence.left(),
+                    Work::Root(i) | Work::Node(i) | Work::Leaf(i, _) => s.large(i).whence.left(),
+                };
+                f.slot == slot && left.0 & others.0 != 0
+            };
+            while let Some(f) = self.flights.find(|f| movable(self, f)) {
+                self.release(f);
+                self.remark(Effect::Ask(slot, Ask::Cancel { id: f.id }));
+                self.source_mut(slot).pause = Some(at + STALL);
+            }
+        }
+    }
+
+    /// Ends the fetches that nobody is left for.
+    pub(super) fn judge(&mut self, at: Instant) {
+        let lost = self
+            .slots_where(|s| matches!(s.state, State::Failed(since) if at.since(since) >= DIAL_BACK));
+        let verdict = |whence: &super::Whence| {
+            let left = whence.left();
+            match (left.is_empty(), whence.lied) {
+                (true, true) => Some(Cause::Corrupt),
+                (true, false) => Some(Cause::NoSource),
+                (false, _) if lost.covers(left) => Some(Cause::Unreachable),
+                (false, _) => None,
+            }
+        };
+        loop {
+            let smalls = self.smalls.iter().flatten().map(|s| (s.ticket, &s.whence));
+            let larges = self.larges.iter().flatten().map(|l| (l.ticket, &l.whence));
+            let end: Option<(Ticket, Cause)> =
+                smalls.chain(larges).find_map(|(t, w)| verdict(w).map(|c| (t, c)));
+            let Some((ticket, cause)) = end else { return };
+            self.fail(ticket, cause);
+        }
+    }
+}

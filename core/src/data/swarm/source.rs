@@ -1,0 +1,133 @@
+//! What is known of a device as a source: whether it can be reached, and how much it is worth asking of it at once.
+
+use super::super::message::ASKS;
+use crate::time::{Duration, Instant};
+
+/// Bytes asked of a source at once: at first, at least, at most.
+const WINDOW: u32 = 2 << 20;
+const WINDOW_MIN: u32 = 256 << 10;
+const WINDOW_MAX: u32 = 8 << 20;
+/// The window holds what the source delivers in this time.
+const AHEAD: Duration = Duration::millis(250);
+/// A speed is measured over at least this.
+const MEASURE: Duration = Duration::millis(100);
+/// Asks that are out at one source, whatever their bytes: fewer than it keeps waiting.
+const COUNT: u16 = ASKS as u16 - 16;
+/// A link that ends so soon without having brought anything counts as a failed dial.
+const STILLBORN: Duration = Duration::secs(1);
+
+/// How a device can be reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Not tried.
+    Off,
+    /// Being dialled.
+    Dialling,
+    /// A link stands since then.
+    Open(Instant),
+    /// It could not be reached, since then.
+    Failed(Instant),
+}
+
+/// A device as a source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    pub state: State,
+    /// What is out.
+    pub bytes: u32,
+    pub count: u16,
+    pub window: u32,
+    /// Bytes a second, 0 = not measured.
+    pub rate: u64,
+    /// When it last brought anything, or was asked when nothing was out.
+    pub progress: Instant,
+    /// Not to be asked before.
+    pub pause: Option<Instant>,
+    measured: (Instant, u64),
+    /// Bytes it brought on this link.
+    brought: u64,
+}
+
+impl Source {
+    pub(super) const fn new() -> Source {
+        Source {
+            state: State::Off,
+            bytes: 0,
+            count: 0,
+            window: WINDOW,
+            rate: 0,
+            progress: Instant(0),
+            pause: None,
+            measured: (Instant(0), 0),
+            brought: 0,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+    /// Whether to ask it for more. A window that was full is filled again when a quarter of it is free: answers then
+    /// make a few batches of asks instead of one each.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_open() && self.pause.is_none() && self.count < COUNT && self.bytes < self.window
+    }
+    /// How full it is, in thousandths.
+    pub(super) fn load(&self) -> u64 {
+        self.bytes as u64 * 1000 / self.window as u64 + self.count as u64
+    }
+    /// How long until what is out will be here.
+    pub(super) fn backlog(&self) -> Duration {
+        match self.rate {
+            0 => Duration::secs(1),
+            r => Duration(self.bytes as u64 * 1_000_000 / r),
+        }
+    }
+
+    pub(super) fn opened(&mut self, at: Instant) {
+        *self = Source { state: State::Open(at), progress: at, rate: self.rate, ..Source::new() };
+    }
+    /// Its link ended.
+    pub(super) fn closed(&mut self, at: Instant) {
+        let stillborn =
+            matches!(self.state, State::Open(since) if self.brought == 0 && at.since(since) < STILLBORN);
+        let state = if stillborn { State::Failed(at) } else { State::Off };
+        *self = Source { state, rate: self.rate, ..Source::new() };
+    }
+    pub(super) fn asked(&mut self, at: Instant, len: u32) {
+        if self.count == 0 {
+            self.progress = at;
+            self.measured = (at, 0);
+        }
+        self.count += 1;
+        self.bytes += len;
+    }
+    /// An ask ended, whatever became of it.
+    pub(super) fn ended(&mut self, len: u32) {
+        self.count -= 1;
+        self.bytes -= len;
+    }
+    /// Bytes came, of use or not.
+    pub(super) fn progressed(&mut self, at: Instant) {
+        self.progress = self.progress.max(at);
+    }
+    /// A whole answer of so many bytes came.
+    pub(super) fn delivered(&mut self, at: Instant, len: u32) {
+        self.progressed(at);
+        self.brought += len as u64;
+        self.measured.1 += len as u64;
+        let span = at.since(self.measured.0);
+        if span < MEASURE {
+            return;
+        }
+        let now = self.measured.1 * 1_000_000 / span.0;
+        self.rate = if self.rate == 0 { now } else { (self.rate * 3 + now) / 4 };
+        self.measured = (at, 0);
+        let ahead = self.rate * AHEAD.0 / 1_000_000;
+        self.window = ahead.clamp(WINDOW_MIN as u64, WINDOW_MAX as u64) as u32;
+    }
+    /// It has too much to do.
+    pub(super) fn busy(&mut self, until: Instant) {
+        self.pause = Some(until);
+        self.window = (self.window / 2).max(WINDOW_MIN);
+    }
+}
