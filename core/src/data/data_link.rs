@@ -64,7 +64,10 @@ pub enum Work {
 impl Work {
     fn id(&self) -> u32 {
         match *self {
-            Work::Read { id, .. } | Work::Node { id, .. } | Work::Root { id, .. } | Work::Refuse { id, .. } => id,
+            Work::Read { id, .. }
+            | Work::Node { id, .. }
+            | Work::Root { id, .. }
+            | Work::Refuse { id, .. } => id,
         }
     }
     fn is_quick(&self) -> bool {

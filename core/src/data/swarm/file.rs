@@ -189,7 +189,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Large<B> {
                     let place = self.end as usize % WINDOW;
                     self.leaves[place] = leaf;
                     let known = leaf.offset < self.present;
-                    if known { self.check.add(place) } else { self.wanted.add(place) }
+                    if known {
+                        self.check.add(place)
+                    } else {
+                        self.wanted.add(place)
+                    }
                     self.end += 1;
                 }
             }

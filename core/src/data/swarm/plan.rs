@@ -64,7 +64,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         if rooms.is_empty() || !self.flights.has_room() {
             return None;
         }
-        self.next_small(at, rooms).or_else(|| self.next_large(at, rooms)).or_else(|| self.next_steal(at, rooms))
+        self.next_small(at, rooms)
+            .or_else(|| self.next_large(at, rooms))
+            .or_else(|| self.next_steal(at, rooms))
     }
 
     fn next_small(&mut self, at: Instant, rooms: SlotSet) -> Option<Effect> {
@@ -222,8 +224,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
 
     /// Ends the fetches that nobody is left for.
     pub(super) fn judge(&mut self, at: Instant) {
-        let lost = self
-            .slots_where(|s| matches!(s.state, State::Failed(since) if at.since(since) >= DIAL_BACK));
+        let lost =
+            self.slots_where(|s| matches!(s.state, State::Failed(since) if at.since(since) >= DIAL_BACK));
         let verdict = |whence: &super::Whence| {
             let left = whence.left();
             match (left.is_empty(), whence.lied) {
