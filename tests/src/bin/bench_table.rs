@@ -18,8 +18,7 @@ const EPOCH: u64 = 1_767_225_600_000_000;
 
 /// A path of 64 bytes.
 fn path(n: u64) -> String {
-    let path =
-        format!("documents/projects/group-{:04}/section-{:03}/holiday-pic-{n:010}", n / 1000, n % 997);
+    let path = format!("documents/projects/group-{:04}/section-{:03}/holiday-pic-{n:010}", n / 1000, n % 997);
     let path = format!("{path:.<64}");
     assert_eq!(path.len(), 64);
     path
