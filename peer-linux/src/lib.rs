@@ -4,4 +4,5 @@ pub mod client;
 pub mod config;
 pub mod content;
 pub mod control;
+pub mod store;
 pub mod workers;
