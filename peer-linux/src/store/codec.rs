@@ -71,20 +71,10 @@ const AS_LOCAL: u8 = 1;
 const AS_SYNCED: u8 = 2;
 
 fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
-    // All fields by name: a new one must be written too.
-    let Trees {
-        local,
-        remote,
-        synced,
-        withdrawn,
-        intent,
-        pending,
-        copies,
-        stale,
-        unsynced,
-        disk_due,
-        trouble,
-    } = t;
+    // All fields by name: a new one must be written too (a flag: one more bit of `bits`, here and in `View::trees`).
+    #[rustfmt::skip]
+    let Trees { local, remote, synced, withdrawn, intent, target, pending, copies, trouble,
+        stale, unsynced, disk_due, conflict } = t;
     let local_record = local.as_ref().map(|l| &l.record);
     let synced_as = if synced.is_some() && synced.as_ref() == local_record { AS_LOCAL } else { FULL };
     let remote_as = match remote.as_ref().map(|r| &r.record) {
@@ -93,8 +83,9 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
         _ => FULL,
     };
     debug_assert!(*unsynced == keys.has(Mark::Unsynced), "marks stand in the head");
-    let bits = [local.is_some(), remote.is_some(), synced.is_some(), *stale, *disk_due, trouble.is_some()];
-    out.push(bits.iter().enumerate().fold(0, |byte, (n, on)| byte | u8::from(*on) << n));
+    let there = [local.is_some(), remote.is_some(), synced.is_some(), target.is_some(), trouble.is_some()];
+    let bits = there.into_iter().chain([*stale, *disk_due, *conflict]).enumerate();
+    out.extend_from_slice(&bits.fold(0u16, |bits, (n, on)| bits | u16::from(on) << n).to_le_bytes());
     out.push(synced_as | remote_as << 2 | (copies.len() as u8) << 4);
     let content = keys.content.as_ref();
     if let Some(l) = local {
@@ -116,6 +107,9 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     }
     if let Some(intent) = intent {
         rare(out, intent);
+    }
+    if let Some(target) = target {
+        write_record(out, target, content);
     }
     if let Some((record, winner)) = pending {
         write_record(out, record, content);
@@ -216,7 +210,7 @@ impl<'a> View<'a> {
             return Some(());
         }
         let mut at = Cursor(self.body);
-        let (bits, how) = (at.byte()?, at.byte()?);
+        let (bits, how) = (u16::from_le_bytes(at.array()?), at.byte()?);
         let on = |n: u8| bits >> n & 1 != 0;
         let content = self.keys.content;
         if on(0) {
@@ -246,16 +240,20 @@ impl<'a> View<'a> {
         if self.keys.has(Mark::Intent) {
             t.intent = Some(at.rare::<Intent>()?);
         }
+        if on(3) {
+            t.target = Some(at.record(content)?);
+        }
         if self.keys.has(Mark::Pending) {
             t.pending = Some((at.record(content)?, Row(at.uint()?)));
         }
         for _ in 0..how >> 4 {
             t.copies.push(Row(at.uint()?)).ok()?;
         }
-        if on(5) {
+        if on(4) {
             t.trouble = Some(at.rare()?);
         }
-        (t.stale, t.disk_due, t.unsynced) = (on(3), on(4), self.keys.has(Mark::Unsynced));
+        (t.stale, t.disk_due, t.conflict) = (on(5), on(6), on(7));
+        t.unsynced = self.keys.has(Mark::Unsynced);
         at.0.is_empty().then_some(())
     }
 }
@@ -362,7 +360,7 @@ mod tests {
             content: ContentId([n / 3; 32]),
             author: DeviceId(n.into()),
             edit,
-            parent: (n % 3 == 0).then_some(Edit { tag: Tag(7), counter: n.into() }),
+            parent: n.is_multiple_of(3).then_some(Edit { tag: Tag(7), counter: n.into() }),
             version: VersionVector::of(edit),
         };
         for tag in 0..n % 64 {
@@ -432,7 +430,9 @@ mod tests {
             t.pending = (n % 6 == 0).then(|| (rec(5), Row(n.into())));
             t.copies = (0..n % 5).map(|c| Row(u64::from(c) << 40)).collect();
             t.trouble = (n % 4 == 0).then_some((Cause::Os(-i32::from(n)), n));
-            (t.stale, t.unsynced, t.disk_due) = (n % 3 == 0, n % 2 == 0, n % 5 == 1);
+            t.target = n.is_multiple_of(9).then(|| rec(6));
+            (t.stale, t.unsynced) = (n.is_multiple_of(3), n.is_multiple_of(2));
+            (t.disk_due, t.conflict) = (n % 5 == 1, n % 7 == 3);
             round(
                 &t,
                 (n % 3 == 1).then_some(Due { lane: Lane::ALL[usize::from(n % 7)], key: u64::MAX >> m }),
