@@ -20,7 +20,7 @@ pub struct Rig<A, B, C> {
 
 /// Runs the whole suite, a fresh rig for each part.
 pub fn run<A: Net, B: Net, C: Clock>(mut rig: impl FnMut() -> Rig<A, B, C>) {
-    let parts: [(&str, fn(&mut Pair<A, B, C>)); 10] = [
+    let parts: [(&str, Part<A, B, C>); 10] = [
         ("waiting ends at its deadline", waiting_ends),
         ("echo of every size", echo_of_every_size),
         ("big transfers with back-pressure", big_transfers),
@@ -37,6 +37,9 @@ pub fn run<A: Net, B: Net, C: Clock>(mut rig: impl FnMut() -> Rig<A, B, C>) {
         part(&mut Pair { rig: rig() });
     }
 }
+
+/// One promise, tried out.
+type Part<A, B, C> = fn(&mut Pair<A, B, C>);
 
 /// How long anything may take before the suite fails.
 const PATIENCE_US: u64 = 10_000_000;
