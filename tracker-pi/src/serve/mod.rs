@@ -83,7 +83,13 @@ enum End {
 
 impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, O, S, M> {
     /// Serves `machine` as `key`; `slots` are [`SLOTS`] or more.
-    pub fn new(board: Board<N, C, O, S>, machine: M, key: StaticKey, rng: Rng, slots: &'s mut [Option<Slot>]) -> Self {
+    pub fn new(
+        board: Board<N, C, O, S>,
+        machine: M,
+        key: StaticKey,
+        rng: Rng,
+        slots: &'s mut [Option<Slot>],
+    ) -> Self {
         assert!(slots.len() >= SLOTS, "a slot for each link");
         Server {
             board,
@@ -155,12 +161,7 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
         self.slots.iter().position(|s| s.as_ref().is_some_and(|s| s.key == key))
     }
     /// Does something with a link, and ends it if that fails.
-    fn with(
-        &mut self,
-        now: Now,
-        key: LinkKey,
-        act: impl FnOnce(&mut Self, Now, usize) -> Result<(), End>,
-    ) {
+    fn with(&mut self, now: Now, key: LinkKey, act: impl FnOnce(&mut Self, Now, usize) -> Result<(), End>) {
         let Some(i) = self.place(key) else { return };
         if let Err(end) = act(self, now, i) {
             self.end(now, i, end);
@@ -201,7 +202,11 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
             at += taken;
             if let Progress::Asked(opening) = slot.channel.progress() {
                 // A dialler waits for the answer before it says more; and data links go to devices.
-                return if at < n || opening.kind != Kind::Tracker { Err(End::Link(LinkError::Foreign)) } else { self.answer(now, i) };
+                return if at < n || opening.kind != Kind::Tracker {
+                    Err(End::Link(LinkError::Foreign))
+                } else {
+                    self.answer(now, i)
+                };
             }
             while self.frame(now, i)? {}
             assert!(taken > 0 || at == n, "a channel without a whole frame takes bytes");
@@ -310,7 +315,9 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
             End::Link(e) => log(format_args!("{from}: {e}")),
             End::Reject(r) => log(format_args!("{from}: {}", r.why)),
             End::Late => log(format_args!("{from}: no handshake within {} s", HANDSHAKE.0 / 1_000_000)),
-            End::Crowded => log(format_args!("{from}: pushed out before its handshake was done, there are too many")),
+            End::Crowded => {
+                log(format_args!("{from}: pushed out before its handshake was done, there are too many"))
+            }
         }
     }
 }

@@ -148,7 +148,8 @@ fn world_with(machine: Fake) -> World {
     let key = StaticKey::generate(&mut rng);
     let net = NetStd::new(Some((Ipv4Addr::LOCALHOST, 0).into()), LINKS).unwrap();
     let (at, waker) = (net.listening().unwrap().into(), net.waker());
-    let (ear, disk, skip, stop) = (Ear::default(), Disk::default(), Skip::default(), Arc::new(AtomicBool::new(false)));
+    let (ear, disk, skip, stop) =
+        (Ear::default(), Disk::default(), Skip::default(), Arc::new(AtomicBool::new(false)));
     let board = Board { net, clock: skip.clone(), console: ear.clone(), storage: disk.clone() };
     let public = key.public();
     let (theirs, ended) = (rng.fork(), stop.clone());
