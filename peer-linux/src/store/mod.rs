@@ -118,6 +118,8 @@ pub struct Store {
     reserved: u64,
     /// Something was written since the last durable commit.
     is_soft: bool,
+    /// Part of the open transaction is among it.
+    is_partial: bool,
     /// Bytes of changes above which they are written.
     bound: usize,
     sweep: Sweep,
@@ -139,6 +141,7 @@ impl Store {
             last: 0,
             reserved: 0,
             is_soft: false,
+            is_partial: false,
             bound: CHANGES,
             sweep: Sweep::default(),
             value: Vec::new(),
@@ -200,7 +203,7 @@ impl Store {
             self.sweep_manifests();
         }
         self.write(durable)?;
-        self.bound = CHANGES;
+        (self.bound, self.is_partial) = (CHANGES, false);
         Ok(())
     }
 
@@ -211,9 +214,13 @@ impl Store {
 
     /// Writes the changes when they take too much memory, without making them durable.
     fn relieve(&mut self) {
-        // A full disk is told by the commit to come; until then memory has to hold more.
-        if self.bytes() > self.bound && self.write(false).is_err() {
-            self.bound *= 2;
+        if self.bytes() <= self.bound {
+            return;
+        }
+        match self.write(false) {
+            Ok(()) => self.is_partial = true,
+            // The commit to come tells of the full disk; until then memory has to hold more.
+            Err(DiskFull) => self.bound *= 2,
         }
     }
 
@@ -339,8 +346,18 @@ impl Store {
             std::fs::remove_file(&self.path).with_context(|| format!("{}", self.path.display()))?;
             *db = Some(file::open(&self.path)?.0);
         }
-        (self.last, self.reserved, self.is_soft) = (0, 0, false);
+        (self.last, self.reserved, self.is_soft, self.is_partial) = (0, 0, false, false);
         self.start()
+    }
+}
+
+impl Drop for Store {
+    /// Closing the file would make everything written durable, half a transaction too; then it is left as after a crash.
+    fn drop(&mut self) {
+        let mut db = self.shared.0.write().unwrap_or_else(PoisonError::into_inner);
+        if self.is_partial {
+            std::mem::forget(db.take());
+        }
     }
 }
 
