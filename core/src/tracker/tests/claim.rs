@@ -1,0 +1,1 @@
+//! Holder bits, lag, and what follows from them.
