@@ -165,7 +165,8 @@ impl Tracker<'_> {
     fn hold(&mut self, slot: Slot, seq: Seq, new: &Half<'_>) {
         let Some(e) = self.files.get(seq) else { return };
         let same = e.record().same_thing(new.record) && e.path() == new.path;
-        let has = (new.held && !e.flags().withdrawn()) || (new.record.flags.withdrawn() && e.flags().withdrawn());
+        let has =
+            (new.held && !e.flags().withdrawn()) || (new.record.flags.withdrawn() && e.flags().withdrawn());
         let mut holders = e.holders();
         holders.add(slot);
         if has && same && self.files.set_holders(seq, holders) {

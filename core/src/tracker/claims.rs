@@ -72,7 +72,11 @@ impl Tracker<'_> {
     fn claim(&mut self, seq: Seq, slot: Slot, held: bool) {
         let e = self.files.get(seq).expect("walked to just now");
         let (f, kind, withdrawn, mut holders) = (e.folder(), e.kind(), e.flags().withdrawn(), e.holders());
-        if held { holders.add(slot) } else { holders.remove(slot) }
+        if held {
+            holders.add(slot)
+        } else {
+            holders.remove(slot)
+        }
         if !self.files.set_holders(seq, holders) {
             return;
         }

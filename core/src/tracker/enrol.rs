@@ -65,7 +65,8 @@ impl Tracker<'_> {
             return Ok(());
         }
         let avoid = self.files.leaving();
-        let slot = self.roster.enrol(key, hello.name, hello.tag, avoid).map_err(|full| Reject::new(full.0))?;
+        let slot =
+            self.roster.enrol(key, hello.name, hello.tag, avoid).map_err(|full| Reject::new(full.0))?;
         let by = invite.and_then(|id| self.invites.take(now.at, id)).unwrap_or_default();
         self.peers[slot.0 as usize] = Peer::NEW;
         self.enrolled(slot, by);

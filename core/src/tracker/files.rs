@@ -50,7 +50,12 @@ impl<'m> Files<'m> {
             total: [0; DEVICES],
             changed: SlotSet(0),
             bare: 0,
-            sweep: Sweep { slots: SlotSet(0), leaving: [SlotSet(0); FOLDERS], folders: FolderSet::EMPTY, at: None },
+            sweep: Sweep {
+                slots: SlotSet(0),
+                leaving: [SlotSet(0); FOLDERS],
+                folders: FolderSet::EMPTY,
+                at: None,
+            },
         }
     }
     /// Forgets everything, members too.
@@ -94,7 +99,13 @@ impl<'m> Files<'m> {
     }
 
     /// Puts a record; see [`Table::put`].
-    pub(super) fn put(&mut self, f: FolderSlot, path: Path<'_>, r: &Record, holders: SlotSet) -> Result<Seq, Full> {
+    pub(super) fn put(
+        &mut self,
+        f: FolderSlot,
+        path: Path<'_>,
+        r: &Record,
+        holders: SlotSet,
+    ) -> Result<Seq, Full> {
         assert!(!self.sweep.folders.has(f), "a folder on its way out takes nothing");
         if r.flags.withdrawn() {
             return self.table.put(f, path, r, holders);
@@ -229,8 +240,12 @@ impl<'m> Files<'m> {
         let members = self.members(f).0;
         let lacking = |e: Option<(Kind, SlotSet)>| e.map_or(0, |(_, h)| members & !h.0);
         let (before, now) = (lacking(old), lacking(new));
-        SlotSet(now & !before).iter().for_each(|s| self.set_lag(f, s, self.lag[s.0 as usize][f.0 as usize] + 1));
-        SlotSet(before & !now).iter().for_each(|s| self.set_lag(f, s, self.lag[s.0 as usize][f.0 as usize] - 1));
+        SlotSet(now & !before)
+            .iter()
+            .for_each(|s| self.set_lag(f, s, self.lag[s.0 as usize][f.0 as usize] + 1));
+        SlotSet(before & !now)
+            .iter()
+            .for_each(|s| self.set_lag(f, s, self.lag[s.0 as usize][f.0 as usize] - 1));
         let current = &mut self.current[f.0 as usize];
         *current = *current + u32::from(new.is_some()) - u32::from(old.is_some());
         let bare = |e: Option<(Kind, SlotSet)>| usize::from(e.is_some_and(|(k, h)| is_bare(k, h)));

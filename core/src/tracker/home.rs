@@ -16,7 +16,8 @@ impl Tracker<'_> {
                 self.recovery.fresh();
             }
             Past::Sealed(bytes) => {
-                let sound = roster::verify(&self.roster_key, bytes).then(|| Roster::decode(bytes).ok()).flatten();
+                let sound =
+                    roster::verify(&self.roster_key, bytes).then(|| Roster::decode(bytes).ok()).flatten();
                 match sound {
                     Some(r) => {
                         self.sealed.extend_from_slice(bytes).expect("a sound roster fits");
@@ -24,7 +25,8 @@ impl Tracker<'_> {
                         self.roster = r;
                         self.recovery.stored(self.sealed_version);
                     }
-                    None => self.note(format_args!("the stored roster is damaged: waiting for devices that have it")),
+                    None => self
+                        .note(format_args!("the stored roster is damaged: waiting for devices that have it")),
                 }
             }
             Past::Lost => {}
@@ -43,7 +45,10 @@ impl Tracker<'_> {
         self.save_due = true;
         self.recovery.sealed();
         let version = self.sealed_version;
-        self.sessions.iter_mut().filter(|s| s.slot().is_some()).for_each(|s| s.owed.roster = Some((version, 0)));
+        self.sessions
+            .iter_mut()
+            .filter(|s| s.slot().is_some())
+            .for_each(|s| s.owed.roster = Some((version, 0)));
     }
 
     /// A device was taken in by one that is already here (the zero key: by the founding invite, or as the founder).

@@ -27,7 +27,12 @@ impl Invites {
         Invites(Vec::new())
     }
     /// Makes one for an hour; none if too many are outstanding.
-    pub(super) fn issue(&mut self, now: Instant, by: PublicKey, rng: &mut Rng) -> Option<(InviteId, [u8; 16])> {
+    pub(super) fn issue(
+        &mut self,
+        now: Instant,
+        by: PublicKey,
+        rng: &mut Rng,
+    ) -> Option<(InviteId, [u8; 16])> {
         self.0.retain(|i| i.until.is_none_or(|u| u > now));
         if self.0.iter().filter(|i| i.until.is_some()).count() == INVITES {
             return None;

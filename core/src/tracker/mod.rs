@@ -127,7 +127,8 @@ pub struct Tracker<'m> {
     tidy: Tidy,
 }
 
-const _: () = assert!(core::mem::size_of::<Tracker<'_>>() <= 1024 * 1024, "what a tracker needs beside its table");
+const _: () =
+    assert!(core::mem::size_of::<Tracker<'_>>() <= 1024 * 1024, "what a tracker needs beside its table");
 
 impl<'m> Tracker<'m> {
     /// A tracker whose file table fills `memory`. Large (about 0.8 MiB): box it or give it a static place.
@@ -137,7 +138,8 @@ impl<'m> Tracker<'m> {
         let mut rng = Rng::from_seed(config.seed);
         let nonce = rng.next_u64();
         let mut about = String::new();
-        let cut = |s: &str, n: usize| (0..=n.min(s.len())).rev().find(|i| s.is_char_boundary(*i)).unwrap_or(0);
+        let cut =
+            |s: &str, n: usize| (0..=n.min(s.len())).rev().find(|i| s.is_char_boundary(*i)).unwrap_or(0);
         let home = &config.home[..cut(config.home, 64)];
         let version = &config.version[..cut(config.version, 32)];
         write!(about, "{home} {version}").expect("cut to fit");
@@ -327,12 +329,14 @@ impl<'m> Tracker<'m> {
         if frame.len() > limits::FRAME {
             return Err(Reject::new("a frame that is too long"));
         }
-        let message = message::decode::<ToTracker<'_>>(frame).ok_or(Reject::new("a frame that is no message"))?;
+        let message =
+            message::decode::<ToTracker<'_>>(frame).ok_or(Reject::new("a frame that is no message"))?;
         match (self.sessions[i].state, message) {
             (State::Closing | State::Dead | State::Free, _) => Ok(()),
-            (State::Opened, ToTracker::Hello { tag, counter, run, port, addrs, caps, roster, flags: _, name }) => {
-                self.hello(now, i, enrol::Hello { tag, counter, run, port, addrs, caps, roster, name })
-            }
+            (
+                State::Opened,
+                ToTracker::Hello { tag, counter, run, port, addrs, caps, roster, flags: _, name },
+            ) => self.hello(now, i, enrol::Hello { tag, counter, run, port, addrs, caps, roster, name }),
             (State::Opened, ToTracker::Request(n, message::Request::Force(words))) => self.force(i, n, words),
             (State::Opened, _) => Err(Reject::new("no Hello")),
             (State::Presenting, ToTracker::Roster(part)) => self.handed_in(now, i, &part),
@@ -355,12 +359,15 @@ impl<'m> Tracker<'m> {
             ToTracker::Have { folder, ranges } => self.claimed(now, i, slot, folder, &ranges, true)?,
             ToTracker::Lack { folder, ranges } => self.claimed(now, i, slot, folder, &ranges, false)?,
             ToTracker::Seek { folder, seq } => {
-                if self.files.members(folder).has(slot) && self.files.get(seq).is_some_and(|e| e.folder() == folder) {
+                if self.files.members(folder).has(slot)
+                    && self.files.get(seq).is_some_and(|e| e.folder() == folder)
+                {
                     self.book.seek(now.at, folder, seq, slot);
                 }
             }
             ToTracker::Unreachable(device) => {
-                let target = self.roster.device_by_id(device).and_then(|(s, _)| self.peers[s.0 as usize].session);
+                let target =
+                    self.roster.device_by_id(device).and_then(|(s, _)| self.peers[s.0 as usize].session);
                 if let Some(j) = target.filter(|j| *j != i) {
                     self.sessions[j].connect_back.add(slot);
                 }

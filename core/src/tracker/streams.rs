@@ -50,7 +50,14 @@ impl Tracker<'_> {
     }
 
     /// The next frame of records, if there are any.
-    pub(super) fn records(&mut self, now: Instant, i: usize, slot: Slot, which: Which, out: &mut [u8]) -> Drawn {
+    pub(super) fn records(
+        &mut self,
+        now: Instant,
+        i: usize,
+        slot: Slot,
+        which: Which,
+        out: &mut [u8],
+    ) -> Drawn {
         let tail = self.files.table().tail();
         let s = &mut self.sessions[i].stream;
         let (mut at, end) = match which {
@@ -180,8 +187,13 @@ fn subject(v: Verdict) -> Option<Seq> {
 
 fn push(w: &mut BatchWriter<'_>, e: &Stored<'_>) -> bool {
     let record = e.record();
-    let entry =
-        Entry { folder: e.folder(), seq: e.seq(), flags: EntryFlags::default(), path: e.path(), record: &record };
+    let entry = Entry {
+        folder: e.folder(),
+        seq: e.seq(),
+        flags: EntryFlags::default(),
+        path: e.path(),
+        record: &record,
+    };
     let fits = w.push(&entry);
     assert!(fits || !w.is_empty(), "any one record fits into a frame");
     fits

@@ -90,7 +90,8 @@ impl Tidy {
             match files.walk(at) {
                 Step::Entry(e) if !self.suspects.is_full() => {
                     at = e.seq();
-                    let content = matches!(e.kind(), crate::record::Kind::File | crate::record::Kind::Symlink);
+                    let content =
+                        matches!(e.kind(), crate::record::Kind::File | crate::record::Kind::Symlink);
                     if content && e.holders().is_empty() && !e.flags().withdrawn() {
                         self.suspects.push(at).expect("room was seen");
                     }

@@ -162,7 +162,10 @@ impl Tracker<'_> {
         if core::mem::take(&mut s.owed.room) {
             let table = self.files.table();
             let count = |n: usize| n.try_into().unwrap_or(u32::MAX);
-            return Some(put(&ToPeer::Room { used: count(table.len()), of: count(table.estimate_capacity()) }, out));
+            return Some(put(
+                &ToPeer::Room { used: count(table.len()), of: count(table.estimate_capacity()) },
+                out,
+            ));
         }
         self.forget_message(i, slot, out).or_else(|| self.presence(i, out))
     }
@@ -198,7 +201,8 @@ impl Tracker<'_> {
             for addr in peer.addrs.iter().filter(|a| near || !is_loopback(a)) {
                 addrs.push(*addr).expect("no more than there were");
             }
-            let (device, online, lag, caps) = (device.id, peer.session.is_some(), self.files.lag(of), peer.caps);
+            let (device, online, lag, caps) =
+                (device.id, peer.session.is_some(), self.files.lag(of), peer.caps);
             return Some(put(&ToPeer::Presence { device, online, lag, caps, addrs }, out));
         }
     }

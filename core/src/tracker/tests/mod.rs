@@ -173,7 +173,17 @@ impl Home {
         let (tag, counter, run, name, roster) = (c.tag, c.counter, c.run, c.name, c.sealed_version);
         self.say(
             i,
-            ToTracker::Hello { tag, counter, run, port: 7421, addrs: Addrs::new(), caps: 0, roster, flags: 0, name },
+            ToTracker::Hello {
+                tag,
+                counter,
+                run,
+                port: 7421,
+                addrs: Addrs::new(),
+                caps: 0,
+                roster,
+                flags: 0,
+                name,
+            },
         )
     }
     pub(super) fn close(&mut self, i: usize) {
@@ -253,7 +263,10 @@ impl Home {
                 break;
             }
         }
-        assert!(self.t.poll_timeout().is_none_or(|at| at > self.now.at), "drained, so the next timeout is later");
+        assert!(
+            self.t.poll_timeout().is_none_or(|at| at > self.now.at),
+            "drained, so the next timeout is later"
+        );
         self.t.files.check();
     }
     pub(super) fn clear(&mut self) {
@@ -289,11 +302,8 @@ impl Home {
     }
     pub(super) fn have(&mut self, i: usize, from: u64, to: u64, held: bool) {
         let ranges = Ranges::from_slice(&[SeqRange { from: Seq(from), to: Seq(to) }]).unwrap();
-        let m = if held {
-            ToTracker::Have { folder: F, ranges }
-        } else {
-            ToTracker::Lack { folder: F, ranges }
-        };
+        let m =
+            if held { ToTracker::Have { folder: F, ranges } } else { ToTracker::Lack { folder: F, ranges } };
         self.say(i, m).unwrap();
     }
     /// Announces records of folder 0 in one frame; the verdicts.
@@ -354,7 +364,9 @@ impl Client {
                 self.got.push(Got::Welcome { epoch, device, slot, roster })
             }
             ToPeer::NewTag { wait } => self.got.push(Got::NewTag(wait)),
-            ToPeer::Presence { device, online, lag, .. } => self.got.push(Got::Presence { device, online, lag }),
+            ToPeer::Presence { device, online, lag, .. } => {
+                self.got.push(Got::Presence { device, online, lag })
+            }
             ToPeer::Roster(p) => {
                 if p.offset == 0 {
                     self.parts.clear();
@@ -373,7 +385,9 @@ impl Client {
                 self.got.extend(verdicts.iter().zip(first..).map(|(v, n)| Got::Verdict(n, *v)))
             }
             ToPeer::Forget { folder, ranges } => self.got.push(Got::Forget(folder, ranges)),
-            ToPeer::Sources { seq, holders, seekers, .. } => self.got.push(Got::Sources { seq, holders, seekers }),
+            ToPeer::Sources { seq, holders, seekers, .. } => {
+                self.got.push(Got::Sources { seq, holders, seekers })
+            }
             ToPeer::ConnectBack(d) => self.got.push(Got::ConnectBack(d)),
             ToPeer::Reply(n, a) => self.got.push(Got::Reply(n, own(a))),
             ToPeer::Room { used, of } => self.got.push(Got::Room(used, of)),
@@ -432,4 +446,3 @@ pub(super) fn removal(e: Edit, old: &Record) -> Record {
     (r.kind, r.size, r.mtime, r.mode, r.content) = (Kind::Removed, 0, 0, 0, old.content);
     r
 }
-
