@@ -1,8 +1,12 @@
 //! Calls of Linux that no crate offers safely, and small facts about the machine.
 
+mod interfaces;
 mod lease;
+mod signals;
 
+pub use interfaces::interface_addresses;
 pub use lease::{Lease, current_lease, drop_lease, take_read_lease};
+pub use signals::StopSignals;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use std::io;

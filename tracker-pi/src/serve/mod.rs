@@ -17,7 +17,7 @@ use dartsync_core::link::{Channel, Kind, LinkError, Progress, StaticKey};
 use dartsync_core::rng::Rng;
 use dartsync_core::sans_io::Reject;
 use dartsync_core::time::{Duration, Instant, Now};
-use dartsync_core::tracker::{Event as Effect, Identity};
+use dartsync_core::tracker::{Event as Effect, Identity, SESSIONS};
 use dartsync_core::wire::message;
 use dartsync_hal::clock::Clock;
 use dartsync_hal::console::Console;
@@ -28,8 +28,6 @@ use quiet::Quiet;
 
 /// Links that have not shown yet who they are.
 pub const HALF_OPEN: usize = 16;
-/// Links that the machine takes.
-const SESSIONS: usize = 72;
 /// Slots that a [`Server`] is lent: every link the machine takes, and the half-open ones.
 pub const SLOTS: usize = SESSIONS + HALF_OPEN;
 /// Links that its network must have room for: one more, so that a new one can push out an old half-open one.
