@@ -105,7 +105,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let _lock = lock(&args.state)?;
     let mut roster = Box::new([0; ROSTER_BYTES]);
     let stored = Stored::load(&mut storage, &mut StdEntropy, &mut roster).context("cannot start")?;
-    let mut net = NetStd::new(Some(args.listen), LINKS).with_context(|| format!("cannot listen at {}", args.listen))?;
+    let mut net =
+        NetStd::new(Some(args.listen), LINKS).with_context(|| format!("cannot listen at {}", args.listen))?;
     net.watch(signals.as_fd(), 0)?;
     let listening = net.listening().context("the listener has no address")?;
 
@@ -188,14 +189,16 @@ fn seed() -> [u8; 32] {
 
 fn parse_memory(text: &str) -> Result<usize, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit: usize = match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB").trim_end_matches('B') {
-        "" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        "G" => 1 << 30,
-        other => return Err(format!("{other:?} is no unit: K, M or G")),
-    };
-    let number: usize = digits.parse().map_err(|_| "a size is a number, with K, M or G behind".to_string())?;
+    let unit: usize =
+        match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB").trim_end_matches('B') {
+            "" => 1,
+            "K" => 1 << 10,
+            "M" => 1 << 20,
+            "G" => 1 << 30,
+            other => return Err(format!("{other:?} is no unit: K, M or G")),
+        };
+    let number: usize =
+        digits.parse().map_err(|_| "a size is a number, with K, M or G behind".to_string())?;
     match number.checked_mul(unit) {
         Some(n) if n >= MEMORY_MIN => Ok(n),
         Some(_) => Err("a table needs 1M at least".into()),
@@ -209,7 +212,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        let ok = [("64M", 64 << 20), ("1g", 1 << 30), ("2048K", 2 << 20), ("1048576", 1 << 20), ("3MiB", 3 << 20)];
+        let ok =
+            [("64M", 64 << 20), ("1g", 1 << 30), ("2048K", 2 << 20), ("1048576", 1 << 20), ("3MiB", 3 << 20)];
         ok.iter().for_each(|(text, n)| assert_eq!(parse_memory(text), Ok(*n), "{text}"));
         for text in ["", "M", "64X", "-1M", "1.5M", "12", "99999999999G", "99999999999999999999999"] {
             assert!(parse_memory(text).is_err(), "{text}");

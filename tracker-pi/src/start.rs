@@ -89,7 +89,11 @@ impl Stored {
     }
     /// At the first start: keeps the empty roster, then the identity. In this order a power cut between leaves a
     /// first start, never an identity whose roster seems lost.
-    pub fn keep<S: Storage>(&self, storage: &mut S, tracker: &Tracker<'_>) -> Result<(), StartError<S::Error>> {
+    pub fn keep<S: Storage>(
+        &self,
+        storage: &mut S,
+        tracker: &Tracker<'_>,
+    ) -> Result<(), StartError<S::Error>> {
         if self.is_new {
             storage.save(Item::Roster, tracker.sealed_roster()).map_err(StartError::Storage)?;
             storage.save(Item::Identity, self.key.secret()).map_err(StartError::Storage)?;
@@ -103,7 +107,8 @@ impl Stored {
         addresses: impl IntoIterator<Item = message::Addr>,
     ) -> Option<String<CODE_MAX>> {
         let (invite, secret) = tracker.founding_invite()?;
-        let mut code = InviteCode { tracker: self.key.public(), invite, secret, addresses: Default::default() };
+        let mut code =
+            InviteCode { tracker: self.key.public(), invite, secret, addresses: Default::default() };
         for a in addresses {
             if code.addresses.push(a).is_err() {
                 break;

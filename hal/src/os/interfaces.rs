@@ -9,7 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 /// from, then IPv4, then IPv6. No link-local and no loopback ones.
 pub fn interface_addresses() -> io::Result<Vec<IpAddr>> {
     let mut all: Vec<IpAddr> = getifaddrs()?
-        .filter(|i| i.flags.contains(InterfaceFlags::IFF_UP) && !i.flags.contains(InterfaceFlags::IFF_LOOPBACK))
+        .filter(|i| {
+            i.flags.contains(InterfaceFlags::IFF_UP) && !i.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+        })
         .filter_map(|i| i.address)
         .filter_map(|a| {
             let v4 = a.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
