@@ -5,4 +5,5 @@ pub mod config;
 pub mod content;
 pub mod control;
 pub mod store;
+pub mod disk;
 pub mod workers;

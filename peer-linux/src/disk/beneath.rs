@@ -1,0 +1,144 @@
+//! Resolving paths beneath a root, anew for each act.
+
+use super::root::Root;
+use dartsync_core::path::Path;
+use dartsync_core::peer::Cause;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::{Errno, Result};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// How every path is resolved.
+pub(super) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_XDEV)
+    .union(ResolveFlags::NO_MAGICLINKS);
+
+/// Bytes that one call may resolve (PATH_MAX with its NUL is 4096).
+const STEP: usize = 4000;
+
+/// A handle on a directory (`O_PATH`), held for one act.
+pub(super) struct Dir(OwnedFd);
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Opens what lies below `at`; `path` may be empty (`at` itself) and of any length.
+pub(super) fn open(at: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
+    if path.len() > STEP {
+        let cut = path[..STEP].iter().rposition(|b| *b == b'/').ok_or(Errno::NAMETOOLONG)?;
+        let next = open(at, &path[..cut], OFlags::PATH | OFlags::DIRECTORY)?;
+        return open(next.as_fd(), &path[cut + 1..], flags);
+    }
+    let path = if path.is_empty() { b"." } else { path };
+    loop {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match openat2(at, path, flags, Mode::empty(), RESOLVE) {
+            // The kernel could not settle it because something was renamed meanwhile.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// A handle on the directory at `path` below `at`.
+pub(super) fn open_dir(at: impl AsFd, path: &[u8]) -> Result<Dir> {
+    open(at.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY).map(Dir)
+}
+
+/// Whether the errno says that nothing can stand at a path because a directory on the way is none (any more).
+pub(super) fn is_no_parent(e: Errno) -> bool {
+    matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
+
+/// The cause of an errno.
+pub(super) fn cause(e: Errno) -> Cause {
+    Cause::Os(e.raw_os_error())
+}
+
+/// The cause of an error of std.
+pub(super) fn io_cause(e: std::io::Error) -> Cause {
+    Cause::Os(e.raw_os_error().unwrap_or(Errno::IO.raw_os_error()))
+}
+
+/// The parent's part and the last name of a path below the root.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(i) => (&path[..i], &path[i + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// A name in an open directory: what `*at` calls take.
+pub(super) struct Place<'p> {
+    /// The directory.
+    pub dir: Dir,
+    /// Its path below the root; empty: the root.
+    pub parent: &'p [u8],
+    /// The name in it.
+    pub name: &'p [u8],
+    /// Permissions lent on the way, given back when the act is over.
+    _lent: Vec<super::grant::Grant>,
+}
+
+impl Root {
+    /// The place of a path. [`Cause::NoParent`] if its directory is missing or is none.
+    pub(super) fn place<'p>(&self, path: Path<'p>) -> std::result::Result<Place<'p>, Cause> {
+        self.find_place(path)
+            .map_err(|e| if is_no_parent(e) { self.or_gone(Cause::NoParent) } else { cause(e) })
+    }
+
+    /// The same with the errno.
+    pub(super) fn find_place<'p>(&self, path: Path<'p>) -> Result<Place<'p>> {
+        let (parent, name) = split(path.bytes());
+        let (dir, lent) = match open_dir(self.dir(), parent) {
+            Err(Errno::ACCESS) => self.walk_lending(parent)?,
+            dir => (dir?, Vec::new()),
+        };
+        Ok(Place { dir, parent, name, _lent: lent })
+    }
+
+    /// Walks part by part, lending search permission to directories of ours that lack it.
+    fn walk_lending(&self, path: &[u8]) -> Result<(Dir, Vec<super::grant::Grant>)> {
+        let mut lent = Vec::new();
+        let mut at = open_dir(self.dir(), b"")?;
+        for name in path.split(|b| *b == b'/') {
+            at = match open_dir(&at, name) {
+                Err(Errno::ACCESS) => {
+                    lent.push(self.lend(at.as_fd())?.ok_or(Errno::ACCESS)?);
+                    open_dir(&at, name)?
+                }
+                dir => dir?,
+            };
+        }
+        Ok((at, lent))
+    }
+
+    /// `.dartsync/tmp`, made again if someone removed it.
+    pub(super) fn tmp(&self) -> std::result::Result<Dir, Cause> {
+        self.own(super::root::TMP)
+    }
+
+    /// A directory of our own below the root.
+    pub(super) fn own(&self, path: &'static [u8]) -> std::result::Result<Dir, Cause> {
+        match open_dir(self.dir(), path) {
+            Err(Errno::NOENT) => {
+                self.verify()?;
+                let (parent, name) = split(path);
+                let parent = open_dir(self.dir(), parent).map_err(cause)?;
+                match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => open_dir(&parent, name).map_err(cause),
+                    Err(e) => Err(cause(e)),
+                }
+            }
+            dir => dir.map_err(cause),
+        }
+    }
+
+    /// The cause, unless the root itself is gone.
+    pub(super) fn or_gone(&self, cause: Cause) -> Cause {
+        self.verify().err().unwrap_or(cause)
+    }
+}

@@ -1,0 +1,134 @@
+//! From a part file to a swap file: what the path will hold, whole, with its metadata, durable.
+
+use super::beneath::{Dir, cause};
+use super::lease::{Writers, writers};
+use super::part::{part_name, remove_part, swap_name, take_name};
+use super::probe::{set_mtime, times};
+use super::root::{Root, TMP, lock};
+use super::stat::{file_stat, is_same_data, read_at, stat_at};
+use super::{Act, Trashed, act};
+use dartsync_core::limits;
+use dartsync_core::path::Path;
+use dartsync_core::peer::{Cause, Outcome};
+use dartsync_core::record::Kind;
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fsync, mkdirat, renameat_with, symlinkat, utimensat,
+};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::Read;
+
+impl Root {
+    /// `Effect::Prepare` of row `n`, which belongs at `path`. A swap file that is there is moved to the trash, unless
+    /// this process made it and there is no newer part (a swap that was postponed). Without part file: `ENOENT`.
+    pub fn prepare(&self, path: Path<'_>, n: u64, kind: Kind, mode: u16, mtime: i64) -> Act {
+        act(|trashed| {
+            self.verify()?;
+            let tmp = self.tmp()?;
+            if self.is_prepared(&tmp, n, kind)? {
+                if kind == Kind::File {
+                    finish(&read_at(&tmp, swap_name(n).as_bytes())?, mode, mtime)?;
+                }
+                return Ok(Outcome::Done);
+            }
+            self.clear_swap(&tmp, n, path.bytes(), trashed)?;
+            match kind {
+                Kind::File => self.prepare_file(&tmp, n, mode, mtime)?,
+                Kind::Symlink => self.prepare_symlink(&tmp, n, mtime)?,
+                Kind::Directory => prepare_dir(&tmp, n, mode)?,
+                Kind::Removed => return Err(cause(Errno::INVAL)),
+            }
+            lock(&self.tmp_state).ready.insert(n, None);
+            self.touch(TMP);
+            Ok(Outcome::Done)
+        })
+    }
+
+    fn is_prepared(&self, tmp: &Dir, n: u64, kind: Kind) -> Result<bool, Cause> {
+        let known = lock(&self.tmp_state).ready.get(&n) == Some(&None);
+        let has = |name: String| stat_at(tmp, name.as_bytes());
+        Ok(known
+            && kind != Kind::Directory
+            && has(swap_name(n))?.is_some_and(|s| s.kind == kind)
+            && has(part_name(n))?.is_none()
+            && has(take_name(n))?.is_none())
+    }
+
+    /// Moves the swap file of row `n`, if there is one, to the trash; an empty directory is removed.
+    pub(super) fn clear_swap(
+        &self,
+        tmp: &Dir,
+        n: u64,
+        path: &[u8],
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<(), Cause> {
+        let name = swap_name(n);
+        lock(&self.tmp_state).ready.remove(&n);
+        let Some(stat) = stat_at(tmp, name.as_bytes())? else { return Ok(()) };
+        if stat.kind == Kind::Directory
+            && rustix::fs::unlinkat(tmp, name.as_str(), AtFlags::REMOVEDIR).is_ok()
+        {
+            return Ok(());
+        }
+        trashed.push(self.to_trash(tmp, name.as_bytes(), path, n)?);
+        Ok(())
+    }
+
+    fn prepare_file(&self, tmp: &Dir, n: u64, mode: u16, mtime: i64) -> Result<(), Cause> {
+        let (take, part) = (take_name(n), part_name(n));
+        let name = if stat_at(tmp, take.as_bytes())?.is_some() { take } else { part };
+        let file = read_at(tmp, name.as_bytes()).map_err(|c| match c {
+            Cause::Raced => cause(Errno::NOENT),
+            c => c,
+        })?;
+        let taken = lock(&self.tmp_state).taken.get(&n).cloned();
+        if let Some((stat, from)) = taken.filter(|_| name.ends_with(".take")) {
+            if writers(&file) == Writers::Some {
+                return Err(Cause::OpenWriter);
+            }
+            if !is_same_data(&stat, &file_stat(&file)?) {
+                let from = Path::new(&from).map_err(|_| Cause::Raced)?;
+                lock(&self.tmp_state).taken.remove(&n);
+                self.put_back(tmp, &name, self, from, n)?;
+                return Err(Cause::Raced);
+            }
+        }
+        finish(&file, mode, mtime)?;
+        renameat_with(tmp, name.as_str(), tmp, swap_name(n), RenameFlags::NOREPLACE).map_err(cause)?;
+        lock(&self.tmp_state).taken.remove(&n);
+        Ok(())
+    }
+
+    fn prepare_symlink(&self, tmp: &Dir, n: u64, mtime: i64) -> Result<(), Cause> {
+        let file = self.part_read(n)?.ok_or(cause(Errno::NOENT))?;
+        let mut text = Vec::new();
+        file.take(limits::PATH as u64 + 1).read_to_end(&mut text).map_err(super::beneath::io_cause)?;
+        if text.is_empty() || text.len() > limits::PATH || text.contains(&0) {
+            return Err(Cause::Corrupt);
+        }
+        symlinkat(text.as_slice(), tmp, swap_name(n)).map_err(cause)?;
+        utimensat(tmp, swap_name(n), &times(mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(cause)?;
+        remove_part(tmp, &part_name(n))
+    }
+}
+
+/// Gives a file its metadata and makes all of it durable.
+fn finish(file: &File, mode: u16, mtime: i64) -> Result<(), Cause> {
+    fchmod(file, Mode::from_raw_mode(mode as u32 & 0o777)).map_err(cause)?;
+    set_mtime(file, mtime).map_err(cause)?;
+    // Not fdatasync: mode and mtime would not be durable with it.
+    fsync(file).map_err(cause)
+}
+
+/// An empty directory with its mode (whatever the umask).
+fn prepare_dir(tmp: &Dir, n: u64, mode: u16) -> Result<(), Cause> {
+    let name = swap_name(n);
+    mkdirat(tmp, name.as_str(), Mode::RWXU).map_err(cause)?;
+    let dir = super::beneath::open(
+        rustix::fd::AsFd::as_fd(tmp),
+        name.as_bytes(),
+        OFlags::RDONLY | OFlags::DIRECTORY,
+    )
+    .map_err(cause)?;
+    fchmod(&dir, Mode::from_raw_mode(mode as u32 & 0o777)).map_err(cause)
+}

@@ -1,0 +1,109 @@
+//! After a crash: what lies in tmp.
+
+use super::beneath::{Dir, cause, open};
+use super::hash::look_at;
+use super::part::{remove_part, swap_name};
+use super::root::{Root, TMP, lock};
+use super::stat::{stat_at, wall};
+use super::{Act, Trashed, act};
+use dartsync_core::path::Path;
+use dartsync_core::peer::{Cause, Outcome};
+use dartsync_core::record::Kind;
+use rustix::fs::{AtFlags, OFlags, RawDir, unlinkat};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+
+impl Root {
+    /// `Effect::Recover` of row `n` at `path`: hashes what stands there and what lies in the swap file.
+    pub fn recover(&self, path: Path<'_>, n: u64) -> Act {
+        act(|_| {
+            self.verify()?;
+            let at = wall();
+            let disk = match self.place(path) {
+                Ok(place) => look_at(&place.dir, place.name)?,
+                Err(Cause::NoParent) => None,
+                Err(e) => return Err(e),
+            };
+            if disk.is_none() {
+                self.verify()?;
+            }
+            let swap = look_at(self.tmp()?, swap_name(n).as_bytes())?;
+            if let Some((_, content)) = swap {
+                lock(&self.tmp_state).ready.insert(n, Some(content));
+            }
+            Ok(Outcome::Recovered { disk, swap: swap.map(|(s, c)| (s.kind, c)), at })
+        })
+    }
+
+    /// `Effect::Discard` of row `n`, which belongs at `path`.
+    pub fn discard(&self, path: Path<'_>, n: u64) -> Act {
+        act(|trashed| {
+            self.verify()?;
+            self.clear_swap(&self.tmp()?, n, path.bytes(), trashed)?;
+            self.touch(TMP);
+            Ok(Outcome::Done)
+        })
+    }
+
+    /// At start, before any act: parts of rows that are not `known` are deleted; taken files, copies being made,
+    /// and swap files of rows that are not `known` to bear an intent, go to the trash; what is no file of ours stays.
+    /// `known` is asked with the row's number.
+    pub fn cleanup_tmp(&self, known: &dyn Fn(u64) -> bool) -> Result<Vec<Trashed>, Cause> {
+        self.verify()?;
+        let tmp = self.tmp()?;
+        let mut trashed = Vec::new();
+        for name in list(&tmp)? {
+            let Some((n, suffix)) = parse(&name) else { continue };
+            let is_known = n.is_some_and(known);
+            match suffix {
+                b"part" if !is_known => remove_part(&tmp, &String::from_utf8_lossy(&name))?,
+                // A copy that was being made, or a name that was being taken back: perhaps someone's.
+                b"take" | b"copy" => self.rescue(&tmp, &name, n, &mut trashed)?,
+                b"swap" if !is_known => self.rescue(&tmp, &name, n, &mut trashed)?,
+                _ => {}
+            }
+        }
+        Ok(trashed)
+    }
+
+    fn rescue(
+        &self,
+        tmp: &Dir,
+        name: &[u8],
+        n: Option<u64>,
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<(), Cause> {
+        if stat_at(tmp, name)?.is_some_and(|s| s.kind == Kind::Directory)
+            && unlinkat(tmp, name, AtFlags::REMOVEDIR).is_ok()
+        {
+            return Ok(());
+        }
+        let path = [b"recovered-", name].concat();
+        trashed.push(self.to_trash(tmp, name, &path, n.unwrap_or(0))?);
+        Ok(())
+    }
+}
+
+/// The number and suffix of a file of ours in tmp; without number if it is one of a restore.
+fn parse(name: &[u8]) -> Option<(Option<u64>, &[u8])> {
+    let dot = name.iter().position(|b| *b == b'.')?;
+    let (stem, suffix) = (&name[..dot], &name[dot + 1..]);
+    let n = std::str::from_utf8(stem).ok().and_then(|s| s.parse().ok());
+    (n.is_some() || stem.starts_with(b"restore-")).then_some((n, suffix))
+}
+
+/// The names in a directory of ours.
+pub(super) fn list(dir: &Dir) -> Result<Vec<Vec<u8>>, Cause> {
+    let fd = open(dir.as_fd(), b"", OFlags::RDONLY | OFlags::DIRECTORY).map_err(cause)?;
+    let mut buffer = vec![MaybeUninit::uninit(); 16 * 1024];
+    let mut entries = RawDir::new(&fd, &mut buffer);
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(cause)?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,228 @@
+//! A folder's directory on this device: linking it, and telling whether it still stands.
+
+use super::beneath::{Dir, cause, open_dir};
+use super::grant::Grants;
+use super::marker::{self, Marker};
+use super::part::Tmp;
+use super::probe::{self, Probe};
+use super::sync::Touched;
+use super::watcher::Watch;
+use super::{Trashed, stat};
+use dartsync_core::peer::Cause;
+use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
+use rustix::io::Errno;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// Parts, swap files, copies being made.
+pub(super) const TMP: &[u8] = b".dartsync/tmp";
+/// What was displaced and removed.
+pub(super) const TRASH: &[u8] = b".dartsync/trash";
+
+/// A linked directory. Shared among threads; every act resolves its paths anew.
+pub struct Root {
+    path: PathBuf,
+    dir: Dir,
+    dev: u64,
+    ino: u64,
+    marker: Marker,
+    probe: Probe,
+    pub(super) grants: Arc<Grants>,
+    pub(super) tmp_state: Mutex<Tmp>,
+    pub(super) touched: Mutex<Touched>,
+    pub(super) watch: Mutex<Watch>,
+    pub(super) strays: Mutex<Vec<Trashed>>,
+}
+
+/// Whether a directory was linked before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Linked {
+    /// It got its marker now: a new link.
+    New,
+    /// Its marker named this folder already (a lost store): a tombstone may speak of what is in it (R10).
+    Again,
+}
+
+/// Why a directory cannot be a folder's root.
+#[derive(Debug)]
+pub enum DiskError {
+    /// There is no such directory, or it cannot be opened.
+    Open(std::io::Error),
+    /// It was never linked, or lost its marker.
+    NoMarker,
+    /// It is linked to another folder: this id.
+    OtherFolder(u64),
+    /// It stands in another root: that one.
+    Nested(PathBuf),
+    /// Its file system cannot do what safe installs need: what is missing.
+    Unsupported(&'static str),
+    /// The operating system said no.
+    Failed(Cause),
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DiskError::Open(e) => write!(f, "cannot open the directory: {e}"),
+            DiskError::NoMarker => f.write_str("the directory has no marker (.dartsync/folder): not linked"),
+            DiskError::OtherFolder(id) => write!(f, "the directory is linked to another folder ({id:016x})"),
+            DiskError::Nested(p) => write!(f, "it stands in a linked folder: {}", p.display()),
+            DiskError::Unsupported(what) => write!(f, "the file system lacks {what}"),
+            DiskError::Failed(Cause::Os(e)) => std::io::Error::from_raw_os_error(*e).fmt(f),
+            DiskError::Failed(c) => write!(f, "{c:?}"),
+        }
+    }
+}
+
+impl std::error::Error for DiskError {}
+
+impl From<Cause> for DiskError {
+    fn from(c: Cause) -> DiskError {
+        DiskError::Failed(c)
+    }
+}
+
+impl Root {
+    /// Opens a directory that is linked.
+    pub fn open(path: &Path) -> Result<Root, DiskError> {
+        let (path, dir, meta) = open_root(path)?;
+        let marker = Marker::read(&dir)?.ok_or(DiskError::NoMarker)?;
+        Root::start(path, dir, meta, marker)
+    }
+
+    /// Links a directory to a folder: makes `.dartsync` and the marker, and tries what the file system can do.
+    pub fn link(path: &Path, folder: u64) -> Result<(Root, Linked), DiskError> {
+        let (path, dir, meta) = open_root(path)?;
+        if let Some(outer) = path.ancestors().skip(1).find(|p| marker::is_marked(p)) {
+            return Err(DiskError::Nested(outer.to_owned()));
+        }
+        match Marker::read(&dir)? {
+            Some(m) if m.folder == folder => {
+                let root = Root::start(path, dir, meta, m)?;
+                return Ok((root, Linked::Again));
+            }
+            Some(m) => return Err(DiskError::OtherFolder(m.folder)),
+            None => {}
+        }
+        // Before anything is left behind in a directory that cannot be linked.
+        probe::check_resolving(&dir)?;
+        make_own(&dir)?;
+        let marker = Marker::draw(folder);
+        let root = Root::start(path, dir, meta, marker)?;
+        marker.write(&marker::own_dir(&root.dir)?, &open_dir(&root.dir, TMP).map_err(cause)?)?;
+        marker::sync_dir(&root.dir)?;
+        Ok((root, Linked::New))
+    }
+
+    fn start(path: PathBuf, dir: Dir, meta: std::fs::Metadata, marker: Marker) -> Result<Root, DiskError> {
+        probe::check_resolving(&dir)?;
+        make_own(&dir)?;
+        let probe = probe::probe(&open_dir(&dir, TMP).map_err(cause)?)?;
+        Ok(Root {
+            path,
+            dir,
+            dev: meta.dev(),
+            ino: meta.ino(),
+            marker,
+            probe,
+            grants: Arc::default(),
+            tmp_state: Mutex::default(),
+            touched: Mutex::default(),
+            watch: Mutex::default(),
+            strays: Mutex::default(),
+        })
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What its marker says.
+    pub fn marker(&self) -> Marker {
+        self.marker
+    }
+
+    /// What its file system can do.
+    pub fn probe(&self) -> Probe {
+        self.probe
+    }
+
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    pub(super) fn dev(&self) -> u64 {
+        self.dev
+    }
+
+    /// Whether the root's path still leads to the directory that was opened, with its marker. [`Cause::RootGone`].
+    pub fn verify(&self) -> Result<(), Cause> {
+        let same = std::fs::metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == (self.dev, self.ino));
+        let marked = || Marker::read(&self.dir).is_ok_and(|m| m == Some(self.marker));
+        if same && marked() { Ok(()) } else { Err(Cause::RootGone) }
+    }
+
+    /// Ends the link: parts are deleted, swap files moved to the trash, the marker removed. The trash stays.
+    pub fn unlink(&self) -> Result<Vec<Trashed>, Cause> {
+        self.verify()?;
+        let trashed = self.cleanup_tmp(&|_| false)?;
+        let own = marker::own_dir(&self.dir)?;
+        unlinkat(&own, marker::NAME, AtFlags::empty()).map_err(cause)?;
+        // Something unknown may lie in it; that stays.
+        let _ = unlinkat(&own, "tmp", AtFlags::REMOVEDIR);
+        marker::sync_dir(&own)?;
+        Ok(trashed)
+    }
+
+    /// What was moved to the trash by calls that have no [`super::Act`] to tell it: to be asked for after
+    /// [`Root::part_open`] and its like.
+    pub fn take_strays(&self) -> Vec<Trashed> {
+        std::mem::take(&mut *lock(&self.strays))
+    }
+}
+
+/// Locks; a thread that panicked while it held the lock left nothing half done that matters here.
+pub(super) fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn open_root(path: &Path) -> Result<(PathBuf, Dir, std::fs::Metadata), DiskError> {
+    let path = std::fs::canonicalize(path).map_err(DiskError::Open)?;
+    let meta = std::fs::metadata(&path).map_err(DiskError::Open)?;
+    let dir = rustix::fs::open(&path, dir_flags(), Mode::empty())
+        .map_err(|e| DiskError::Open(std::io::Error::from_raw_os_error(e.raw_os_error())))?;
+    let dir = open_dir(&dir, b"").map_err(|e| match e {
+        Errno::NOSYS => DiskError::Unsupported("openat2 (Linux 5.6)"),
+        e => DiskError::Failed(cause(e)),
+    })?;
+    let opened = rustix::fs::fstat(&dir).map_err(cause)?;
+    if (opened.st_dev, opened.st_ino) != (meta.dev(), meta.ino()) {
+        return Err(DiskError::Failed(Cause::RootGone));
+    }
+    stat::stat_of(&opened)?;
+    Ok((path, dir, meta))
+}
+
+fn dir_flags() -> rustix::fs::OFlags {
+    use rustix::fs::OFlags;
+    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
+}
+
+/// Makes `.dartsync` and what is in it, as far as it is missing.
+fn make_own(dir: &Dir) -> Result<(), Cause> {
+    for path in [&b".dartsync"[..], TMP, TRASH] {
+        let (parent, name) = super::beneath::split(path);
+        let parent = open_dir(dir, parent).map_err(cause)?;
+        match mkdirat(&parent, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(cause(e)),
+        }
+        // A file or a symlink in its place, or a mount: refused here.
+        open_dir(&parent, name).map_err(cause)?;
+    }
+    Ok(())
+}

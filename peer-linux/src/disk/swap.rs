@@ -1,0 +1,194 @@
+//! Putting a swap file at its path (R11, R12, R14).
+
+use super::beneath::{Dir, Place, cause};
+use super::hash::look_at;
+use super::lease::Held;
+use super::part::swap_name;
+use super::root::{Root, TMP, lock};
+use super::stat::{file_stat, handle_at, is_same, is_same_data, stat_at, wall};
+use super::{Act, Trashed, act};
+use dartsync_core::ids::ContentId;
+use dartsync_core::path::Path;
+use dartsync_core::peer::{Cause, Intent, Outcome, Stat};
+use dartsync_core::record::Kind;
+use rustix::fs::{OFlags, RawDir, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// One swap while it is made.
+pub(super) struct Job<'a> {
+    pub root: &'a Root,
+    pub place: Place<'a>,
+    pub path: Path<'a>,
+    pub tmp: Dir,
+    pub n: u64,
+    pub name: String,
+    pub expect: Option<Stat>,
+    pub intent: Intent,
+    /// What is being installed: a handle on it, and its stat before.
+    pub new: (OwnedFd, Stat),
+}
+
+impl Root {
+    /// `Effect::Swap` of row `n` at `path`; `copy` is the path of the row that the intent names. `expect` none, or of
+    /// kind Removed: nothing stands there. [`Outcome::Swapped`], or [`Outcome::Failed`] and nothing changed: `ENOENT` if
+    /// there is no swap file of the right kind, [`Cause::Corrupt`] if what a crash left in it is not what the intent says
+    /// (it goes to the trash), else as the effect's documentation says.
+    pub fn swap(
+        &self,
+        path: Path<'_>,
+        n: u64,
+        expect: Option<&Stat>,
+        intent: &Intent,
+        copy: Option<Path<'_>>,
+    ) -> Act {
+        act(|trashed| {
+            self.verify()?;
+            let tmp = self.tmp()?;
+            let place = self.place(path)?;
+            let new = self.ready_swap(&tmp, n, intent.to, path, trashed)?;
+            let expect = expect.filter(|s| s.kind != Kind::Removed).copied();
+            let name = swap_name(n);
+            let job = Job { root: self, place, path, tmp, n, name, expect, intent: *intent, new };
+            job.run(copy, trashed)
+        })
+    }
+
+    /// The swap file of row `n`, known to be what the intent says.
+    fn ready_swap(
+        &self,
+        tmp: &Dir,
+        n: u64,
+        to: (Kind, ContentId),
+        path: Path<'_>,
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<(OwnedFd, Stat), Cause> {
+        let name = swap_name(n);
+        let missing = cause(Errno::NOENT);
+        let found = stat_at(tmp, name.as_bytes())?.ok_or(missing)?;
+        if found.kind != to.0 {
+            return Err(missing);
+        }
+        let known = lock(&self.tmp_state).ready.get(&n).copied();
+        let content = match known {
+            Some(None) => to.1,
+            Some(Some(content)) => content,
+            None => look_at(tmp, name.as_bytes())?.ok_or(missing)?.1,
+        };
+        if content != to.1 && to.0 != Kind::Directory {
+            self.clear_swap(tmp, n, path.bytes(), trashed)?;
+            return Err(Cause::Corrupt);
+        }
+        let handle = handle_at(tmp, name.as_bytes())?;
+        let stat = file_stat(&handle)?;
+        if stat.ino == found.ino { Ok((handle, stat)) } else { Err(Cause::Raced) }
+    }
+}
+
+impl Job<'_> {
+    fn run(&self, copy: Option<Path<'_>>, trashed: &mut Vec<Trashed>) -> Result<Outcome, Cause> {
+        let root = self.root;
+        let held = self.check()?;
+        let second = match (copy, &self.expect) {
+            (Some(copy), Some(expect)) => Some(root.second_name(self, copy, expect)?),
+            (Some(_), None) => return Err(Cause::Raced),
+            (None, _) => None,
+        };
+        if let Err(e) = self.rename() {
+            if let Some(second) = &second {
+                second.undo(self);
+            }
+            return Err(e);
+        }
+        root.touch(self.place.parent);
+        root.touch(TMP);
+        lock(&root.tmp_state).ready.remove(&self.n);
+        let odd = match (&self.expect, held) {
+            (Some(expect), Some(held)) => self.settle(expect, held, second.as_ref(), trashed)?,
+            _ => None,
+        };
+        let (stat, at) = self.installed()?;
+        let copy = second.map(|s| s.stat(expect_kind(&self.expect))).transpose()?;
+        Ok(Outcome::Swapped { stat, at, copy, odd })
+    }
+
+    /// Whether what stands at the path is what was expected, and nobody writes to it.
+    fn check(&self) -> Result<Option<Held>, Cause> {
+        let found = self.root.stat_in(&self.place)?;
+        let Some(expect) = self.expect else {
+            return if found.is_none() { Ok(None) } else { Err(Cause::Raced) };
+        };
+        if !found.is_some_and(|f| is_same(&expect, &f)) {
+            return Err(Cause::Raced);
+        }
+        if expect.kind == Kind::Directory && !self.root.is_empty_dir(&self.place)? {
+            return Err(Cause::NotEmpty);
+        }
+        Held::take(&self.place.dir, self.place.name, &expect).map(Some)
+    }
+
+    /// The rename itself: the one instant at which the path changes.
+    fn rename(&self) -> Result<(), Cause> {
+        let flags = if self.expect.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        self.rename_with(flags)
+    }
+
+    pub(super) fn rename_with(&self, flags: RenameFlags) -> Result<(), Cause> {
+        // A directory that changes its parent must itself be writable.
+        let dirs = [(&self.tmp, self.name.as_bytes()), (&self.place.dir, self.place.name)];
+        let moved: Vec<OwnedFd> = dirs
+            .iter()
+            .filter(|(dir, name)| {
+                stat_at(dir, name).is_ok_and(|s| s.is_some_and(|s| s.kind == Kind::Directory))
+            })
+            .filter_map(|(dir, name)| handle_at(dir, name).ok())
+            .collect();
+        let mut lend: Vec<BorrowedFd<'_>> = vec![self.place.dir.as_fd(), self.tmp.as_fd()];
+        lend.extend(moved.iter().map(AsFd::as_fd));
+        self.root
+            .allowing(&lend, || {
+                renameat_with(&self.tmp, self.name.as_str(), &self.place.dir, self.place.name, flags)
+            })
+            .map_err(|e| match e {
+                Errno::EXIST | Errno::NOENT => self.root.or_gone(Cause::Raced),
+                e => cause(e),
+            })
+    }
+
+    /// The stat of what was installed (R14), read back; or as it was before, if someone wrote to it at once: then it
+    /// must look changed.
+    fn installed(&self) -> Result<(Stat, u64), Cause> {
+        let at = wall();
+        let (handle, before) = &self.new;
+        let now = file_stat(handle)?;
+        let same = is_same_data(&now, before) && now.mode == before.mode;
+        Ok((if same { now } else { *before }, at))
+    }
+}
+
+fn expect_kind(expect: &Option<Stat>) -> Kind {
+    expect.map_or(Kind::Removed, |s| s.kind)
+}
+
+impl Root {
+    /// Whether the directory at a place holds nothing. One that may not be listed counts as empty: `rmdir` decides.
+    pub(super) fn is_empty_dir(&self, place: &Place<'_>) -> Result<bool, Cause> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let dir = match super::beneath::open(place.dir.as_fd(), place.name, flags) {
+            Ok(dir) => dir,
+            Err(Errno::ACCESS) => return Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(Cause::Raced),
+            Err(e) => return Err(cause(e)),
+        };
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut entries = RawDir::new(&dir, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(cause)?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,1 @@
+//! Acts on real directories.
