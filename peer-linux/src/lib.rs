@@ -4,6 +4,6 @@ pub mod client;
 pub mod config;
 pub mod content;
 pub mod control;
-pub mod store;
 pub mod disk;
+pub mod store;
 pub mod workers;
