@@ -114,7 +114,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     // Zeroed pages come from the kernel when they are first used: what is not needed is not resident.
     let mut memory = vec![0; args.memory];
     let config = stored.config(&roster, rng.bytes(), &args.name);
-    let mut tracker = Box::new(Tracker::new(config, &mut memory));
+    let mut tracker = made_aside(|| Box::new(Tracker::new(config, &mut memory)));
     drop(roster);
     stored.keep(&mut storage, &tracker)?;
 
@@ -129,6 +129,12 @@ pub fn run(args: &RunArgs) -> Result<()> {
     server.run(|| signals.came()).context("the network failed")?;
     StdConsole.log(format_args!("stopped"));
     Ok(())
+}
+
+/// What `make` makes, in a thread of its own: a tracker takes shape on the stack, some MiB deep, and those pages go
+/// with the thread instead of staying resident for good.
+fn made_aside<T: Send>(make: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|s| s.spawn(make).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
 fn recovery(state: &Path) -> Result<()> {
