@@ -4,6 +4,7 @@ pub mod client;
 pub mod config;
 pub mod content;
 pub mod control;
+pub mod data;
 pub mod disk;
 pub mod store;
 pub mod workers;

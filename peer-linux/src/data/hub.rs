@@ -1,0 +1,418 @@
+//! The download machine, the links and the fetches behind one lock. Whoever holds it only decides; what is to be done
+//! is collected as [`Deeds`] and carried out after the lock is released.
+
+use super::link::Link;
+use super::{Book, Job, Report, Setup, Source, dial};
+use crate::content::BLOCK;
+use dartsync_core::content::{Leaf, chunk_id};
+use dartsync_core::data::Ask;
+use dartsync_core::data::swarm::{Body, Effect, Fetch, Swarm, WALK_MEMORY};
+use dartsync_core::ids::{Slot, SlotSet, Ticket};
+use dartsync_core::link::StaticKey;
+use dartsync_core::link::admission::Admission;
+use dartsync_core::peer::Outcome;
+use dartsync_core::rng::Rng;
+use dartsync_core::time::Instant;
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+use std::time::Duration;
+
+/// Dialled links that are kept though nothing is asked on them.
+const WARM: usize = 16;
+/// A link used within this is not closed to make room for another.
+const FRESH: u64 = 5_000;
+
+/// A fetch that is under way.
+struct Running {
+    part: Arc<File>,
+    leaves: Vec<u8>,
+}
+
+/// What the lock holds.
+pub struct Hub {
+    pub swarm: Box<Swarm<Vec<u8>>>,
+    running: HashMap<Ticket, Running>,
+    /// Fetches that wait for room in the machine: small ones, large ones.
+    waiting: [VecDeque<Job>; 2],
+    links: Vec<Arc<Link>>,
+    chosen: HashMap<Slot, Arc<Link>>,
+    stopped: bool,
+    /// The thread that minds the time sleeps until something is fetched.
+    minding: bool,
+}
+
+/// Everything that the threads of a [`Fetcher`] share.
+pub struct Shared {
+    hub: Mutex<Hub>,
+    /// Wakes the thread that minds the time.
+    tick: Condvar,
+    pub key: StaticKey,
+    pub book: Arc<RwLock<Book>>,
+    pub source: Arc<dyn Source>,
+    reports: Mutex<Sender<Report>>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    rng: Mutex<Rng>,
+    pub admission: Mutex<Admission>,
+    pub strangers: dial::Strangers,
+    pub threads: AtomicUsize,
+    checks: Mutex<Option<Sender<(Ticket, Leaf, Arc<File>)>>>,
+    pub sent: AtomicU64,
+    pub received: AtomicU64,
+    pub stopping: AtomicBool,
+    started: std::time::Instant,
+}
+
+/// What is to be done once the lock is free.
+#[derive(Default)]
+pub struct Deeds {
+    asks: Vec<(Arc<Link>, Vec<Ask>)>,
+    dials: Vec<Slot>,
+    closes: Vec<Arc<Link>>,
+    checks: Vec<(Ticket, Leaf, Arc<File>)>,
+    pub reports: Vec<Report>,
+}
+
+impl Deeds {
+    fn ask(&mut self, link: &Arc<Link>, ask: Ask) {
+        match self.asks.iter_mut().find(|(l, _)| Arc::ptr_eq(l, link)) {
+            Some((_, asks)) => asks.push(ask),
+            None => self.asks.push((link.clone(), vec![ask])),
+        }
+    }
+
+    /// Does it all.
+    pub fn carry_out(self, shared: &Arc<Shared>) {
+        for (link, asks) in &self.asks {
+            link.send(shared, asks);
+        }
+        for link in self.closes {
+            link.close();
+        }
+        for slot in self.dials {
+            dial::dial(shared, slot);
+        }
+        for check in self.checks {
+            shared.check(check);
+        }
+        if !self.reports.is_empty() && !shared.stopping.load(Ordering::Relaxed) {
+            let reports = shared.reports.lock().expect("no thread panics with it");
+            for report in self.reports {
+                // The driver may have gone before us: then nobody wants to know.
+                let _ = reports.send(report);
+            }
+            drop(reports);
+            (shared.wake)();
+        }
+    }
+}
+
+impl Hub {
+    /// Takes what the machine wants done.
+    pub fn drain(&mut self, shared: &Shared, deeds: &mut Deeds) {
+        let at = shared.now();
+        loop {
+            while let Some(effect) = self.swarm.poll_effect(at) {
+                self.note(shared, effect, deeds);
+            }
+            if !self.start_waiting(at) {
+                break;
+            }
+        }
+        if self.minding && self.swarm.poll_timeout().is_some() {
+            self.minding = false;
+            shared.tick.notify_one();
+        }
+    }
+
+    fn note(&mut self, shared: &Shared, effect: Effect, deeds: &mut Deeds) {
+        match effect {
+            Effect::Ask(slot, ask) => {
+                if let Some(link) = self.chosen.get(&slot) {
+                    deeds.ask(link, ask);
+                }
+            }
+            Effect::Dial(slot) => deeds.dials.push(slot),
+            Effect::Hang(slot) => deeds.closes.extend(self.chosen.get(&slot).cloned()),
+            Effect::Check(ticket, leaf) => {
+                let part = self.running.get(&ticket).map(|r| r.part.clone());
+                deeds.checks.extend(part.map(|p| (ticket, leaf, p)));
+            }
+            Effect::Finished(ticket) => self.done(ticket, Outcome::Ready, deeds),
+            Effect::Failed(ticket, cause) => self.done(ticket, Outcome::Failed(cause), deeds),
+            Effect::Bad(slot, content) => {
+                let book = shared.book.read().expect("no thread panics with it");
+                deeds.reports.extend(book.at(slot).map(|k| Report::Bad(k.device, content)));
+            }
+        }
+    }
+
+    fn done(&mut self, ticket: Ticket, outcome: Outcome, deeds: &mut Deeds) {
+        let leaves = self.running.remove(&ticket).map(|r| r.leaves).unwrap_or_default();
+        let leaves = if outcome == Outcome::Ready { leaves } else { Vec::new() };
+        deeds.reports.push(Report::Done { ticket, outcome, leaves });
+    }
+
+    /// Begins fetches that waited for room; whether any began.
+    fn start_waiting(&mut self, at: Instant) -> bool {
+        let mut began = false;
+        for kind in 0..self.waiting.len() {
+            while let Some(job) = self.waiting[kind].front()
+                && self.swarm.has_room(job.size)
+            {
+                let job = self.waiting[kind].pop_front().expect("it is at the front");
+                self.begin(at, job);
+                began = true;
+            }
+        }
+        began
+    }
+
+    fn begin(&mut self, at: Instant, job: Job) {
+        let Job { ticket, kind, content, size, from, part } = job;
+        let there = part.metadata().map_or(0, |m| m.len());
+        if there > size {
+            // Should this fail, the disk module's look at the size before the install will tell.
+            let _ = part.set_len(size);
+        }
+        let present = there.min(size);
+        let fetch = Fetch { ticket, kind, content, size, present, from };
+        let memory = Swarm::<Vec<u8>>::needs_memory(size).then(|| vec![0; WALK_MEMORY]);
+        self.running.insert(ticket, Running { part: Arc::new(part), leaves: Vec::new() });
+        self.swarm.handle_fetch(at, &fetch, memory);
+    }
+
+    /// See [`super::Fetcher::sources`].
+    pub fn sources(&mut self, at: Instant, ticket: Ticket, holders: SlotSet, seekers: SlotSet) {
+        for job in self.waiting.iter_mut().flatten().filter(|j| j.ticket == ticket) {
+            job.from = holders;
+        }
+        self.swarm.handle_sources(at, ticket, holders, seekers);
+    }
+    /// See [`super::Fetcher::cancel`].
+    pub fn cancel(&mut self, ticket: Ticket) {
+        // One that waits is begun without sources, and fails at once.
+        if let Some(job) = self.waiting.iter_mut().flatten().find(|j| j.ticket == ticket) {
+            job.from = SlotSet(0);
+        }
+        self.swarm.handle_cancel(ticket);
+    }
+
+    /// Where the bytes of a fetch go.
+    pub fn part(&self, ticket: Ticket) -> Option<Arc<File>> {
+        self.running.get(&ticket).map(|r| r.part.clone())
+    }
+    /// The next of a fetch's list of chunks.
+    pub fn add_leaves(&mut self, ticket: Ticket, bytes: &[u8]) {
+        if let Some(running) = self.running.get_mut(&ticket) {
+            running.leaves.extend_from_slice(bytes);
+        }
+    }
+    /// Tells the machine what became of a body.
+    pub fn body(&mut self, at: Instant, slot: Slot, id: u32, body: Body) {
+        self.swarm.handle_body(at, slot, id, body);
+    }
+    /// Whether a link to that device stands.
+    pub fn is_linked(&self, slot: Slot) -> bool {
+        self.chosen.contains_key(&slot)
+    }
+
+    fn opened(&mut self, shared: &Shared, link: &Arc<Link>, deeds: &mut Deeds) {
+        if self.stopped {
+            deeds.closes.push(link.clone());
+            return;
+        }
+        self.links.push(link.clone());
+        if !self.chosen.contains_key(&link.slot) {
+            self.chosen.insert(link.slot, link.clone());
+            self.swarm.handle_open(shared.now(), link.slot);
+        }
+        if self.links.len() > WARM {
+            let used = |l: &Arc<Link>| l.used.load(Ordering::Relaxed);
+            let idle = |l: &&Arc<Link>| used(l) + FRESH < shared.millis();
+            deeds.closes.extend(self.links.iter().filter(idle).min_by_key(|l| used(l)).cloned());
+        }
+    }
+
+    fn closed(&mut self, shared: &Shared, link: &Arc<Link>) {
+        self.links.retain(|l| !Arc::ptr_eq(l, link));
+        if self.chosen.get(&link.slot).is_some_and(|l| Arc::ptr_eq(l, link)) {
+            self.chosen.remove(&link.slot);
+            self.swarm.handle_closed(shared.now(), link.slot);
+            // Both ends may have dialled: then another stands.
+            if let Some(other) = self.links.iter().find(|l| l.slot == link.slot) {
+                self.chosen.insert(link.slot, other.clone());
+                self.swarm.handle_open(shared.now(), link.slot);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// See [`super::Fetcher::start`].
+    pub fn start(setup: Setup) -> Arc<Shared> {
+        let Setup { key, book, source, reports, wake, seed } = setup;
+        let hub = Hub {
+            swarm: Box::default(),
+            running: HashMap::new(),
+            waiting: Default::default(),
+            minding: false,
+            links: Vec::new(),
+            chosen: HashMap::new(),
+            stopped: false,
+        };
+        let shared = Arc::new(Shared {
+            hub: Mutex::new(hub),
+            tick: Condvar::new(),
+            key,
+            book,
+            source,
+            reports: Mutex::new(reports),
+            wake,
+            rng: Mutex::new(Rng::from_seed(seed)),
+            admission: Mutex::new(Admission::new()),
+            strangers: dial::Strangers::default(),
+            threads: AtomicUsize::new(0),
+            checks: Mutex::new(None),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            started: std::time::Instant::now(),
+        });
+        let minding = shared.clone();
+        let spawned = std::thread::Builder::new().name("data-time".into()).spawn(move || minding.mind_time());
+        spawned.expect("the system has a thread left at the start");
+        shared
+    }
+
+    /// The time by the shared clock.
+    pub fn now(&self) -> Instant {
+        Instant(self.started.elapsed().as_micros() as u64)
+    }
+    /// The same in milliseconds.
+    pub fn millis(&self) -> u64 {
+        self.now().0 / 1000
+    }
+    /// A generator of its own for one handshake.
+    pub fn rng(&self) -> Rng {
+        Rng::from_seed(self.rng.lock().expect("no thread panics with it").bytes())
+    }
+    /// The lock.
+    pub fn hub(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().expect("no thread panics with it")
+    }
+    /// Tells the hub a fact, and does what follows.
+    pub fn with(self: &Arc<Self>, fact: impl FnOnce(&mut Hub, Instant)) {
+        let mut deeds = Deeds::default();
+        let mut hub = self.hub();
+        fact(&mut hub, self.now());
+        hub.drain(self, &mut deeds);
+        drop(hub);
+        deeds.carry_out(self);
+    }
+
+    /// See [`super::Fetcher::fetch`].
+    pub fn fetch(self: &Arc<Self>, job: Job) {
+        let large = Swarm::<Vec<u8>>::needs_memory(job.size);
+        self.with(|hub, _| hub.waiting[usize::from(large)].push_back(job));
+    }
+    /// See [`super::Fetcher::connect_back`].
+    pub fn connect_back(self: &Arc<Self>, slot: Slot) {
+        if !self.hub().is_linked(slot) {
+            dial::dial(self, slot);
+        }
+    }
+    /// See [`super::Fetcher::traffic`].
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
+    }
+    /// See [`super::Fetcher::book_changed`].
+    pub fn book_changed(self: &Arc<Self>) {
+        let book = self.book.read().expect("no thread panics with it").clone();
+        let mut deeds = Deeds::default();
+        let mut hub = self.hub();
+        let known = |l: &&Arc<Link>| book.of(&l.key).is_none_or(|k| k.slot != l.slot);
+        deeds.closes.extend(hub.links.iter().filter(known).cloned());
+        book.devices.iter().for_each(|k| hub.swarm.handle_reachable(k.slot));
+        hub.drain(self, &mut deeds);
+        drop(hub);
+        deeds.carry_out(self);
+    }
+    /// See [`super::Fetcher::stop`].
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let mut hub = self.hub();
+        hub.stopped = true;
+        hub.links.iter().for_each(|l| l.close());
+        drop(hub);
+        *self.checks.lock().expect("no thread panics with it") = None;
+        self.tick.notify_all();
+    }
+
+    /// A link stands.
+    pub fn link_opened(self: &Arc<Self>, link: &Arc<Link>) {
+        let mut deeds = Deeds::default();
+        let mut hub = self.hub();
+        hub.opened(self, link, &mut deeds);
+        hub.drain(self, &mut deeds);
+        drop(hub);
+        deeds.carry_out(self);
+    }
+    /// It does not any more.
+    pub fn link_closed(self: &Arc<Self>, link: &Arc<Link>) {
+        self.with(|hub, _| hub.closed(self, link));
+    }
+
+    /// The thread that minds the time: wakes the machine at its deadlines.
+    fn mind_time(self: Arc<Self>) {
+        let mut hub = self.hub();
+        while !self.stopping.load(Ordering::Relaxed) {
+            let Some(due) = hub.swarm.poll_timeout() else {
+                hub.minding = true;
+                hub = self.tick.wait(hub).expect("no thread panics with it");
+                continue;
+            };
+            let left = due.since(self.now());
+            if left.0 > 0 {
+                let left = Duration::from_micros(left.0);
+                hub = self.tick.wait_timeout(hub, left).expect("no thread panics with it").0;
+                continue;
+            }
+            let mut deeds = Deeds::default();
+            hub.swarm.handle_timeout(self.now());
+            hub.drain(&self, &mut deeds);
+            drop(hub);
+            deeds.carry_out(&self);
+            hub = self.hub();
+        }
+    }
+
+    /// Has a chunk of a part file checked by the thread for that.
+    fn check(self: &Arc<Self>, check: (Ticket, Leaf, Arc<File>)) {
+        let mut checks = self.checks.lock().expect("no thread panics with it");
+        if checks.is_none() && !self.stopping.load(Ordering::Relaxed) {
+            let (sender, jobs) = std::sync::mpsc::channel::<(Ticket, Leaf, Arc<File>)>();
+            let weak = Arc::downgrade(self);
+            let work = move || {
+                let mut block = vec![0; BLOCK];
+                for (ticket, leaf, part) in jobs {
+                    let bytes = &mut block[..leaf.len as usize];
+                    let read = part.read_exact_at(bytes, leaf.offset);
+                    let good = read.is_ok() && chunk_id(bytes) == leaf.hash;
+                    let Some(shared) = weak.upgrade() else { return };
+                    shared.with(|hub, _| hub.swarm.handle_checked(ticket, leaf.offset, good));
+                }
+            };
+            let spawned = std::thread::Builder::new().name("data-check".into()).spawn(work);
+            *checks = spawned.is_ok().then_some(sender);
+        }
+        let handed = checks.as_ref().is_some_and(|c| c.send(check.clone()).is_ok());
+        drop(checks);
+        if !handed {
+            self.with(|hub, _| hub.swarm.handle_checked(check.0, check.1.offset, false));
+        }
+    }
+}

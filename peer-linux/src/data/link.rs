@@ -1,0 +1,317 @@
+//! One link and its thread. Any thread may send an ask; the link's own thread reads, serves, and writes what did not
+//! go out at once.
+
+use super::hub::Shared;
+use super::receive::Receiver;
+use super::record::{Buffer, LENGTH, OVERHEAD, RECORD, Seal};
+use super::serve::Server;
+use dartsync_core::data::message::ASK;
+use dartsync_core::data::{Ask, DataLink};
+use dartsync_core::ids::{PublicKey, Slot};
+use dartsync_core::limits::AEAD_TAG;
+use dartsync_core::link::{DataKeys, Suite};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A link on which nothing was asked for so long is closed.
+const IDLE: Duration = Duration::from_secs(600);
+/// The dialler must have shown itself by a first record within this.
+pub const FIRST_RECORD: Duration = Duration::from_secs(5);
+/// Room for what is sealed and not yet written: some chunks, and asks.
+const OUT: usize = 512 * 1024;
+/// Room for what is read at once.
+const IN: usize = 4 * RECORD;
+
+/// The sending half.
+pub struct Outlet {
+    stream: TcpStream,
+    seal: Seal,
+    out: Buffer,
+    broken: bool,
+}
+
+impl Outlet {
+    fn push(&mut self, ask: &Ask) {
+        let room = self.out.room(OVERHEAD + ASK);
+        if self.broken || room.len() < OVERHEAD + ASK {
+            self.broken = true;
+            return;
+        }
+        let n = ask.encode(&mut room[LENGTH..LENGTH + ASK]);
+        self.seal.seal(&mut room[..OVERHEAD + n]);
+        self.out.grow(OVERHEAD + n);
+    }
+    /// Seals the records that `staged` lays out in `stage` and queues them; `stage` is exchanged for an empty buffer.
+    pub fn push_staged(&mut self, stage: &mut Buffer, staged: &[(usize, usize)]) {
+        for (from, len) in staged {
+            self.seal.seal(&mut stage.filled_mut()[*from..from + len]);
+        }
+        if self.out.is_empty() {
+            std::mem::swap(&mut self.out, stage);
+            return;
+        }
+        let bytes = stage.filled();
+        let n = bytes.len();
+        match self.out.room(n).get_mut(..n) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.out.grow(n);
+            }
+            None => self.broken = true,
+        }
+        stage.take(n);
+    }
+    /// Writes what the socket takes. Whether all is out.
+    pub fn flush(&mut self, sent: &AtomicU64) -> io::Result<bool> {
+        if self.broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        while !self.out.is_empty() {
+            match self.stream.write(self.out.filled()) {
+                Ok(n) => {
+                    sent.fetch_add(n as u64, Ordering::Relaxed);
+                    self.out.take(n);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.broken = true;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(true)
+    }
+    /// Whether little waits to be written.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+}
+
+/// A link, as others see it.
+pub struct Link {
+    /// Whose other end it is.
+    pub slot: Slot,
+    /// See `slot`.
+    pub key: PublicKey,
+    /// The sending half.
+    pub outlet: Mutex<Outlet>,
+    stream: TcpStream,
+    wake: EventFd,
+    closing: AtomicBool,
+    /// Milliseconds of the shared clock when something was last asked here or from here.
+    pub used: AtomicU64,
+}
+
+impl Link {
+    /// Sends asks, at once if the socket takes them.
+    pub fn send(&self, shared: &Shared, asks: &[Ask]) {
+        self.used.store(shared.millis(), Ordering::Relaxed);
+        let mut outlet = self.outlet.lock().expect("no thread panics with it");
+        asks.iter().for_each(|a| outlet.push(a));
+        let done = outlet.flush(&shared.sent);
+        drop(outlet);
+        if !matches!(done, Ok(true)) {
+            self.rouse();
+        }
+    }
+    /// Makes the link's thread look.
+    pub fn rouse(&self) {
+        // A full counter means that it is awake already.
+        let _ = self.wake.write(1);
+    }
+    /// Ends the link; its thread tells the hub.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.rouse();
+    }
+}
+
+/// What a handshake leaves.
+pub struct Shaken {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Its keys.
+    pub keys: DataKeys,
+    /// Its cipher.
+    pub suite: Suite,
+    /// The other end.
+    pub slot: Slot,
+    /// See `slot`.
+    pub key: PublicKey,
+    /// Whether this end dialled: then the link is open already.
+    pub dialled: bool,
+}
+
+/// Runs a link to its end on this thread. `opened` is called once it is open.
+pub fn run(shared: &Arc<Shared>, shaken: Shaken, opened: impl FnOnce()) -> io::Result<()> {
+    let Shaken { stream, keys, suite, slot, key, dialled } = shaken;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    let outlet = Outlet {
+        stream: stream.try_clone()?,
+        seal: Seal::new(suite, keys.send()),
+        out: Buffer::new(OUT),
+        broken: false,
+    };
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    let link = Arc::new(Link {
+        slot,
+        key,
+        outlet: Mutex::new(outlet),
+        stream: stream.try_clone()?,
+        wake: EventFd::from_value_and_flags(0, flags)?,
+        closing: AtomicBool::new(false),
+        used: AtomicU64::new(shared.millis()),
+    });
+    let mut thread = Thread {
+        shared,
+        link: &link,
+        stream,
+        open: Seal::new(suite, keys.receive()),
+        inbox: Buffer::new(IN),
+        machine: DataLink::new(),
+        server: Server::new(Buffer::new(OUT)),
+        receiver: Receiver::new(),
+        since: Instant::now(),
+    };
+    drop(keys);
+    if dialled {
+        link.send(shared, &[Ask::Ping]);
+    } else {
+        thread.wait_for_first_record()?;
+    }
+    opened();
+    shared.link_opened(&link);
+    let end = thread.live();
+    shared.link_closed(&link);
+    let _ = link.stream.shutdown(Shutdown::Both);
+    end
+}
+
+struct Thread<'a> {
+    shared: &'a Arc<Shared>,
+    link: &'a Arc<Link>,
+    stream: TcpStream,
+    open: Seal,
+    inbox: Buffer,
+    machine: DataLink,
+    server: Server,
+    receiver: Receiver,
+    since: Instant,
+}
+
+impl Thread<'_> {
+    /// A listener's link is open only once the dialler has sealed something: message 1 may be a replay.
+    fn wait_for_first_record(&mut self) -> io::Result<()> {
+        loop {
+            let left = FIRST_RECORD.saturating_sub(self.since.elapsed());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.wait(false, left)?;
+            if self.read()? > 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn live(&mut self) -> io::Result<()> {
+        loop {
+            if self.link.closing.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let pending = self.write()?;
+            let more = self.machine.has_work() && !pending;
+            let used = Duration::from_millis(self.link.used.load(Ordering::Relaxed));
+            let idle = Duration::from_millis(self.shared.millis()).saturating_sub(used);
+            let busy = pending || more || self.receiver.is_busy();
+            if idle >= IDLE && !busy {
+                return Ok(());
+            }
+            let rest = self.server.rest().unwrap_or(IDLE).min(IDLE.saturating_sub(idle).max(IDLE / 100));
+            self.wait(pending, if more { Duration::ZERO } else { rest })?;
+            self.read()?;
+        }
+    }
+
+    /// Serves while there is work and little waits to be written. Whether something waits.
+    fn write(&mut self) -> io::Result<bool> {
+        if self.machine.has_work() {
+            let idle = self.link.outlet.lock().expect("no thread panics with it").is_empty();
+            if idle {
+                self.link.used.store(self.shared.millis(), Ordering::Relaxed);
+                self.server.stage(self.shared, &mut self.machine);
+            }
+        }
+        let mut outlet = self.link.outlet.lock().expect("no thread panics with it");
+        self.server.hand_over(&mut outlet);
+        outlet.flush(&self.shared.sent).map(|all| !all)
+    }
+
+    fn wait(&mut self, pending: bool, most: Duration) -> io::Result<()> {
+        let mut want = PollFlags::POLLIN;
+        want.set(PollFlags::POLLOUT, pending);
+        let wake = PollFd::new(self.link.wake.as_fd(), PollFlags::POLLIN);
+        let mut fds = [PollFd::new(self.stream.as_fd(), want), wake];
+        let most = most.as_millis().min(i32::MAX as u128) as i32;
+        match poll(&mut fds, PollTimeout::try_from(most).expect("it is not negative")) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        if fds[1].any().unwrap_or(false) {
+            // Read only to be reset; it may have been reset by now.
+            let _ = self.link.wake.read();
+        }
+        Ok(())
+    }
+
+    /// Reads what is there and acts on it; how many records came.
+    fn read(&mut self) -> io::Result<usize> {
+        let room = self.inbox.room(RECORD);
+        match self.stream.read(room) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                self.shared.received.fetch_add(n as u64, Ordering::Relaxed);
+                self.inbox.grow(n);
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(0),
+            Err(e) => return Err(e),
+        }
+        let mut records = 0;
+        let mut did = super::hub::Deeds::default();
+        let parsed = self.records(&mut records, &mut did);
+        did.carry_out(self.shared);
+        parsed.map(|()| records)
+    }
+
+    fn records(&mut self, records: &mut usize, did: &mut super::hub::Deeds) -> io::Result<()> {
+        loop {
+            let Some(length) = self.inbox.filled().first_chunk::<LENGTH>() else { return Ok(()) };
+            let sealed = u16::from_le_bytes(*length) as usize;
+            if !(AEAD_TAG..=RECORD - LENGTH).contains(&sealed) {
+                return Err(bad("a record of no allowed length"));
+            }
+            let Some(record) = self.inbox.filled_mut().get_mut(LENGTH..LENGTH + sealed) else {
+                self.receiver.progress(self.shared, self.link.slot);
+                return Ok(());
+            };
+            let record = self.open.open(record).map_err(|_| bad("a forged or damaged record"))?;
+            let incoming = self.machine.handle_record(record).map_err(|r| bad(r.why))?;
+            self.receiver.take(self.shared, self.link.slot, incoming, did).map_err(bad)?;
+            self.inbox.take(LENGTH + sealed);
+            *records += 1;
+        }
+    }
+}
+
+fn bad(why: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, why)
+}

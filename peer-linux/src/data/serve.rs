@@ -1,0 +1,231 @@
+//! File bytes that go out: read right behind their record's head, sealed in place.
+
+use super::hub::{Deeds, Shared};
+use super::link::Outlet;
+use super::record::{Buffer, LENGTH, OVERHEAD, RECORD};
+use super::{Bytes, Report};
+use crate::content::{OwnedManifest, manifest};
+use dartsync_core::content::{Root, symlink_root};
+use dartsync_core::data::message::{self, BODY, HEAD, Refusal};
+use dartsync_core::data::{DataLink, Work};
+use dartsync_core::ids::ContentId;
+use dartsync_core::limits::{AEAD_TAG, CHUNK_MAX};
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Contents that are kept open for the next ask.
+const OPEN: usize = 4;
+/// They are closed when nothing was asked for so long.
+const KEEP: Duration = Duration::from_secs(2);
+/// Room that the longest answer takes.
+const ROOM: usize = CHUNK_MAX + (CHUNK_MAX / BODY + 1) * (OVERHEAD + HEAD);
+
+/// What tells one state of a file from another.
+type Stamp = (u64, u64, i64, i64, i64, i64);
+
+struct Served {
+    content: ContentId,
+    bytes: Bytes,
+    stamp: Option<Stamp>,
+    manifest: Option<OwnedManifest>,
+}
+
+/// A link's serving side.
+pub struct Server {
+    stage: Buffer,
+    /// Records that are laid out in `stage`.
+    staged: Vec<(usize, usize)>,
+    open: Vec<Served>,
+    used: Instant,
+}
+
+fn stamp(file: &File) -> Option<Stamp> {
+    let m = file.metadata().ok()?;
+    Some((m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
+}
+
+impl Served {
+    fn is_current(&self) -> bool {
+        match &self.bytes {
+            Bytes::File(file) => stamp(file) == self.stamp,
+            Bytes::Text(_) => true,
+        }
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> bool {
+        match &self.bytes {
+            Bytes::File(file) => file.read_exact_at(out, offset).is_ok(),
+            Bytes::Text(text) => {
+                let from = usize::try_from(offset).ok();
+                match from.and_then(|f| text.get(f..f + out.len())) {
+                    Some(bytes) => out.copy_from_slice(bytes),
+                    None => return false,
+                }
+                true
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Serves from this buffer.
+    pub fn new(stage: Buffer) -> Server {
+        Server { stage, staged: Vec::new(), open: Vec::new(), used: Instant::now() }
+    }
+
+    /// How long until files that are kept open are to be closed; closes them if it is time. None: none is.
+    pub fn rest(&mut self) -> Option<Duration> {
+        if self.used.elapsed() >= KEEP {
+            self.open.clear();
+        }
+        (!self.open.is_empty()).then(|| KEEP.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10)))
+    }
+
+    /// Lays out answers while there is room for one more.
+    pub fn stage(&mut self, shared: &Arc<Shared>, machine: &mut DataLink) {
+        self.used = Instant::now();
+        let mut gone = Vec::new();
+        while self.stage.filled().len() < CHUNK_MAX && self.stage.room(ROOM).len() >= ROOM {
+            let Some(work) = machine.poll_work() else { break };
+            self.answer(shared, work, &mut gone);
+        }
+        if !gone.is_empty() {
+            let mut deeds = Deeds::default();
+            deeds.reports.extend(gone.into_iter().map(Report::Gone));
+            deeds.carry_out(shared);
+        }
+    }
+
+    /// Seals what is laid out and queues it.
+    pub fn hand_over(&mut self, outlet: &mut Outlet) {
+        if !self.staged.is_empty() {
+            outlet.push_staged(&mut self.stage, &self.staged);
+            self.staged.clear();
+        }
+    }
+
+    fn answer(&mut self, shared: &Arc<Shared>, work: Work, gone: &mut Vec<ContentId>) {
+        let (id, content) = match work {
+            Work::Refuse { id, why } => return self.record(|out| message::encode_refusal(id, why, out)),
+            Work::Read { id, content, .. } | Work::Node { id, content, .. } | Work::Root { id, content } => {
+                (id, content)
+            }
+        };
+        let served = match work {
+            Work::Read { offset, len, .. } => self.read(shared, id, &content, offset, len as usize),
+            Work::Node { level, offset, .. } => self.node(shared, id, &content, level, offset),
+            Work::Root { .. } => self.root(shared, id, &content),
+            Work::Refuse { .. } => unreachable!("taken above"),
+        };
+        if served.is_none() {
+            self.open.retain(|s| s.content != content);
+            gone.push(content);
+            self.record(|out| message::encode_refusal(id, Refusal::Gone, out));
+        }
+    }
+
+    /// Lays out one record with this payload.
+    fn record(&mut self, payload: impl FnOnce(&mut [u8]) -> usize) {
+        let from = self.stage.filled().len();
+        let room = self.stage.room(RECORD);
+        let end = room.len().min(RECORD) - AEAD_TAG;
+        let n = OVERHEAD + payload(&mut room[LENGTH..end]);
+        self.stage.grow(n);
+        self.staged.push((from, n));
+    }
+
+    /// The content, from those kept open or anew.
+    fn find(&mut self, shared: &Arc<Shared>, content: &ContentId) -> Option<usize> {
+        if let Some(i) = self.open.iter().position(|s| s.content == *content) {
+            if self.open[i].is_current() {
+                return Some(i);
+            }
+            self.open.remove(i);
+        }
+        let bytes = shared.source.open(content)?;
+        let stamp = match &bytes {
+            Bytes::File(file) => Some(stamp(file)?),
+            Bytes::Text(_) => None,
+        };
+        if self.open.len() == OPEN {
+            self.open.remove(0);
+        }
+        self.open.push(Served { content: *content, bytes, stamp, manifest: None });
+        Some(self.open.len() - 1)
+    }
+
+    /// Lays out bytes of a content, and takes them back if its file changed meanwhile. Once more then: a rename or a
+    /// change of mode alters the stat too.
+    fn read(
+        &mut self,
+        shared: &Arc<Shared>,
+        id: u32,
+        content: &ContentId,
+        offset: u64,
+        len: usize,
+    ) -> Option<()> {
+        for _ in 0..2 {
+            let i = self.find(shared, content)?;
+            let (start, records) = (self.stage.filled().len(), self.staged.len());
+            let mut from = start;
+            let room = self.stage.room(ROOM);
+            let mut free = room;
+            let mut ok = true;
+            for at in (0..len).step_by(BODY) {
+                let n = BODY.min(len - at);
+                let head = message::encode_body_head(id, at as u32, &mut free[LENGTH..LENGTH + HEAD]);
+                let (record, rest) = free.split_at_mut(OVERHEAD + head + n);
+                ok &= self.open[i].read(offset + at as u64, &mut record[LENGTH + head..LENGTH + head + n]);
+                self.staged.push((from, record.len()));
+                from += record.len();
+                free = rest;
+            }
+            if ok && self.open[i].is_current() {
+                self.stage.grow(from - start);
+                return Some(());
+            }
+            self.staged.truncate(records);
+            self.open.remove(i);
+        }
+        None
+    }
+
+    fn manifest(&mut self, shared: &Arc<Shared>, content: &ContentId) -> Option<&OwnedManifest> {
+        let i = self.find(shared, content)?;
+        if self.open[i].manifest.is_none() {
+            let list = shared.source.leaves(content)?;
+            self.open[i].manifest = Some(manifest(list).ok()?);
+        }
+        self.open[i].manifest.as_ref()
+    }
+
+    fn node(
+        &mut self,
+        shared: &Arc<Shared>,
+        id: u32,
+        content: &ContentId,
+        level: u8,
+        offset: u64,
+    ) -> Option<()> {
+        let mut bytes = vec![0; dartsync_core::content::NODE_BYTES];
+        let manifest = self.manifest(shared, content)?;
+        let n = manifest.encode(manifest.node(level, offset)?, &mut bytes);
+        self.record(|out| {
+            let head = message::encode_node_head(id, out);
+            out[head..head + n].copy_from_slice(&bytes[..n]);
+            head + n
+        });
+        Some(())
+    }
+
+    fn root(&mut self, shared: &Arc<Shared>, id: u32, content: &ContentId) -> Option<()> {
+        let i = self.find(shared, content)?;
+        let root: Root = match &self.open[i].bytes {
+            Bytes::Text(text) => symlink_root(text),
+            Bytes::File(_) => self.manifest(shared, content)?.root(),
+        };
+        self.record(|out| message::encode_root(id, &root, out));
+        Some(())
+    }
+}
