@@ -139,8 +139,7 @@ fn reach(shared: &Shared, known: &Known) -> io::Result<Shaken> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(HANDSHAKE))?;
     let suite = if known.aes && has_aes() { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
-    let mut channel =
-        Handshake::dial(&shared.key, known.key, Opening::data(suite), None, &mut shared.rng());
+    let mut channel = Handshake::dial(&shared.key, known.key, Opening::data(suite), None, &mut shared.rng());
     stream.write_all(channel.output())?;
     shared.sent.fetch_add(channel.output().len() as u64, Ordering::Relaxed);
     channel.sent(channel.output().len());
@@ -170,7 +169,8 @@ fn converse(
             return Err(ErrorKind::UnexpectedEof.into());
         }
         shared.received.fetch_add(n as u64, Ordering::Relaxed);
-        let took = channel.feed(&byte[..n]).map_err(|e| io::Error::new(ErrorKind::InvalidData, e.to_string()));
+        let took =
+            channel.feed(&byte[..n]).map_err(|e| io::Error::new(ErrorKind::InvalidData, e.to_string()));
         match took {
             Ok(took) if took == n => {}
             Ok(_) => return Err(io::Error::new(ErrorKind::InvalidData, "speaks out of turn")),
@@ -291,11 +291,7 @@ fn greet(shared: &Shared, mut stream: TcpStream, from: SocketAddr) -> io::Result
     if channel.opening().kind != Kind::Data {
         return Err(io::Error::new(ErrorKind::InvalidData, "wants a link of another kind"));
     }
-    let taken = shared
-        .admission
-        .lock()
-        .expect("no thread panics with it")
-        .take(shared.now(), &address(from));
+    let taken = shared.admission.lock().expect("no thread panics with it").take(shared.now(), &address(from));
     taken.map_err(|_| io::Error::new(ErrorKind::ConnectionRefused, "too many failed handshakes"))?;
     let accepted = channel.accept(&shared.key, None, &mut shared.rng());
     accepted.map_err(|e| io::Error::new(ErrorKind::InvalidData, e.to_string()))?;

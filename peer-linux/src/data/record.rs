@@ -82,7 +82,8 @@ pub fn has_aes() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
     #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     return false;
 }
@@ -154,7 +155,10 @@ mod tests {
             let mut again = record.clone();
             record[5] ^= 1;
             assert!(b.open(&mut record[2..]).is_err());
-            assert!(b.open(&mut again[2..]).is_err(), "a record counts even if it was forged: the link is over");
+            assert!(
+                b.open(&mut again[2..]).is_err(),
+                "a record counts even if it was forged: the link is over"
+            );
         }
     }
 

@@ -79,7 +79,8 @@ impl Server {
         if self.used.elapsed() >= KEEP {
             self.open.clear();
         }
-        (!self.open.is_empty()).then(|| KEEP.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10)))
+        (!self.open.is_empty())
+            .then(|| KEEP.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10)))
     }
 
     /// Lays out answers while there is room for one more.

@@ -61,7 +61,11 @@ struct Node {
 
 fn bytes(seed: u8, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
-    blake3::Hasher::new_derive_key("test bytes").update(&[seed]).update(&len.to_le_bytes()).finalize_xof().fill(&mut out);
+    blake3::Hasher::new_derive_key("test bytes")
+        .update(&[seed])
+        .update(&len.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut out);
     out
 }
 
@@ -167,7 +171,9 @@ fn leaves_of(path: &Path) -> Vec<u8> {
 fn files_of_all_sizes_come_whole_with_their_lists() {
     for aes in [false, true] {
         let [a, b] = Node::home(aes);
-        for (i, len) in [0, 1, 48 << 10, (48 << 10) + 1, 256 << 10, (256 << 10) + 1, 1 << 20].into_iter().enumerate() {
+        for (i, len) in
+            [0, 1, 48 << 10, (48 << 10) + 1, 256 << 10, (256 << 10) + 1, 1 << 20].into_iter().enumerate()
+        {
             let data = bytes(1, len);
             let id = a.holds("f", &data);
             b.fetch(i as u32, id, len, &[&a]);
