@@ -6,5 +6,6 @@ pub mod content;
 pub mod control;
 pub mod data;
 pub mod disk;
+pub mod scan;
 pub mod store;
 pub mod workers;
