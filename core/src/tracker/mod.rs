@@ -5,8 +5,9 @@
 //! ```text
 //! loop { wait until a link is readable, writable again, or poll_timeout has passed
 //!        feed what happened: handle_open, handle_frame, handle_closed, handle_timeout
-//!        while let Some(event) = poll_event() { store, hang up, log }
-//!        for each open link that can take bytes: poll_transmit until Idle (Again: the other links first) }
+//!        drain poll_event: store (before anything is sent), hang up, log
+//!        for each open link that can take bytes: poll_transmit until Idle (Again: the other links first)
+//!        drain poll_event again: what was sent last may end a link }
 //! ```
 //!
 //! # Invariants

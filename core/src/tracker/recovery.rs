@@ -97,12 +97,14 @@ impl Recovery {
     }
     /// Whether a link that says it has the roster `theirs` must hand it in before anything else is read of it.
     pub(super) fn asks(&self, sealed: RosterVersion, slot: Option<Slot>, theirs: RosterVersion) -> bool {
+        // One that this boot wrote has the nonce of what is sealed, or comes before the base that replaced it.
         if theirs.version == 0 || theirs == sealed || theirs == self.base {
             return false;
         }
+        let ours = theirs.nonce == sealed.nonce && theirs < sealed;
         match slot {
             None => self.lost,
-            Some(slot) => !self.asked.has(slot) && (self.lost || theirs > sealed),
+            Some(slot) => !self.asked.has(slot) && (self.lost || (theirs > self.base && !ours)),
         }
     }
     pub(super) fn log(&mut self, change: Change) {
@@ -192,7 +194,6 @@ impl Tracker<'_> {
     pub(super) fn presented(&mut self, slot: Slot) {
         let before = self.recovery.may_change(&self.roster);
         self.recovery.presented.add(slot);
-        self.recovery.asked.add(slot);
         if !before {
             self.settle();
         }
@@ -238,7 +239,11 @@ impl Tracker<'_> {
             }
             let slot = self.roster.device_by_key(key).map(|(s, _)| s);
             betrayed |= slot.is_some_and(|s| self.peers[s.0 as usize].announced);
+            let name = slot.and_then(|s| self.roster.device(s)).map(|d| d.name.clone());
             changed |= self.put_out(key, None).is_ok();
+            if let Some(name) = name {
+                self.say(format_args!("{name} was revoked before this tracker came up"));
+            }
         }
         if !changed {
             return;

@@ -1,7 +1,9 @@
 //! A home in a test: one tracker and a few clients that speak frames and do nothing by themselves.
 
 mod claim;
+mod fuzz;
 mod join;
+mod recover;
 mod sync;
 
 use super::*;
@@ -89,7 +91,7 @@ pub(super) fn tracker(c: Config<'_>, memory: usize) -> Box<Tracker<'static>> {
 
 impl Home {
     pub(super) fn new(past: Past<'_>) -> Home {
-        Home::of(config(past), 256 * 1024)
+        Home::of(config(past), 1024 * 1024)
     }
     pub(super) fn of(c: Config<'_>, memory: usize) -> Home {
         let now = Now { at: Instant(1_000_000), wall: 0 };
@@ -237,17 +239,7 @@ impl Home {
         let mut out = vec![0; limits::FRAME];
         loop {
             let mut quiet = true;
-            while let Some(e) = self.t.poll_event() {
-                quiet = false;
-                match e {
-                    Event::SaveRoster => self.saves += 1,
-                    Event::Hang(link) => {
-                        self.t.handle_closed(self.now, link);
-                        self.clients.iter_mut().filter(|c| c.link == Some(link)).for_each(|c| c.link = None);
-                    }
-                    Event::Log(_) => {}
-                }
-            }
+            self.drain_events();
             for c in &mut self.clients {
                 let Some(link) = c.link else { continue };
                 match self.t.poll_transmit(self.now, link, &mut out) {
@@ -263,11 +255,24 @@ impl Home {
                 break;
             }
         }
+        self.drain_events();
         assert!(
             self.t.poll_timeout().is_none_or(|at| at > self.now.at),
             "drained, so the next timeout is later"
         );
         self.t.files.check();
+    }
+    fn drain_events(&mut self) {
+        while let Some(e) = self.t.poll_event() {
+            match e {
+                Event::SaveRoster => self.saves += 1,
+                Event::Hang(link) => {
+                    self.t.handle_closed(self.now, link);
+                    self.clients.iter_mut().filter(|c| c.link == Some(link)).for_each(|c| c.link = None);
+                }
+                Event::Log(_) => {}
+            }
+        }
     }
     pub(super) fn clear(&mut self) {
         self.clients.iter_mut().for_each(|c| c.got.clear());
@@ -309,6 +314,8 @@ impl Home {
     /// Announces records of folder 0 in one frame; the verdicts.
     pub(super) fn announce(&mut self, i: usize, records: &[(&str, &Record, EntryFlags)]) -> List<Verdict> {
         self.clients[i].got.retain(|g| !matches!(g, Got::Verdict(..)));
+        let c = &mut self.clients[i];
+        records.iter().for_each(|(_, r, _)| c.counter = c.counter.max(r.version.get(c.tag)));
         let frame = batch(F, records);
         self.raw(i, &frame).unwrap();
         let verdicts = self.clients[i].got.iter().filter_map(|g| match g {
