@@ -74,10 +74,16 @@ fn content_that_nobody_has_is_withdrawn_after_a_minute() {
     h.pass_alive(Duration::secs(40));
     let table = h.t.files.table();
     assert!(table.find(F, Path::new(b"file0").unwrap()).is_none(), "it left its path");
-    assert!(table.find(F, Path::new(b"file1").unwrap()).is_some() && table.find(F, Path::new(b"gone").unwrap()).is_some());
+    assert!(
+        table.find(F, Path::new(b"file1").unwrap()).is_some()
+            && table.find(F, Path::new(b"gone").unwrap()).is_some()
+    );
     for i in 0..2 {
         let got = h.records(i);
-        assert!(got.len() == 1 && got[0].0 == "file0" && got[0].2.flags.withdrawn() && got[0].1 == Seq(4), "{got:?}");
+        assert!(
+            got.len() == 1 && got[0].0 == "file0" && got[0].2.flags.withdrawn() && got[0].1 == Seq(4),
+            "{got:?}"
+        );
     }
     assert_eq!(h.lag(1), 2, "a withdrawn record is nobody's lag");
 
@@ -148,13 +154,17 @@ fn removals_are_forgotten_when_all_have_applied_them_and_room_is_short() {
     let left = h.t.files.table().tombstones();
     assert!(left < 60 && left >= 30, "{left}: those that b lacks stay");
     for i in 0..2 {
-        let forgot: u64 = h.clients[i].got.iter().map(|g| match g {
-            Got::Forget(f, ranges) => {
-                assert_eq!(*f, F);
-                ranges.iter().map(|r| r.to.0 - r.from.0 + 1).sum()
-            }
-            _ => 0,
-        }).sum();
+        let forgot: u64 = h.clients[i]
+            .got
+            .iter()
+            .map(|g| match g {
+                Got::Forget(f, ranges) => {
+                    assert_eq!(*f, F);
+                    ranges.iter().map(|r| r.to.0 - r.from.0 + 1).sum()
+                }
+                _ => 0,
+            })
+            .sum();
         assert_eq!(forgot, 60 - left as u64, "both are told");
     }
 }
@@ -183,7 +193,9 @@ fn a_forgotten_folder_is_gone_and_its_slot_is_clean_when_reused() {
     assert_eq!(h.ask(1, Request::Forget(id)), Reply::Done);
     assert_eq!(h.put(0, "x", &file(1, edit(10, 500), None)), Verdict::Refused);
     match h.ask(0, Request::Link { label: "f", make: true }) {
-        Reply::Folder(new, slot, true) => assert!(new != id && slot == FolderSlot(1), "the old slot is being swept"),
+        Reply::Folder(new, slot, true) => {
+            assert!(new != id && slot == FolderSlot(1), "the old slot is being swept")
+        }
         other => panic!("{other:?}"),
     }
     h.pass_alive(Duration::secs(1));
@@ -211,9 +223,17 @@ fn seekers_hear_who_has_the_content_at_once_and_when_it_changes() {
     let a = SlotSet::one(Slot(0));
     assert!(h.clients[1].got.contains(&Got::Sources { seq: Seq(1), holders: a, seekers: SlotSet(0) }));
     h.say(2, ToTracker::Seek { folder: F, seq: Seq(1) }).unwrap();
-    assert!(h.clients[1].got.contains(&Got::Sources { seq: Seq(1), holders: a, seekers: SlotSet::one(Slot(2)) }));
+    assert!(h.clients[1].got.contains(&Got::Sources {
+        seq: Seq(1),
+        holders: a,
+        seekers: SlotSet::one(Slot(2))
+    }));
     h.have(1, 1, 1, true);
-    assert!(h.clients[2].got.contains(&Got::Sources { seq: Seq(1), holders: SlotSet(3), seekers: SlotSet(0) }));
+    assert!(h.clients[2].got.contains(&Got::Sources {
+        seq: Seq(1),
+        holders: SlotSet(3),
+        seekers: SlotSet(0)
+    }));
     h.say(2, ToTracker::Seek { folder: F, seq: Seq(99) }).unwrap();
     h.say(1, ToTracker::Unreachable(DeviceId(1))).unwrap();
     assert!(h.clients[0].got.contains(&Got::ConnectBack(DeviceId(2))));

@@ -58,7 +58,8 @@ fn frame(h: &mut Home, rng: &mut Rng, i: usize) -> List<u8> {
         8 if rng.below(4) == 0 => ToTracker::Request(1, request),
         9 => ToTracker::WantRoster,
         _ => {
-            let all: List<_> = (0..1 + rng.below(6)).map(|_| (format!("{}", rng.below(30)), record(rng, c.tag.0))).collect();
+            let all: List<_> =
+                (0..1 + rng.below(6)).map(|_| (format!("{}", rng.below(30)), record(rng, c.tag.0))).collect();
             let pair = EntryFlags { held: rng.below(2) == 0, pair: all.len() > 1 && rng.below(3) == 0 };
             let flags = |n: usize| if n == 0 { pair } else { HELD };
             let all: List<_> = all.iter().enumerate().map(|(n, (p, r))| (p.as_str(), r, flags(n))).collect();

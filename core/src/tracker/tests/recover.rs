@@ -47,7 +47,11 @@ fn no_roster_is_written_until_over_half_of_the_devices_are_back() {
     assert_eq!(n.t.roster().version(), version);
     assert_eq!(n.ask(0, Request::Invite), Reply::Waiting(1, 4));
     n.seen(0, Seq(0));
-    assert_eq!(n.put(0, "x", &file(1, edit(10, 100), None)), Verdict::Accepted(Seq(1)), "records flow at once");
+    assert_eq!(
+        n.put(0, "x", &file(1, edit(10, 100), None)),
+        Verdict::Accepted(Seq(1)),
+        "records flow at once"
+    );
     assert!(come(&mut n, 1));
     assert_eq!((n.ask(1, Request::Revoke("a")), n.saves), (Reply::Waiting(2, 4), 0));
     n.clients[2].tag = Tag(555);
@@ -94,7 +98,10 @@ fn a_revocation_in_a_rosters_side_branch_is_taken_too() {
     (n.clients[0].sealed, n.clients[0].sealed_version) = side;
     assert!(come(&mut n, 0));
     assert!(n.t.roster().is_revoked(&n.clients[2].key) && n.clients[2].link.is_none());
-    assert!(n.t.roster().folder_by_label("g").is_some() && n.t.roster().folder_by_label("k").is_some(), "redone");
+    assert!(
+        n.t.roster().folder_by_label("g").is_some() && n.t.roster().folder_by_label("k").is_some(),
+        "redone"
+    );
 }
 
 #[test]
@@ -141,7 +148,8 @@ fn a_founded_roster_never_supersedes_a_sealed_one() {
     let mut n = Home::of(c, 256 * 1024);
     n.clients = clients;
     n.clients.iter_mut().for_each(|c| (c.link, c.invite) = (None, None));
-    (n.clients[a].sealed, n.clients[a].sealed_version, n.clients[a].tag) = (vec![], RosterVersion::default(), Tag(70));
+    (n.clients[a].sealed, n.clients[a].sealed_version, n.clients[a].tag) =
+        (vec![], RosterVersion::default(), Tag(70));
     n.dial(a);
     assert!(n.is_live(a) && !n.t.roster().is_active(&n.clients[b].key), "a home of one");
     assert!(come(&mut n, b));

@@ -17,7 +17,10 @@ fn a_record_reaches_the_other_member_and_its_author_learns_the_seq() {
     h.clear();
     h.dial(1);
     h.seen(1, Seq(1));
-    assert!(h.records(1).is_empty() && h.clients[1].got.contains(&Got::CaughtUp(F, Seq(1))), "nothing is sent twice");
+    assert!(
+        h.records(1).is_empty() && h.clients[1].got.contains(&Got::CaughtUp(F, Seq(1))),
+        "nothing is sent twice"
+    );
     h.dial(1);
     h.seen(1, Seq(9));
     assert_eq!(h.records(1).len(), 1, "past the tail counts as nothing");
@@ -56,7 +59,8 @@ fn the_record_a_verdict_speaks_of_is_there_before_it() {
     let at = |f: fn(&Got) -> bool| h.clients[0].got.iter().position(f).unwrap();
     assert!(at(|g| matches!(g, Got::Record { .. })) < at(|g| matches!(g, Got::Verdict(..))), "sent again");
     // Of many, each is there, whatever the frames.
-    let files: List<_> = (0..60u8).map(|n| (format!("dir/{n}"), file(n, edit(20, 200 + u64::from(n)), None))).collect();
+    let files: List<_> =
+        (0..60u8).map(|n| (format!("dir/{n}"), file(n, edit(20, 200 + u64::from(n)), None))).collect();
     let all: List<_> = files.iter().map(|(p, r)| (p.as_str(), r, HELD)).collect();
     h.announce(1, &all);
     h.clear();
@@ -99,7 +103,11 @@ fn a_pair_is_taken_wholly_or_not_at_all() {
     let mut later = merged.clone();
     assert!(later.version.raise(edit(20, 300)));
     let got = h.announce(1, &[("x", &later, pair), ("x copy", &copy, HEARD)]);
-    assert_eq!(got, [Verdict::Accepted(Seq(5)), Verdict::Accepted(Seq(4))], "the table knows the copy's edit");
+    assert_eq!(
+        got,
+        [Verdict::Accepted(Seq(5)), Verdict::Accepted(Seq(4))],
+        "the table knows the copy's edit"
+    );
     let rival = file(8, edit(20, 250), None);
     assert!(merged.version.raise(edit(20, 400)));
     let got = h.announce(1, &[("x", &merged, pair), ("x copy", &rival, HEARD)]);
@@ -146,7 +154,8 @@ fn a_folder_linked_later_does_not_hold_up_the_others() {
     h.seen_of(0, g, Seq(0));
     h.say(0, ToTracker::Told(g)).unwrap();
     for n in 0..40u64 {
-        let files: List<_> = (0..25).map(|k| (format!("{n}/{k}"), file(1, edit(10, 1000 + n * 25 + k), None))).collect();
+        let files: List<_> =
+            (0..25).map(|k| (format!("{n}/{k}"), file(1, edit(10, 1000 + n * 25 + k), None))).collect();
         let all: List<_> = files.iter().map(|(p, r)| (p.as_str(), r, HELD)).collect();
         h.raw(0, &batch(g, &all)).unwrap();
     }
@@ -192,10 +201,14 @@ fn folders_seen_to_different_points_are_each_sent_from_there_in_order() {
         h.seen(1, Seq(f));
         h.seen_of(1, FolderSlot(1), Seq(g));
         for (folder, seen) in [(F, f), (FolderSlot(1), g)] {
-            let seqs: List<_> = h.clients[1].got.iter().filter_map(|g| match g {
-                Got::Record { folder: x, seq, .. } if *x == folder => Some(seq.0),
-                _ => None,
-            }).collect();
+            let seqs: List<_> = h.clients[1]
+                .got
+                .iter()
+                .filter_map(|g| match g {
+                    Got::Record { folder: x, seq, .. } if *x == folder => Some(seq.0),
+                    _ => None,
+                })
+                .collect();
             let want: List<_> = (seen + 1..=200).filter(|s| (s + 1) % 2 == u64::from(folder.0)).collect();
             assert_eq!(seqs, want);
             assert!(h.clients[1].got.contains(&Got::CaughtUp(folder, Seq(200))));
