@@ -2,12 +2,12 @@
 //! is collected as [`Deeds`] and carried out after the lock is released.
 
 use super::link::Link;
-use super::{Book, Job, Report, Setup, Source, dial};
-use crate::content::BLOCK;
-use dartsync_core::content::{Leaf, chunk_id};
+use super::{Book, Job, Report, Setup, Source, dial, part};
+use dartsync_core::content::Leaf;
 use dartsync_core::data::Ask;
 use dartsync_core::data::swarm::{Body, Effect, Fetch, Swarm, WALK_MEMORY};
 use dartsync_core::ids::{Slot, SlotSet, Ticket};
+use dartsync_core::limits::CHUNK_MAX;
 use dartsync_core::link::StaticKey;
 use dartsync_core::link::admission::Admission;
 use dartsync_core::peer::Outcome;
@@ -15,7 +15,6 @@ use dartsync_core::rng::Rng;
 use dartsync_core::time::Instant;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
@@ -173,14 +172,12 @@ impl Hub {
 
     fn begin(&mut self, at: Instant, job: Job) {
         let Job { ticket, kind, content, size, from, part } = job;
-        let there = part.metadata().map_or(0, |m| m.len());
-        if there > size {
-            // Should this fail, the disk module's look at the size before the install will tell.
-            let _ = part.set_len(size);
-        }
-        let present = there.min(size);
+        // Chunks of zeros stay holes, so the length comes first. Should it fail, so will the writes.
+        let _ = part.set_len(size);
+        let large = Swarm::<Vec<u8>>::needs_memory(size);
+        let present = if large { part::written(&part) } else { 0 };
         let fetch = Fetch { ticket, kind, content, size, present, from };
-        let memory = Swarm::<Vec<u8>>::needs_memory(size).then(|| vec![0; WALK_MEMORY]);
+        let memory = large.then(|| vec![0; WALK_MEMORY]);
         self.running.insert(ticket, Running { part: Arc::new(part), leaves: Vec::new() });
         self.swarm.handle_fetch(at, &fetch, memory);
     }
@@ -397,11 +394,9 @@ impl Shared {
             let (sender, jobs) = std::sync::mpsc::channel::<(Ticket, Leaf, Arc<File>)>();
             let weak = Arc::downgrade(self);
             let work = move || {
-                let mut block = vec![0; BLOCK];
+                let mut block = vec![0; CHUNK_MAX];
                 for (ticket, leaf, part) in jobs {
-                    let bytes = &mut block[..leaf.len as usize];
-                    let read = part.read_exact_at(bytes, leaf.offset);
-                    let good = read.is_ok() && chunk_id(bytes) == leaf.hash;
+                    let good = part::holds(&part, &leaf, &mut block);
                     let Some(shared) = weak.upgrade() else { return };
                     shared.with(|hub, _| hub.swarm.handle_checked(ticket, leaf.offset, good));
                 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Fetcher`] | the handle of the driver's main loop |
 //! | [`Book`] | who may be linked with, and where they are; the driver keeps it up to date |
-//! | [`Source`] | where served contents are found; the driver's |
+//! | [`Source`], [`Shelf`] | where served contents are found: through the store, in the folders and their trash |
 //! | [`Report`] | what the driver is told |
 //! | `hub` | the download machine and its links behind one lock; effects are carried out after it is released |
 //! | `link` | one thread a link: reads, serves, writes |
@@ -17,9 +17,11 @@
 mod dial;
 mod hub;
 mod link;
+mod part;
 mod receive;
 pub mod record;
 mod serve;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +35,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, RwLock};
 
 pub use record::has_aes;
+pub use shelf::{Roots, Shelf};
 
 /// An active device of the home.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,8 +134,8 @@ pub struct Job {
     pub size: u64,
     /// Devices that may have it.
     pub from: SlotSet,
-    /// The part file, open for reading and writing. Right bytes of an earlier try are kept; what is beyond `size` is
-    /// cut off.
+    /// The part file, open for reading and writing; it becomes `size` bytes long. Right bytes of an earlier try are
+    /// kept; chunks of zeros are left as holes.
     pub part: File,
 }
 

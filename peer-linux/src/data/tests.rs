@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::content::{hash_file, hash_symlink};
-use dartsync_core::data::{Ask, DataLink};
 use dartsync_core::peer::Cause;
 use dartsync_core::rng::Rng;
 use std::collections::HashMap;
@@ -253,7 +252,7 @@ fn a_device_that_is_not_in_the_book_gets_nothing() {
     let mut others = Vec::new();
     assert_eq!(b.end(&mut others), (1, Outcome::Failed(Cause::Unreachable), Vec::new()));
     assert!(matches!(others[0], Report::Unreachable(DeviceId(100))));
-    assert!(b.got(1).is_empty());
+    assert_eq!(b.got(1), [0; 6], "a hole");
 }
 
 #[test]
@@ -374,9 +373,14 @@ fn more_fetches_than_fit_wait_and_all_end() {
 }
 
 #[test]
-fn an_ask_of_no_meaning_here_is_answered() {
-    let mut link = DataLink::new();
-    let mut out = [0; 64];
-    let n = Ask::Ping.encode(&mut out);
-    assert!(link.handle_record(&out[..n]).is_ok());
+fn zeros_do_not_travel_and_stay_holes() {
+    let [a, b] = Node::home(true);
+    let mut data = vec![0; 40 << 20];
+    data[20 << 20..][..300_000].copy_from_slice(&bytes(9, 300_000));
+    let id = a.holds("f", &data);
+    b.fetch(1, id, data.len(), &[&a]);
+    b.ready();
+    assert!(b.got(1) == data);
+    assert!(b.fetcher.traffic().1 < 1 << 20);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&b.part("1.part").metadata().unwrap()) < 4096);
 }

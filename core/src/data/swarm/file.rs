@@ -1,6 +1,6 @@
 //! Contents that are being fetched.
 
-use crate::content::{Leaf, Root, Step, Walker, Want};
+use crate::content::{Leaf, Root, Step, Walker, Want, ZERO_CHUNK};
 use crate::ids::{ContentId, SlotSet, Ticket};
 use crate::limits;
 use crate::record::Kind;
@@ -188,7 +188,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Large<B> {
                 Step::Leaf(leaf) => {
                     let place = self.end as usize % WINDOW;
                     self.leaves[place] = leaf;
-                    let known = leaf.offset < self.present;
+                    // What is zeros need not travel: a hole is as good.
+                    let known = leaf.offset < self.present || leaf.hash == ZERO_CHUNK;
                     if known {
                         self.check.add(place)
                     } else {

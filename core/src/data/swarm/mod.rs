@@ -100,7 +100,7 @@ pub enum Effect {
     Dial(Slot),
     /// Its link is dead: close it.
     Hang(Slot),
-    /// See whether the part file holds this chunk: [`Swarm::handle_checked`].
+    /// See whether the part file holds this chunk (a hole is a chunk of zeros): [`Swarm::handle_checked`].
     Check(Ticket, Leaf),
     /// The fetch is complete and verified.
     Finished(Ticket),
