@@ -54,7 +54,8 @@ impl Tracker<'_> {
     fn enrol(&mut self, now: Now, i: usize, hello: Hello<'_>) -> Result<(), Reject> {
         let (key, invite) = (self.sessions[i].key, self.sessions[i].invite);
         let founds = self.founder == Some(key) && self.roster.is_unused();
-        if !founds && !invite.is_some_and(|id| self.invites.secret(now.at, id).is_some()) {
+        let good = invite.and_then(|id| self.invites.secret(now.at, id)).is_some();
+        if !founds && !good {
             return Err(Reject::new("an invite that is used, expired or unknown"));
         }
         if !founds && !self.recovery.may_change(&self.roster) {

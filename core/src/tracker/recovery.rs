@@ -153,10 +153,15 @@ impl Tracker<'_> {
     pub(super) fn handed_in(&mut self, now: Now, i: usize, part: &RosterPart<'_>) -> Result<(), Reject> {
         let (mine, new) = self.recovery.grasp(now.at, i);
         if !mine {
+            // Another link has the buffer: this one is asked again when it is free.
+            self.sessions[i].owed.want_roster = true;
             return Ok(());
         }
         if new {
             self.assembler.clear();
+        }
+        if self.assembler.bytes().is_empty() && part.offset != 0 {
+            return Ok(()); // The rest of one that was not taken.
         }
         let whole = self.assembler.take(part);
         if whole != Ok(false) {

@@ -27,13 +27,17 @@ impl Tracker<'_> {
         if core::mem::take(&mut s.owed.pong) {
             return put(&ToPeer::Pong, out);
         }
-        // One roster at a time is taken.
-        if s.owed.want_roster && self.recovery.grasp(now.at, i).0 {
-            self.assembler.clear();
-            self.sessions[i].owed.want_roster = false;
-            return put(&ToPeer::WantRoster, out);
+        self.want_roster(now, i, out).unwrap_or(Sent::Idle)
+    }
+
+    /// Asks for a roster, when it can be taken: one at a time is.
+    fn want_roster(&mut self, now: Now, i: usize, out: &mut [u8]) -> Option<Sent> {
+        if !self.sessions[i].owed.want_roster || !self.recovery.grasp(now.at, i).0 {
+            return None;
         }
-        Sent::Idle
+        self.assembler.clear();
+        self.sessions[i].owed.want_roster = false;
+        Some(put(&ToPeer::WantRoster, out))
     }
 
     fn transmit_closing(&mut self, i: usize, out: &mut [u8]) -> Sent {
@@ -167,7 +171,8 @@ impl Tracker<'_> {
                 out,
             ));
         }
-        self.forget_message(i, slot, out).or_else(|| self.presence(i, out))
+        let rest = self.forget_message(i, slot, out).or_else(|| self.presence(i, out));
+        rest.or_else(|| self.want_roster(now, i, out))
     }
 
     fn forget_message(&mut self, i: usize, slot: Slot, out: &mut [u8]) -> Option<Sent> {

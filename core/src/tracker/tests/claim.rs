@@ -152,7 +152,7 @@ fn removals_are_forgotten_when_all_have_applied_them_and_room_is_short() {
     h.clear();
     h.pass_alive(Duration::secs(1));
     let left = h.t.files.table().tombstones();
-    assert!(left < 60 && left >= 30, "{left}: those that b lacks stay");
+    assert!((30..60).contains(&left), "{left}: those that b lacks stay");
     for i in 0..2 {
         let forgot: u64 = h.clients[i]
             .got

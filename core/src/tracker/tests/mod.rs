@@ -31,7 +31,7 @@ pub(super) enum Got {
     Record { folder: FolderSlot, seq: Seq, path: Text, record: Box<Record> },
     CaughtUp(FolderSlot, Seq),
     Verdict(u32, Verdict),
-    Forget(FolderSlot, Ranges),
+    Forget(FolderSlot, Box<Ranges>),
     Sources { seq: Seq, holders: SlotSet, seekers: SlotSet },
     ConnectBack(DeviceId),
     Reply(u32, Reply),
@@ -391,7 +391,7 @@ impl Client {
             ToPeer::Verdicts { first, verdicts } => {
                 self.got.extend(verdicts.iter().zip(first..).map(|(v, n)| Got::Verdict(n, *v)))
             }
-            ToPeer::Forget { folder, ranges } => self.got.push(Got::Forget(folder, ranges)),
+            ToPeer::Forget { folder, ranges } => self.got.push(Got::Forget(folder, Box::new(ranges))),
             ToPeer::Sources { seq, holders, seekers, .. } => {
                 self.got.push(Got::Sources { seq, holders, seekers })
             }
