@@ -159,12 +159,15 @@ pub enum Effect {
         /// The row, which bears an intent.
         row: Row,
     },
-    /// Move the row's swap file, if there is one, to the trash. [`Outcome::Done`] or [`Outcome::Failed`].
+    /// Do away with the row's swap file, if there is one. [`Outcome::Done`] or [`Outcome::Failed`].
     Discard {
         /// Names the answer.
         ticket: Ticket,
         /// Whose.
         row: Row,
+        /// It was made by [`Effect::Prepare`] and never swapped in: a file becomes the part file again, a directory or
+        /// link is deleted. Else it was displaced from the path: to the trash.
+        unused: bool,
     },
     /// Make every install and removal of the folder that was answered before this durable (directories).
     /// [`Outcome::Done`] or [`Outcome::Failed`].

@@ -1,17 +1,45 @@
 //! The peer: session, reconciling of three trees, plan, guards.
 //!
-//! A [`Peer`](machine::Peer) is told facts and asked for effects and frames; it works over the [`Index`] it is lent in
-//! each call. Work is derived, not queued: the three trees live in the store, a row a path; the to-do is the set of rows
-//! whose trees differ.
+//! A [`Peer`] is told facts and asked for effects and frames; it works over the [`Index`] it is lent in each call. Work is
+//! derived, not queued: the three trees live in the store, a row a path; the to-do is the set of rows whose trees differ.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `machine` | the state, the calls, the order of polling |
+//! | `trees`, `index`, `effect` | what is kept of a path; the store; what the driver is asked |
+//! | `reconcile` | the next step of a row, who wins: pure |
+//! | `rows` | a row is opened, changed, closed: lane and counts follow |
+//! | `session`, `frames` | the tracker link |
+//! | `announce` | minting, merging, announcing, verdicts |
+//! | `scan`, `guard` | what the disk says, and when it is not believed |
+//! | `plan`, `install`, `recover` | what is done next, and what became of it |
+//! | `tree` | what hangs together by paths |
+//! | `views` | status |
 
+mod announce;
 mod copy_name;
 mod effect;
+mod frames;
+mod guard;
 mod index;
+mod install;
+mod machine;
 #[cfg(test)]
 pub mod mem_index;
+mod plan;
 mod reconcile;
+mod recover;
+mod rows;
+mod scan;
+mod session;
+mod state;
+mod tree;
 mod trees;
+mod views;
 
 pub use effect::{Effect, Outcome, ScanEntry, Tell, Touch};
 pub use index::{DEVICE, Index, Mark, Number};
+pub use machine::{Config, Peer};
+pub use session::{Presence, Reply};
 pub use trees::{Cause, Due, Intent, Lane, Local, Made, Remote, Stat, Trees};
+pub use views::{FolderView, State};

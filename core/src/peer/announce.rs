@@ -1,0 +1,498 @@
+//! Minting, merging, announcing: what of this device's knowledge the tracker is to have, and its verdicts.
+
+use super::copy_name::copy_path;
+use super::index::{Index, Number};
+use super::machine::Peer;
+use super::reconcile::{Step, copy_record, judge, merge_meta, ours, step};
+use super::rows::Open;
+use super::state::{Announcement, Telling, What};
+use super::trees::{Cause, Lane, Local, Made, Remote, Stat, Trees};
+use crate::ids::{Row, Seq};
+use crate::limits;
+use crate::path::PathBuf;
+use crate::record::{Kind, Record};
+use crate::sans_io::Reject;
+use crate::time::{Duration, Now};
+use crate::version::{Edit, VersionVector};
+use crate::wire::batch::{BatchWriter, Entry, EntryFlags};
+use crate::wire::message::{ToTracker, Verdict, encode};
+
+/// Written this long ago, a file is on the platter whoever wrote it (µs).
+const SETTLED_ON_DISK: u64 = 120_000_000;
+
+impl Peer {
+    /// A fresh edit of this store (R1).
+    pub(super) fn mint(&mut self, now: Now) -> Edit {
+        self.counter = (self.counter + 1).max(now.wall).min(limits::COUNTER - 1);
+        Edit { tag: self.tag, counter: self.counter }
+    }
+
+    /// Gives an unminted local tree its version: that of the synced tree, the own entry raised (R1).
+    fn mint_local(&mut self, now: Now, o: &mut Open) {
+        let edit = self.mint(now);
+        let author = self.session.device;
+        let synced = o.t.synced.clone();
+        let l = o.t.local.as_mut().expect("only an unminted row is minted");
+        let meta_only = !l.record.version.is_empty();
+        let mut version = if meta_only { l.record.version.clone() } else { VersionVector::new() };
+        if let Some(s) = &synced {
+            self.join(&mut version, &s.version);
+        }
+        let l = o.t.local.as_mut().expect("as above");
+        if !meta_only {
+            let below = Some(l.record.edit).filter(|e| e.tag.0 != 0);
+            l.record.parent = below.or(synced.as_ref().map(|s| s.edit));
+            l.record.edit = edit;
+            l.record.author = author;
+            if l.record.kind == Kind::File {
+                let fresh = now.wall.saturating_sub((l.record.mtime / 1000).max(0) as u64) < SETTLED_ON_DISK;
+                o.t.unsynced = fresh;
+                if fresh {
+                    self.folders[o.f].flush_at.get_or_insert(now.at + Duration::secs(3));
+                }
+            }
+        } else if l.record.author.0 == 0 {
+            l.record.author = author;
+        }
+        l.made = Made::Minted;
+        let keep = (l.record.edit, l.record.parent);
+        self.raise(&mut version, edit, keep);
+        o.t.local.as_mut().expect("as above").record.version = version;
+    }
+
+    /// Raises an entry; a full vector loses a dead tag's smallest counter first (R6).
+    pub(super) fn raise(&self, v: &mut VersionVector, edit: Edit, keep: (Edit, Option<Edit>)) {
+        while !v.raise(edit) {
+            let dead = v
+                .entries()
+                .iter()
+                .filter(|e| self.roster.device_by_tag(e.tag).is_none() && e.tag != keep.0.tag)
+                .filter(|e| keep.1.is_none_or(|p| p.tag != e.tag))
+                .min_by_key(|e| e.counter)
+                .map(|e| e.tag);
+            let Some(tag) = dead.or_else(|| v.entries().iter().min_by_key(|e| e.counter).map(|e| e.tag)) else {
+                return;
+            };
+            v.drop_tag(tag);
+        }
+    }
+
+    fn join(&self, v: &mut VersionVector, other: &VersionVector) {
+        for e in other.entries() {
+            self.raise(v, *e, (*e, None));
+        }
+    }
+
+    /// The merge of two concurrent records of which `winner` keeps its content (R7).
+    pub(super) fn merge(&mut self, now: Now, base: Option<&Record>, winner: &Record, loser: &Record, fork: bool) -> Record {
+        let (mode, mtime) = merge_meta(base, winner, loser);
+        let mut m = winner.clone();
+        (m.mode, m.mtime) = (mode, mtime);
+        m.flags.0 &= !crate::record::Flags::WITHDRAWN;
+        self.join(&mut m.version, &loser.version);
+        let same = winner.same_content(loser) && m.same_meta(winner) && m.same_meta(loser);
+        let both_removed = !winner.is_live() && !loser.is_live();
+        if !same || fork || both_removed {
+            let edit = self.mint(now);
+            if fork || both_removed {
+                m.parent = Some(winner.edit);
+                m.edit = edit;
+                m.author = self.session.device;
+            }
+            self.raise(&mut m.version, edit, (m.edit, m.parent));
+        }
+        m
+    }
+
+    /// Whether, of two concurrent records, ours wins and whether the loser becomes a copy.
+    pub(super) fn judgement(&mut self, ix: &mut dyn Index, o: &Open) -> Option<super::reconcile::Judgement> {
+        let x = ours(&o.t)?.clone();
+        let r = o.t.remote.as_ref()?.record.clone();
+        let (folder, row) = (self.folders[o.f].folder, o.row);
+        let roster = &self.roster;
+        let (mut path, mut copy) = (PathBuf::new(), PathBuf::new());
+        let mut t = Trees::default();
+        let mut copied = |loser: &Record| {
+            ix.path(row, &mut path);
+            let Some(p) = path.get() else { return false };
+            copy_path(p, loser, roster.name_of(loser.author), &mut copy);
+            let at = copy.get().and_then(|c| ix.find(folder, c));
+            at.is_some_and(|at| ix.load(at, &mut t) && Peer::stands(&t) != Kind::Removed)
+        };
+        Some(judge(&x, &r, &mut copied))
+    }
+
+    /// The row of the conflict copy of `loser`, with the copy's record pending on it; none if it stands there already.
+    pub(super) fn plan_copy(&mut self, ix: &mut dyn Index, now: Now, o: &Open, loser: &Record) -> Option<Row> {
+        let mut at = PathBuf::new();
+        let mut copy = PathBuf::new();
+        ix.path(o.row, &mut at);
+        let name = self.roster.name_of(loser.author);
+        copy_path(at.get()?, loser, name, &mut copy);
+        let mut c = self.open_path(ix, o.f, copy.get()?);
+        let record = copy_record(loser);
+        let stands = c.t.local.as_ref().is_some_and(|l| l.record.same_content(&record));
+        let known = c.t.synced.as_ref().is_some_and(|s| s.version.covers(record.edit));
+        let row = c.row;
+        if stands || known {
+            return None;
+        }
+        c.t.conflict = true;
+        c.t.pending = Some((record, o.row));
+        self.close(ix, now, c);
+        Some(row)
+    }
+
+    /// Ours wins, or both are the same: the merge becomes the local record; a losing content gets its copy's record (R9).
+    fn resolve(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
+        let Some(j) = self.judgement(ix, o) else { return };
+        let x = ours(&o.t).expect("judged").clone();
+        let r = o.t.remote.as_ref().expect("judged").record.clone();
+        debug_assert!(j.ours || x.same_content(&r));
+        let (winner, loser) = if j.ours { (&x, &r) } else { (&r, &x) };
+        let base = o.t.synced.clone();
+        let merged = self.merge(now, base.as_ref(), winner, loser, j.fork);
+        if j.copy {
+            if let Some(row) = self.plan_copy(ix, now, o, &r) {
+                let _ = o.t.copies.push(row);
+                self.tell(super::Tell::Conflict(row));
+            }
+        }
+        let stat = o.t.local.as_ref().map_or(Stat::default(), |l| l.stat);
+        let at = o.t.local.as_ref().map_or(now.wall, |l| l.at);
+        let before = o.t.local.as_ref().map_or(&x, |l| &l.record);
+        if merged.is_live() && !merged.same_meta(before) {
+            o.t.disk_due = true;
+        }
+        o.t.local = Some(Local { record: merged, made: Made::Minted, stat, at });
+    }
+
+    /// Fills the outbox from what is owed in this epoch (R8), then from the lanes.
+    pub(super) fn fill_outbox(&mut self, ix: &mut dyn Index, now: Now) {
+        if !self.session.has_roster(self.roster.version()) {
+            return;
+        }
+        self.sweep_unknown(ix);
+        for f in 0..self.folders.len() {
+            let s = &self.folders[f];
+            if !s.may_act() || !s.caught_up || s.telling != Telling::Done {
+                continue;
+            }
+            while self.outbox.len() + 2 <= self.outbox.capacity() {
+                let Some(row) = self.pull(ix, f, Lane::Announce) else { break };
+                let Some(o) = self.open(ix, f, row) else { continue };
+                self.announce_row(ix, now, o);
+            }
+        }
+    }
+
+    fn announce_row(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
+        let ctx = self.context(o.f);
+        o.retry = true;
+        if step(&o.t, ctx) == Step::Mint {
+            if self.revives_removed(ix, now, &mut o) {
+                self.close(ix, now, o);
+                return;
+            }
+            if self.waits_for_children(ix, &o) {
+                self.recheck(now, o.f);
+                return;
+            }
+            self.mint_local(now, &mut o);
+        }
+        super::reconcile::absorb(&mut o.t, ctx);
+        if step(&o.t, ctx) == Step::Resolve && self.judgement(ix, &o).is_some_and(|j| j.ours || self.is_same(&o)) {
+            self.resolve(ix, now, &mut o);
+        }
+        let next = step(&o.t, ctx);
+        let (row, f) = (o.row, o.f);
+        let has_copies = !o.t.copies.is_empty();
+        let what = match next {
+            Step::Announce if o.t.local.as_ref().is_some_and(|l| l.made == Made::Minted) => Some(What::Local),
+            Step::Announce => Some(What::Synced),
+            Step::Rest if o.t.pending.is_some() => Some(What::Pending),
+            _ => None,
+        };
+        let pending = o.t.pending.as_ref().map(|p| p.1);
+        let copy = o.t.copies.last().copied();
+        self.close(ix, now, o);
+        let generation = self.commits.open;
+        self.commits.wanted = true;
+        match what {
+            Some(What::Local) if has_copies => self.post_pair(f, row, copy.expect("not empty"), generation),
+            Some(What::Pending) => {
+                // Its winner, if not yet accepted, goes first and takes it along.
+                let winner = pending.expect("seen");
+                let mut t = Trees::default();
+                let waits = ix.load(winner, &mut t)
+                    && t.copies.contains(&row)
+                    && t.local.as_ref().is_some_and(|l| l.made == Made::Minted);
+                if !waits {
+                    self.post(Announcement { f, row, what: What::Pending, generation, pair: false, stamp: 0 });
+                }
+            }
+            Some(what) => self.post(Announcement { f, row, what, generation, pair: false, stamp: 0 }),
+            None => {}
+        }
+    }
+
+    fn is_same(&self, o: &Open) -> bool {
+        let r = o.t.remote.as_ref().map(|r| &r.record);
+        ours(&o.t).zip(r).is_some_and(|(x, r)| x.same_content(r))
+    }
+
+    fn post_pair(&mut self, f: usize, row: Row, copy: Row, generation: u64) {
+        if self.is_busy(copy) {
+            self.post(Announcement { f, row, what: What::Local, generation, pair: false, stamp: 0 });
+            return;
+        }
+        self.post(Announcement { f, row, what: What::Local, generation, pair: true, stamp: 0 });
+        self.post(Announcement { f, row: copy, what: What::Pending, generation, pair: false, stamp: 0 });
+    }
+
+    fn post(&mut self, a: Announcement) {
+        assert!(self.outbox.push_back(a).is_ok(), "room was made sure of");
+    }
+
+    /// R8: after the first `CaughtUp` of an epoch, every row not heard in it is announced.
+    fn sweep_unknown(&mut self, ix: &mut dyn Index) {
+        if self.sweep.is_none() {
+            let due = |s: &super::state::FolderState| s.linked && s.caught_up && s.telling == Telling::Waiting;
+            let Some(f) = self.folders.iter().position(due) else { return };
+            self.folders[f].telling = Telling::Sweeping;
+            self.sweep = Some((f, PathBuf::new()));
+        }
+        let Some((f, mut at)) = self.sweep.take() else { return };
+        let folder = self.folders[f].folder;
+        let mut next = PathBuf::new();
+        let mut t = Trees::default();
+        let mut steps = 4096;
+        while self.outbox.len() + 2 <= self.outbox.capacity() && steps > 0 {
+            steps -= 1;
+            let Some(row) = ix.next(folder, at.get(), &mut next) else {
+                self.folders[f].telling = Telling::Owed;
+                return;
+            };
+            if self.is_busy(row) {
+                break;
+            }
+            core::mem::swap(&mut at, &mut next);
+            if !ix.load(row, &mut t) || t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch) {
+                continue;
+            }
+            let what = if t.synced.is_some() {
+                What::Synced
+            } else if t.remote.is_some() {
+                What::Heard
+            } else {
+                continue;
+            };
+            self.post(Announcement { f, row, what, generation: 0, pair: false, stamp: 0 });
+        }
+        self.sweep = Some((f, at));
+    }
+
+    /// Whether the sweep was stopped by its budget alone and can go on at once.
+    pub(super) fn sweep_waits(&self) -> bool {
+        self.sweep.is_some() && self.outbox.len() + 2 <= self.outbox.capacity()
+    }
+
+    /// A frame of announcements whose rows are durable (R2). A pair has a frame of its own.
+    pub(super) fn transmit_announce(&mut self, ix: &mut dyn Index, out: &mut [u8]) -> Option<usize> {
+        let mut buf = [0u8; limits::FRAME - 16];
+        let mut w = BatchWriter::new(&mut buf);
+        while let Some(a) = self.outbox.iter().nth(self.outbox_sent).copied() {
+            if a.generation > self.commits.durable || (a.pair && !w.is_empty()) {
+                break;
+            }
+            match self.put_entry(ix, &mut w, a, a.pair) {
+                Put::Done => self.outbox_sent += 1,
+                Put::Nothing => self.drop_announcement(self.outbox_sent),
+                Put::Full => break,
+            }
+            if a.pair {
+                let second = self.outbox.iter().nth(self.outbox_sent).copied().expect("a pair has two halves");
+                match self.put_entry(ix, &mut w, second, false) {
+                    Put::Done => self.outbox_sent += 1,
+                    Put::Nothing | Put::Full => {
+                        // The copy is not to be announced any more, or cannot be in one frame: the winner goes alone.
+                        w = BatchWriter::new(&mut buf);
+                        let _ = self.put_entry(ix, &mut w, a, false);
+                        if let Some(x) = self.outbox.iter_mut().nth(self.outbox_sent - 1) {
+                            x.pair = false;
+                        }
+                    }
+                }
+                break;
+            }
+        }
+        let len = w.len();
+        if w.is_empty() {
+            return None;
+        }
+        encode(&ToTracker::Announce(&buf[..len]), out)
+    }
+
+    fn put_entry(&mut self, ix: &mut dyn Index, w: &mut BatchWriter<'_>, a: Announcement, pair: bool) -> Put {
+        let slot = self.folders[a.f].slot.unwrap_or_default();
+        let mut t = Trees::default();
+        if !ix.load(a.row, &mut t) {
+            return Put::Nothing;
+        }
+        let Some(record) = announced(&t, a.what) else { return Put::Nothing };
+        ix.path(a.row, &mut self.buf);
+        let Some(path) = self.buf.get() else { return Put::Nothing };
+        let flags = EntryFlags { held: is_here(&t, record), pair };
+        if !w.push(&Entry { folder: slot, seq: Seq(0), flags, path, record }) {
+            return Put::Full;
+        }
+        let stamp = stamp(record);
+        if let Some(x) = self.outbox.iter_mut().find(|x| x.row == a.row) {
+            x.stamp = stamp;
+        }
+        Put::Done
+    }
+
+    /// Takes an announcement that has lost its meaning out of the outbox; it was not sent.
+    fn drop_announcement(&mut self, at: usize) {
+        for i in 0..self.outbox.len() {
+            let a = self.outbox.pop_front().expect("counted");
+            if i != at {
+                let _ = self.outbox.push_back(a);
+            }
+        }
+    }
+
+    /// R8's end for a folder: sent once every row that is owed was sent.
+    pub(super) fn transmit_told(&mut self, ix: &mut dyn Index, now: Now, out: &mut [u8]) -> Option<usize> {
+        let f = self.folders.iter().position(|s| s.linked && s.telling == Telling::Owed)?;
+        let unsent = self.outbox.iter().skip(self.outbox_sent).any(|a| a.f == f);
+        if unsent {
+            return None;
+        }
+        let epoch = self.epoch.0;
+        let s = &mut self.folders[f];
+        s.telling = Telling::Done;
+        let slot = s.slot?;
+        ix.set_number(s.folder, Number::ToldIn, epoch);
+        s.cursors = [None; 7];
+        self.dirty(now);
+        encode(&ToTracker::Told(slot), out)
+    }
+
+    /// The verdict on the oldest announcement.
+    pub(super) fn judged(&mut self, ix: &mut dyn Index, now: Now, v: Verdict) -> Result<(), Reject> {
+        if self.outbox_sent == 0 {
+            return Err(Reject::new("a verdict on nothing"));
+        }
+        let a = self.outbox.pop_front().expect("something was sent");
+        self.outbox_sent -= 1;
+        let Some(mut o) = self.open(ix, a.f, a.row) else { return Ok(()) };
+        o.retry = true;
+        match v {
+            Verdict::Accepted(seq) => self.accepted(ix, now, &mut o, &a, seq),
+            Verdict::Full(_) => return Ok(self.trouble(ix, now, o, Cause::TrackerFull)),
+            Verdict::Refused => return Ok(self.trouble(ix, now, o, Cause::Refused)),
+            Verdict::Superseded(_) | Verdict::Conflict(_) | Verdict::Withdrawn(_) | Verdict::Pair => {
+                // The record itself came with or before the verdict: reconcile acts on it. One that still is of another
+                // epoch is not at the tracker in that form.
+                if o.t.remote.as_ref().is_some_and(|r| r.epoch != self.epoch) && o.t.synced.is_some() {
+                    o.t.remote = None;
+                }
+            }
+        }
+        self.close(ix, now, o);
+        Ok(())
+    }
+
+    fn accepted(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open, a: &Announcement, seq: Seq) {
+        let current = announced(&o.t, a.what).filter(|r| stamp(r) == a.stamp).cloned();
+        let newer = o.t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq > seq);
+        match current {
+            Some(record) if !newer => o.t.remote = Some(Remote { record, epoch: self.epoch, seq }),
+            None if !newer => o.t.remote = o.t.remote.take().filter(|r| r.epoch == self.epoch),
+            _ => {}
+        }
+        o.t.trouble = None;
+        if a.what == What::Pending {
+            if let Some((_, winner)) = o.t.pending.take() {
+                if let Some(mut w) = self.open(ix, o.f, winner) {
+                    let row = o.row;
+                    w.t.copies.retain(|c| *c != row);
+                    self.close(ix, now, w);
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop_outbox(&mut self, _ix: &mut dyn Index, _now: Now) {
+        self.outbox.clear();
+        self.outbox_sent = 0;
+        self.first_unjudged = 0;
+        for f in self.folders.iter_mut() {
+            f.cursors[Lane::Announce as usize] = None;
+        }
+    }
+
+    /// R4: under a new tag, edits that nobody accepted are minted anew on their synced base; copies' records are not.
+    pub(super) fn unmint_all(&mut self, ix: &mut dyn Index, now: Now) {
+        for f in 0..self.folders.len() {
+            if !self.folders[f].linked {
+                continue;
+            }
+            let folder = self.folders[f].folder;
+            let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
+            while let Some(row) = ix.next(folder, at.get(), &mut next) {
+                core::mem::swap(&mut at, &mut next);
+                let Some(mut o) = self.open(ix, f, row) else { continue };
+                let conflict = o.t.conflict;
+                let Some(l) = o.t.local.as_mut().filter(|l| l.made == Made::Minted && !conflict) else { continue };
+                let like = o.t.synced.as_ref().filter(|s| s.same_content(&l.record));
+                let r = &mut l.record;
+                (r.edit, r.parent, r.version) = match like {
+                    Some(s) => (s.edit, s.parent, s.version.clone()),
+                    None => (Edit::default(), None, VersionVector::new()),
+                };
+                l.made = Made::Unminted;
+                self.close(ix, now, o);
+            }
+        }
+    }
+}
+
+/// What became of writing an announcement into a frame.
+enum Put {
+    Done,
+    Nothing,
+    Full,
+}
+
+/// The record an announcement means.
+fn announced(t: &Trees, what: What) -> Option<&Record> {
+    match what {
+        What::Local => t.local.as_ref().filter(|l| l.made != Made::Unminted).map(|l| &l.record),
+        What::Synced => t.synced.as_ref(),
+        What::Heard => t.remote.as_ref().map(|r| &r.record),
+        What::Pending => t.pending.as_ref().map(|p| &p.0),
+    }
+}
+
+/// Whether what the record says is so on disk.
+pub(super) fn is_here(t: &Trees, record: &Record) -> bool {
+    match &t.local {
+        None => !record.is_live(),
+        Some(l) => l.stat.kind == record.kind && l.record.same_content(record) && !t.stale,
+    }
+}
+
+/// Tells one version of a record from another (FNV-1a over its edits).
+fn stamp(r: &Record) -> u64 {
+    let mut h = 0xcbf2_9ce4_8422_2325u64;
+    let mut eat = |n: u64| h = (h ^ n).wrapping_mul(0x100_0000_01b3);
+    eat(r.edit.counter);
+    for e in r.version.entries() {
+        eat(e.tag.0.into());
+        eat(e.counter);
+    }
+    h
+}

@@ -1,0 +1,350 @@
+//! Frames of the tracker link: what comes in becomes the remote tree; what goes out is derived from what is due.
+
+use super::index::{Index, Number};
+use super::machine::Peer;
+use super::session::Presence;
+use super::state::Telling;
+use super::trees::{Made, Remote, Trees};
+use crate::ids::{FolderSlot, LinkId, Seq};
+use crate::limits;
+use crate::record::Record;
+use crate::sans_io::{Reject, Sent};
+use crate::time::Now;
+use crate::version::Order;
+use crate::wire::batch::{BatchReader, Entry};
+use crate::wire::message::{Ranges, SeqRange, ToPeer, ToTracker, decode, encode};
+
+impl Peer {
+    /// A frame of the tracker's.
+    pub fn handle_frame(&mut self, ix: &mut dyn Index, now: Now, link: LinkId, frame: &[u8]) -> Result<(), Reject> {
+        if self.session.link != Some(link) {
+            return Err(Reject::new("a frame on a link that is not the tracker's"));
+        }
+        let m: ToPeer<'_> = decode(frame).ok_or(Reject::new("a frame that does not decode"))?;
+        self.note_heard(now);
+        let early = matches!(m, ToPeer::Welcome { .. } | ToPeer::NewTag { .. } | ToPeer::Pong);
+        if !self.session.welcomed && !early {
+            return Err(Reject::new("a message before the welcome"));
+        }
+        match m {
+            ToPeer::Welcome { .. } => self.welcome(ix, now, &m)?,
+            ToPeer::NewTag { wait } => self.new_tag(ix, now, wait),
+            ToPeer::Presence { device, online, lag, caps, addrs } => {
+                self.note_presence(Presence { device, online, lag, caps, addrs });
+            }
+            ToPeer::Roster(part) => self.take_roster(now, &part)?,
+            ToPeer::WantRoster => self.hand_in_roster(),
+            ToPeer::Records(bytes) => self.take_records(ix, now, bytes)?,
+            ToPeer::CaughtUp { folder, seq } => self.caught_up(ix, now, folder, seq),
+            ToPeer::Verdicts { verdicts, .. } => {
+                for v in verdicts {
+                    self.judged(ix, now, v)?;
+                }
+            }
+            ToPeer::Forget { folder, ranges } => self.forget(ix, now, folder, &ranges),
+            ToPeer::Sources { folder, seq, holders, seekers } => {
+                if let Some(f) = self.place_of_slot(folder) {
+                    let folder = self.folders[f].folder;
+                    if let Some((s, row)) = ix.by_seq(folder, Seq(seq.0.saturating_sub(1))) {
+                        if s == seq {
+                            self.sources(ix, now, f, row, holders, seekers);
+                        }
+                    }
+                }
+            }
+            ToPeer::ConnectBack(device) => {
+                let _ = self.ready.push_back(super::Effect::Reach(device));
+            }
+            ToPeer::Reply(n, answer) => self.note_reply(n, answer),
+            ToPeer::Room { used, of } => self.session.room = (used, of),
+            ToPeer::Standing(seq) => self.standing(ix, now, seq),
+            ToPeer::Notice(_) | ToPeer::Pong => {}
+        }
+        Ok(())
+    }
+
+    fn take_records(&mut self, ix: &mut dyn Index, now: Now, bytes: &[u8]) -> Result<(), Reject> {
+        BatchReader::check(bytes).map_err(|_| Reject::new("a batch that breaks its rules"))?;
+        let mut r = BatchReader::new(bytes);
+        while let Ok(Some(e)) = r.next() {
+            if e.seq.0 == 0 {
+                return Err(Reject::new("a record without a seq"));
+            }
+            let Some(f) = self.place_of_slot(e.folder) else { continue };
+            self.take_record(ix, now, f, &e);
+            let s = &mut self.folders[f];
+            if e.seq > s.seen && s.epoch == self.epoch {
+                s.seen = e.seq;
+                ix.set_number(s.folder, Number::Seen, e.seq.0);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_record(&mut self, ix: &mut dyn Index, now: Now, f: usize, e: &Entry<'_>) {
+        let mut o = self.open_path(ix, f, e.path);
+        let epoch = self.epoch;
+        let news = Remote { record: e.record.clone(), epoch, seq: e.seq };
+        let current = |r: &Option<Remote>| r.as_ref().is_some_and(|r| r.epoch == epoch && r.seq >= e.seq);
+        if e.record.flags.withdrawn() {
+            if current(&o.t.withdrawn) {
+                return;
+            }
+            if o.t.remote.as_ref().is_some_and(|r| e.record.version.covers(r.record.edit) && r.record.edit == e.record.edit) {
+                o.t.remote = None;
+            }
+            o.t.withdrawn = Some(news);
+            self.note_have(f, e.seq);
+        } else {
+            if current(&o.t.remote) {
+                return;
+            }
+            let outlived = o.t.withdrawn.as_ref().is_some_and(|w| e.record.version.covers(w.record.edit));
+            if outlived && o.t.withdrawn.as_ref().is_some_and(|w| w.epoch != epoch) {
+                o.t.withdrawn = None;
+            }
+            self.drop_copies(ix, now, &mut o, e.record);
+            o.t.remote = Some(news);
+        }
+        o.t.trouble = None;
+        self.close(ix, now, o);
+    }
+
+    /// A pending copy of this winner is dropped when its loser became the winner, or a later edit knows of the loser
+    /// without knowing of the merge (R9).
+    fn drop_copies(&mut self, ix: &mut dyn Index, now: Now, o: &mut super::rows::Open, r: &Record) {
+        let merge = o.t.local.as_ref().filter(|l| l.made != Made::Unminted).map(|l| l.record.clone());
+        let mut i = 0;
+        while i < o.t.copies.len() {
+            let row = o.t.copies[i];
+            let mut t = Trees::default();
+            let pending = if ix.load(row, &mut t) { t.pending.as_ref().map(|p| p.0.edit) } else { None };
+            let gone = match pending {
+                None => true,
+                Some(edit) if r.edit == edit => true,
+                Some(edit) => {
+                    let knows = merge
+                        .as_ref()
+                        .is_some_and(|m| matches!(r.version.compare(&m.version), Order::Equal | Order::Dominates));
+                    r.version.covers(edit) && !knows
+                }
+            };
+            if !gone {
+                i += 1;
+                continue;
+            }
+            o.t.copies.swap_remove(i);
+            if pending.is_some() {
+                if let Some(mut c) = self.open(ix, o.f, row) {
+                    c.t.pending = None;
+                    self.close(ix, now, c);
+                }
+            }
+        }
+    }
+
+    fn caught_up(&mut self, ix: &mut dyn Index, now: Now, slot: FolderSlot, seq: Seq) {
+        let Some(f) = self.place_of_slot(slot) else { return };
+        let epoch = self.epoch;
+        let s = &mut self.folders[f];
+        if s.caught_up || !s.asked {
+            return;
+        }
+        s.caught_up = true;
+        if s.epoch == epoch && seq > s.seen {
+            s.seen = seq;
+            ix.set_number(s.folder, Number::Seen, seq.0);
+        }
+        if s.telling == Telling::Waiting && ix.number(s.folder, Number::ToldIn) == epoch.0 {
+            s.telling = Telling::Done;
+        }
+        s.cursors = [None; 7];
+        s.have_sweep = Some(Seq(0));
+        s.revivals_due = true;
+        s.recheck_pause = 20_000;
+        self.dirty(now);
+    }
+
+    fn standing(&mut self, ix: &mut dyn Index, now: Now, seq: Seq) {
+        let epoch = self.epoch;
+        for s in self.folders.iter_mut().filter(|s| s.linked && s.caught_up && s.epoch == epoch) {
+            if seq > s.seen {
+                s.seen = seq;
+                ix.set_number(s.folder, Number::Seen, seq.0);
+            }
+        }
+        self.dirty(now);
+    }
+
+    /// R10: tombstones that everybody has applied are dropped, where the three trees are all that tombstone.
+    fn forget(&mut self, ix: &mut dyn Index, now: Now, slot: FolderSlot, ranges: &Ranges) {
+        let Some(f) = self.place_of_slot(slot) else { return };
+        let folder = self.folders[f].folder;
+        for r in ranges {
+            let mut after = Seq(r.from.0.saturating_sub(1));
+            while let Some((seq, row)) = ix.by_seq(folder, after) {
+                if seq > r.to {
+                    break;
+                }
+                after = seq;
+                if self.is_busy(row) {
+                    continue;
+                }
+                let Some(mut o) = self.open(ix, f, row) else { continue };
+                let t = &mut o.t;
+                let heard = t.remote.as_ref().is_some_and(|x| x.epoch == self.epoch && x.seq == seq && !x.record.is_live());
+                let all = heard && t.synced == t.remote.as_ref().map(|x| x.record.clone()) && t.local.is_none();
+                if all && t.pending.is_none() && !t.stale {
+                    (t.remote, t.synced) = (None, None);
+                } else if t.withdrawn.as_ref().is_some_and(|w| w.epoch == self.epoch && w.seq == seq) {
+                    t.withdrawn = None;
+                }
+                self.close(ix, now, o);
+            }
+        }
+    }
+
+    pub(super) fn note_have(&mut self, f: usize, seq: Seq) {
+        let generation = self.commits.open;
+        if self.haves.push_back((f, seq, generation)).is_err() {
+            self.haves.clear();
+            for s in self.folders.iter_mut().filter(|s| s.linked && s.caught_up) {
+                s.have_sweep = Some(Seq(0));
+            }
+        }
+    }
+
+    /// The next frame of the link; see [`Sent`].
+    pub fn poll_transmit(&mut self, ix: &mut dyn Index, now: Now, link: LinkId, out: &mut [u8]) -> Sent {
+        if self.session.link != Some(link) {
+            return Sent::Idle;
+        }
+        let sent = self
+            .transmit_session(ix, now, out)
+            .or_else(|| if self.session.welcomed { self.transmit_folders(ix, now, out) } else { None })
+            .or_else(|| self.transmit_ping(now, out));
+        match sent {
+            Some(n) => {
+                self.note_sent(now);
+                Sent::Frame(n)
+            }
+            None if self.session.welcomed && self.sweep_waits() => Sent::Again,
+            None => Sent::Idle,
+        }
+    }
+
+    fn transmit_folders(&mut self, ix: &mut dyn Index, now: Now, out: &mut [u8]) -> Option<usize> {
+        if let Some(n) = self.transmit_seen(ix, out) {
+            return Some(n);
+        }
+        self.fill_outbox(ix, now);
+        self.transmit_announce(ix, out)
+            .or_else(|| self.transmit_told(ix, now, out))
+            .or_else(|| self.transmit_seek(ix, out))
+            .or_else(|| self.transmit_lack(out))
+            .or_else(|| self.transmit_have(ix, out))
+    }
+
+    fn transmit_seek(&mut self, _ix: &mut dyn Index, out: &mut [u8]) -> Option<usize> {
+        while let Some((f, _, seq)) = self.seeks.pop_front() {
+            if let Some(folder) = self.folders[f].slot.filter(|_| self.folders[f].linked) {
+                return encode(&ToTracker::Seek { folder, seq }, out);
+            }
+        }
+        None
+    }
+
+    fn transmit_lack(&mut self, out: &mut [u8]) -> Option<usize> {
+        while let Some((f, seq)) = self.lacks.pop_front() {
+            if let Some(folder) = self.folders[f].slot.filter(|_| self.folders[f].linked) {
+                let mut ranges = Ranges::new();
+                let _ = ranges.push(SeqRange { from: seq, to: seq });
+                return encode(&ToTracker::Lack { folder, ranges }, out);
+            }
+        }
+        None
+    }
+
+    /// What came to be here since, and is durable; or, on a fresh link, all that is here (R16).
+    fn transmit_have(&mut self, ix: &mut dyn Index, out: &mut [u8]) -> Option<usize> {
+        if let Some(n) = self.transmit_have_sweep(ix, out) {
+            return Some(n);
+        }
+        let mut ranges = Ranges::new();
+        let mut of = None;
+        while let Some((f, seq, generation)) = self.haves.front().copied() {
+            let s = &self.folders[f];
+            let skip = !s.linked || !s.caught_up || s.have_sweep.is_some();
+            if !skip && (generation > self.commits.durable || of.is_some_and(|o| o != f)) {
+                break;
+            }
+            if !skip {
+                let grown = ranges.last_mut().is_some_and(|r: &mut SeqRange| {
+                    let next = r.to.0 + 1 == seq.0;
+                    if next {
+                        r.to = seq;
+                    }
+                    next
+                });
+                if !grown && ranges.push(SeqRange { from: seq, to: seq }).is_err() {
+                    break;
+                }
+                of = Some(f);
+            }
+            self.haves.pop_front();
+        }
+        if !self.haves.is_empty() && ranges.is_empty() {
+            self.commits.wanted = true;
+        }
+        let folder = self.folders[of?].slot?;
+        encode(&ToTracker::Have { folder, ranges }, out)
+    }
+
+    fn transmit_have_sweep(&mut self, ix: &mut dyn Index, out: &mut [u8]) -> Option<usize> {
+        let f = self.folders.iter().position(|s| s.linked && s.caught_up && s.have_sweep.is_some())?;
+        if self.commits.dirty > 0 || self.commits.running.is_some() {
+            // What the sweep finds must be durable.
+            self.commits.wanted = true;
+            return None;
+        }
+        let folder = self.folders[f].folder;
+        let mut at = self.folders[f].have_sweep?;
+        let mut ranges = Ranges::new();
+        let mut open: Option<SeqRange> = None;
+        let mut t = Trees::default();
+        let mut more = false;
+        for step in 0..20_000 {
+            let Some((seq, row)) = ix.by_seq(folder, at) else { break };
+            more = step == 19_999;
+            ix.load(row, &mut t);
+            let noted = t.withdrawn.as_ref().is_some_and(|w| w.epoch == self.epoch && w.seq == seq);
+            if noted || self.has(&t) == Some(seq) {
+                let from = open.map_or(seq, |r| r.from);
+                open = Some(SeqRange { from, to: seq });
+            } else if t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq == seq) {
+                // A gap ends a range; seqs that are no current record of the folder do not.
+                if let Some(r) = open.take() {
+                    if ranges.push(r).is_err() {
+                        open = Some(r);
+                        more = true;
+                        break;
+                    }
+                }
+            }
+            at = seq;
+        }
+        if let Some(r) = open {
+            if ranges.push(r).is_err() {
+                at = Seq(r.from.0 - 1);
+                more = true;
+            }
+        }
+        self.folders[f].have_sweep = more.then_some(at);
+        if ranges.is_empty() {
+            return None;
+        }
+        let slot = self.folders[f].slot?;
+        const { assert!(limits::RANGES * 20 < limits::FRAME) };
+        encode(&ToTracker::Have { folder: slot, ranges }, out)
+    }
+}

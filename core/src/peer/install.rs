@@ -1,0 +1,650 @@
+//! Making the disk what the remote tree says: fetch or copy, prepare, intent, swap, sync (R11–R16).
+
+use super::effect::{Effect, Outcome};
+use super::index::Index;
+use super::machine::Peer;
+use super::reconcile::{Judgement, Step, merge_meta, ours, step};
+use super::rows::Open;
+use super::state::{Job, Stage, Work};
+use super::tree::{Below, Parent};
+use super::trees::{Cause, Intent, Local, Made, Stat, Trees};
+use crate::ids::{ContentId, Row, SlotSet, Ticket};
+use crate::limits::BULK;
+use crate::record::{Kind, Record};
+use crate::time::{Duration, Now};
+use crate::version::{Edit, Order, VersionVector};
+
+impl Peer {
+    /// The record that a row's install is to make, if it has one to make now.
+    fn wanted(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Record> {
+        let ctx = self.context(o.f);
+        match step(&o.t, ctx) {
+            Step::Follow => o.t.local.as_ref().map(|l| l.record.clone()),
+            Step::Get | Step::Resolve => o.t.remote.as_ref().map(|r| r.record.clone()),
+            Step::Rest if o.t.pending.is_some() => o.t.pending.as_ref().map(|p| p.0.clone()),
+            Step::Rest if self.restores_withdrawn(ix, o) => {
+                let mut r = o.t.withdrawn.as_ref()?.record.clone();
+                r.flags.0 &= !crate::record::Flags::WITHDRAWN;
+                Some(r)
+            }
+            _ => None,
+        }
+    }
+
+    /// R9a: a withdrawn record whose content is here, at a path that holds nothing it does not dominate.
+    pub(super) fn restores_withdrawn(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
+        let Some(w) = &o.t.withdrawn else { return false };
+        let free = ours(&o.t).is_none_or(|x| w.record.version.compare(&x.version) == Order::Dominates);
+        let heard = o.t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.record.version.covers(w.record.edit));
+        free && !heard && ix.with_content(&w.record.content, None).is_some()
+    }
+
+    /// Begins what a row of an install lane needs; its first effect, if it has one.
+    pub(super) fn start_install(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) -> Option<Effect> {
+        let ctx = self.context(o.f);
+        let next = step(&o.t, ctx);
+        match next {
+            Step::Recover => return Some(self.start_recover(now, &o)),
+            Step::Follow => {
+                let l = o.t.local.as_ref().expect("something follows");
+                if l.stat.kind == l.record.kind {
+                    return Some(self.start_meta(now, &o));
+                }
+            }
+            Step::Get | Step::Resolve | Step::Rest => {}
+            _ => {
+                self.retry(ix, now, o);
+                return None;
+            }
+        }
+        if next == Step::Resolve && !self.may_judge(o.f) {
+            return None;
+        }
+        let want = self.wanted(ix, &o)?;
+        let mut first = None;
+        for _ in 0..64 {
+            match self.parent_of(ix, now, &o) {
+                Parent::Ready => break,
+                Parent::Wait => {
+                    self.recheck(now, o.f);
+                    return None;
+                }
+                Parent::First(row) => {
+                    o = self.open(ix, o.f, row)?;
+                    first = Some(row);
+                }
+            }
+        }
+        if first.is_some() {
+            // The child stays in its lane; it is gone through again once its parent stands.
+            self.recheck(now, o.f);
+            return self.start_install(ix, now, o);
+        }
+        if want.kind != Kind::Directory {
+            match self.revives_displaced(ix, now, &mut o) {
+                Some(Below::Clear) => {}
+                Some(_) => {
+                    self.recheck(now, o.f);
+                    return None;
+                }
+                None => {
+                    self.close(ix, now, o);
+                    return None;
+                }
+            }
+        }
+        self.obtain(ix, now, o, want)
+    }
+
+    /// Brings the content of `want` into the row's part file: from this device if it is here, else from others.
+    fn obtain(&mut self, ix: &mut dyn Index, now: Now, o: Open, want: Record) -> Option<Effect> {
+        let ticket = self.ticket();
+        let bulk = want.size > BULK;
+        let job = Job {
+            ticket,
+            f: o.f,
+            row: o.row,
+            work: Work::Install(Stage::Making),
+            want: (want.kind, want.content, want.edit),
+            generation: 0,
+            also: None,
+            sought: false,
+            made: false,
+            took: false,
+            since: now.at,
+            bulk,
+        };
+        assert!(self.jobs.push(job).is_ok(), "the plan leaves room");
+        if want.kind == Kind::Directory {
+            return self.prepare(ix, now, ticket);
+        }
+        self.copy_or_fetch(ix, now, ticket, &want)
+    }
+
+    fn copy_or_fetch(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket, want: &Record) -> Option<Effect> {
+        let job = *self.job(ticket)?;
+        if !job.made {
+            self.job_mut(ticket).expect("it is there").made = true;
+            if let Some((from, take)) = self.source_here(ix, job.f, job.row, want) {
+                let j = self.job_mut(ticket).expect("it is there");
+                j.work = Work::Install(Stage::Making);
+                j.also = Some(from);
+                j.took = take.is_some();
+                let (kind, content, size) = (want.kind, want.content, want.size);
+                return Some(Effect::Make { ticket, row: job.row, kind, content, size, from, take });
+            }
+        }
+        let from = self.author_slot(want);
+        let seq = {
+            let mut t = Trees::default();
+            ix.load(job.row, &mut t);
+            t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.seq)
+        };
+        let j = self.job_mut(ticket).expect("it is there");
+        j.also = None;
+        j.since = now.at;
+        if !j.sought && (from.is_empty() || job.bulk) {
+            j.sought = true;
+            if let Some(seq) = seq {
+                let _ = self.seeks.push_back((job.f, job.row, seq));
+            }
+        }
+        let j = self.job_mut(ticket).expect("it is there");
+        if from.is_empty() {
+            j.work = Work::Install(Stage::Seeking);
+            return None;
+        }
+        j.work = Work::Install(Stage::Fetching);
+        let (kind, content, size) = (want.kind, want.content, want.size);
+        Some(Effect::Fetch { ticket, row: job.row, kind, content, size, from })
+    }
+
+    /// The author's slot, if it is online and is not us.
+    fn author_slot(&self, want: &Record) -> SlotSet {
+        let online = self.presence(want.author).is_some_and(|p| p.online);
+        match self.roster.device_by_id(want.author) {
+            Some((slot, _)) if online && Some(slot) != self.session.slot => SlotSet::one(slot),
+            _ => SlotSet::default(),
+        }
+    }
+
+    /// A row of this device that holds the content; with its stat if its own removal is due, so that it can be moved.
+    fn source_here(&mut self, ix: &mut dyn Index, f: usize, row: Row, want: &Record) -> Option<(Row, Option<Stat>)> {
+        let mut after = None;
+        let mut t = Trees::default();
+        for _ in 0..8 {
+            let from = ix.with_content(&want.content, after)?;
+            after = Some(from);
+            if from == row || !ix.load(from, &mut t) {
+                continue;
+            }
+            let Some(l) = &t.local else { continue };
+            if l.record.kind != want.kind || t.stale || l.stat.kind != want.kind {
+                continue;
+            }
+            let mut path = core::mem::take(&mut self.buf);
+            let folder = ix.path(from, &mut path);
+            self.buf = path;
+            let ctx = self.context(f);
+            let mine = folder == self.folders[f].folder;
+            let leaving = mine && l.made == Made::Synced && !self.is_busy(from) && step(&t, ctx) == Step::Remove;
+            return Some((from, leaving.then_some(l.stat)));
+        }
+        None
+    }
+
+    /// The part file is complete: the intent is saved, and the swap file made while it is committed.
+    fn prepare(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket) -> Option<Effect> {
+        let job = *self.job(ticket)?;
+        let Some(mut o) = self.open(ix, job.f, job.row) else {
+            self.end_job(ticket);
+            return None;
+        };
+        let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
+        let Some(want) = want.filter(|_| !o.t.stale && o.t.intent.is_none()) else {
+            self.end_job(ticket);
+            self.retry(ix, now, o);
+            return None;
+        };
+        let judgement = self.conflict(ix, &o);
+        let (mut mode, mut mtime) = (want.mode, want.mtime);
+        let mut copy = None;
+        if let Some(j) = judgement {
+            let x = ours(&o.t).expect("judged").clone();
+            (mode, mtime) = merge_meta(o.t.synced.as_ref(), &want, &x);
+            if j.copy {
+                copy = self.plan_copy(ix, now, &o, &x);
+            }
+        } else if let Some(row) = o.t.copies.last().copied().filter(|_| o.t.disk_due) {
+            copy = Some(row).filter(|_| matches!(Peer::stands(&o.t), Kind::File | Kind::Symlink));
+        }
+        let from = match &o.t.local {
+            Some(l) if l.stat.kind == l.record.kind => (l.stat.kind, l.record.content),
+            Some(l) => (l.stat.kind, ContentId::NONE),
+            None => (Kind::Removed, ContentId::NONE),
+        };
+        o.t.intent = Some(Intent { from, to: (want.kind, want.content), copy });
+        o.t.target = Some(want.clone());
+        let row = o.row;
+        self.close(ix, now, o);
+        self.commits.wanted = true;
+        let generation = self.commits.open;
+        let j = self.job_mut(ticket)?;
+        j.work = Work::Install(Stage::Preparing);
+        j.generation = generation;
+        j.also = copy;
+        Some(Effect::Prepare { ticket, row, kind: want.kind, mode, mtime })
+    }
+
+    /// The judgement by which a remote record wins over ours, where the two are concurrent.
+    fn conflict(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Judgement> {
+        let ctx = self.context(o.f);
+        if step(&o.t, ctx) != Step::Resolve {
+            return None;
+        }
+        self.judgement(ix, o)
+    }
+
+    /// The swap of a job whose swap file is there and whose intent is durable.
+    pub(super) fn start_swap(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket) -> Option<Effect> {
+        let job = *self.job(ticket)?;
+        let Some(o) = self.open(ix, job.f, job.row) else {
+            self.end_job(ticket);
+            return None;
+        };
+        let Some(intent) = o.t.intent else {
+            self.end_job(ticket);
+            self.retry(ix, now, o);
+            return None;
+        };
+        let expect = o.t.local.as_ref().map(|l| l.stat).filter(|s| s.kind != Kind::Removed);
+        let j = self.job_mut(ticket)?;
+        j.work = Work::Install(Stage::Swapping);
+        Some(Effect::Swap { ticket, row: job.row, expect, intent })
+    }
+
+    /// An install's work was answered.
+    pub(super) fn install_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, stage: Stage, out: Outcome) -> Option<Effect> {
+        match (stage, out) {
+            (Stage::Making | Stage::Fetching, Outcome::Ready) => {
+                if let (Stage::Making, true, Some(from)) = (stage, job.took, job.also) {
+                    self.source_moved(ix, now, job.f, from);
+                }
+                self.prepare(ix, now, job.ticket)
+            }
+            (Stage::Making, Outcome::Failed(_)) => {
+                let o = self.open(ix, job.f, job.row)?;
+                if let Some(from) = job.also {
+                    self.look_again(ix, now, from);
+                }
+                match self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1)) {
+                    Some(want) => self.copy_or_fetch(ix, now, job.ticket, &want),
+                    None => self.drop_install(ix, now, job),
+                }
+            }
+            (Stage::Fetching | Stage::Seeking, Outcome::Failed(cause)) => self.fetch_failed(ix, now, job, cause),
+            (Stage::Preparing, Outcome::Done) => {
+                let durable = self.commits.durable >= job.generation;
+                if let Some(j) = self.job_mut(job.ticket) {
+                    j.work = Work::Install(Stage::Committing);
+                }
+                if durable { self.start_swap(ix, now, job.ticket) } else { None }
+            }
+            (Stage::Preparing, Outcome::Failed(cause)) => {
+                self.end_job(job.ticket);
+                let mut o = self.open(ix, job.f, job.row)?;
+                (o.t.intent, o.t.target) = (None, None);
+                self.trouble(ix, now, o, cause);
+                None
+            }
+            (Stage::Swapping, Outcome::Swapped { stat, at, copy, odd }) => self.swapped(ix, now, job, (stat, at), copy, odd),
+            (Stage::Swapping, Outcome::Failed(cause)) => {
+                self.end_job(job.ticket);
+                self.start_discard(ix, now, job.f, job.row, Some(cause))
+            }
+            _ => self.drop_install(ix, now, job),
+        }
+    }
+
+    fn drop_install(&mut self, ix: &mut dyn Index, now: Now, job: Job) -> Option<Effect> {
+        self.end_job(job.ticket);
+        let o = self.open(ix, job.f, job.row)?;
+        self.retry(ix, now, o);
+        None
+    }
+
+    fn fetch_failed(&mut self, ix: &mut dyn Index, now: Now, job: Job, cause: Cause) -> Option<Effect> {
+        let o = self.open(ix, job.f, job.row)?;
+        let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
+        let starved = matches!(cause, Cause::NoSource | Cause::Unreachable | Cause::Corrupt);
+        if want.is_none() {
+            return self.drop_install(ix, now, job);
+        }
+        let seq = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.seq);
+        if let (true, false, Some(seq)) = (starved, job.sought, seq) {
+            // The author alone was asked: who else has it?
+            let _ = self.seeks.push_back((job.f, job.row, seq));
+            let j = self.job_mut(job.ticket)?;
+            (j.sought, j.since) = (true, now.at);
+            j.work = Work::Install(Stage::Seeking);
+            return None;
+        }
+        self.end_job(job.ticket);
+        self.trouble(ix, now, o, cause);
+        None
+    }
+
+    /// The tracker said who has a record's content.
+    pub(super) fn sources(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, holders: SlotSet, seekers: SlotSet) {
+        let Some(job) = self.jobs.iter().find(|j| j.f == f && j.row == row).copied() else { return };
+        let online = |s: &crate::ids::Slot| {
+            self.roster.device(*s).is_some_and(|d| self.presence(d.id).is_some_and(|p| p.online))
+        };
+        let mut from = SlotSet::default();
+        holders.iter().filter(online).filter(|s| Some(*s) != self.session.slot).for_each(|s| from.add(s));
+        match job.work {
+            Work::Install(Stage::Fetching) => {
+                let _ = self.ready.push_back(Effect::Sources { ticket: job.ticket, holders: from, seekers });
+            }
+            Work::Install(Stage::Seeking) if from.is_empty() => {
+                self.end_job(job.ticket);
+                if let Some(o) = self.open(ix, f, row) {
+                    self.trouble(ix, now, o, Cause::NoSource);
+                }
+            }
+            Work::Install(Stage::Seeking) => {
+                let Some(o) = self.open(ix, f, row) else { return };
+                let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
+                let Some(want) = want else {
+                    self.drop_install(ix, now, job);
+                    return;
+                };
+                let (ticket, kind, content, size) = (job.ticket, want.kind, want.content, want.size);
+                if self.ready.push_back(Effect::Fetch { ticket, row, kind, content, size, from }).is_err() {
+                    return;
+                }
+                if let Some(j) = self.job_mut(ticket) {
+                    j.work = Work::Install(Stage::Fetching);
+                    j.since = now.at;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A rename's source whose file was moved: its removal is done thereby.
+    fn source_moved(&mut self, ix: &mut dyn Index, now: Now, f: usize, from: Row) {
+        let Some(mut o) = self.open(ix, f, from) else { return };
+        let ctx = self.context(f);
+        let removed = step(&o.t, ctx) == Step::Remove && o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced);
+        if removed {
+            let r = o.t.remote.as_ref().expect("a removal is due").record.clone();
+            o.t.local = None;
+            o.t.synced = Some(r);
+            self.close(ix, now, o);
+            self.recheck(now, f);
+        }
+    }
+
+    fn look_again(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
+        let folder = ix.path(row, &mut self.buf);
+        let Some(f) = self.place_of(folder) else { return };
+        if let Some(mut o) = self.open(ix, f, row) {
+            o.t.stale = true;
+            self.retry(ix, now, o);
+        }
+    }
+
+    /// It stands at its path: the local and synced trees say so; the intent stays until the directory is durable.
+    fn swapped(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        job: Job,
+        (stat, at): (Stat, u64),
+        copy: Option<(Stat, u64)>,
+        odd: Option<(Kind, ContentId, Stat)>,
+    ) -> Option<Effect> {
+        let mut o = self.open(ix, job.f, job.row)?;
+        let copy_row = o.t.intent.and_then(|i| i.copy);
+        let before = o.t.local.clone();
+        self.take_target(now, &mut o, stat, at);
+        if let (Some(row), Some((stat, at))) = (copy_row, copy) {
+            self.copy_stands(ix, now, job.f, row, stat, at);
+            o.t.copies.retain(|c| *c != row);
+            self.tell(super::Tell::Conflict(row));
+        }
+        if let Some(j) = self.job_mut(job.ticket) {
+            j.work = Work::Install(Stage::Syncing { begun: false });
+            j.also = None;
+        }
+        let mut effect = None;
+        if let Some((kind, content, odd_stat)) = odd {
+            effect = self.keep_odd(ix, now, &o, job, before, (kind, content, odd_stat));
+        }
+        let f = job.f;
+        let is_dir = stat.kind == Kind::Directory;
+        o.retry = true;
+        o.t.trouble = None;
+        self.close(ix, now, o);
+        if is_dir {
+            self.folders[f].note_subtree(job.row);
+            self.folders[f].recheck_at = Some(now.at);
+        }
+        effect
+    }
+
+    /// The target of the row's intent becomes its synced record, and its local one: merged with ours if the two were concurrent.
+    pub(super) fn take_target(&mut self, now: Now, o: &mut Open, stat: Stat, at: u64) {
+        let Some(target) = o.t.target.take() else { return };
+        let own = o.t.local.as_ref().is_some_and(|l| l.made == Made::Minted && l.record == target);
+        let minted_copy = o.t.pending.as_ref().is_some_and(|p| p.0 == target);
+        if own || minted_copy {
+            // A directory invented here, or a copy: ours to announce.
+            if minted_copy {
+                o.t.pending = None;
+            }
+            o.t.local = Some(Local { record: target, made: Made::Minted, stat, at });
+            o.t.disk_due = false;
+            return;
+        }
+        let x = ours(&o.t).cloned();
+        let record = match x {
+            Some(x) if x.compare(&target) == Order::Concurrent => {
+                let equal = x.version.compare(&target.version) == Order::Equal;
+                let fork = x.forks(&target) || target.forks(&x) || equal;
+                let base = o.t.synced.clone();
+                self.merge(now, base.as_ref(), &target, &x, fork)
+            }
+            _ => target.clone(),
+        };
+        let made = if record == target { Made::Synced } else { Made::Minted };
+        o.t.synced = Some(target);
+        o.t.local = Some(Local { record, made, stat, at });
+        o.t.disk_due = false;
+    }
+
+    /// The conflict copy of a losing local version stands at its path: it is announced by itself.
+    fn copy_stands(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, stat: Stat, at: u64) {
+        let Some(mut c) = self.open(ix, f, row) else { return };
+        self.copy_made(&mut c, stat, at);
+        self.close(ix, now, c);
+    }
+
+    /// Turns a pending copy into the local tree.
+    pub(super) fn copy_made(&mut self, c: &mut Open, stat: Stat, at: u64) {
+        let Some((record, _)) = c.t.pending.take() else { return };
+        c.t.stale = false;
+        c.t.local = Some(Local { record, made: Made::Minted, stat, at });
+    }
+
+    pub(super) fn is_pending_copy(&self, o: &Open, content: Option<ContentId>) -> bool {
+        let pending = o.t.pending.as_ref();
+        o.t.local.is_none() && content.is_some() && pending.is_some_and(|p| Some(p.0.content) == content)
+    }
+
+    /// A swap displaced what nobody expected: a user's last-instant save. It becomes an edit that lost: a conflict copy.
+    pub(super) fn keep_odd(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        o: &Open,
+        job: Job,
+        before: Option<Local>,
+        (kind, content, stat): (Kind, ContentId, Stat),
+    ) -> Option<Effect> {
+        let edit = self.mint(now);
+        let parent = before.as_ref().map(|l| l.record.edit).filter(|e| e.tag.0 != 0);
+        let loser = Record {
+            kind,
+            mode: if kind == Kind::File { stat.mode } else { 0 },
+            size: stat.size,
+            mtime: stat.mtime,
+            content,
+            author: self.session.device,
+            edit,
+            parent: parent.filter(|p: &Edit| p.counter != 0),
+            version: VersionVector::of(edit),
+            ..Record::default()
+        };
+        let copy = self.plan_copy(ix, now, o, &loser)?;
+        let j = self.job_mut(job.ticket)?;
+        j.work = Work::Keep { copy };
+        j.also = Some(copy);
+        Some(Effect::Keep { ticket: job.ticket, row: copy, of: job.row })
+    }
+
+    pub(super) fn kept(&mut self, ix: &mut dyn Index, now: Now, job: Job, copy: Row, out: Outcome) {
+        match out {
+            Outcome::Swapped { stat, at, .. } => {
+                self.copy_stands(ix, now, job.f, copy, stat, at);
+                if let Some(j) = self.job_mut(job.ticket) {
+                    j.work = Work::Install(Stage::Syncing { begun: false });
+                    j.also = None;
+                }
+            }
+            Outcome::Failed(cause) => {
+                // The intent stays: what the swap file holds is looked at again by a recovery.
+                self.end_job(job.ticket);
+                if let Some(o) = self.open(ix, job.f, job.row) {
+                    self.trouble(ix, now, o, cause);
+                }
+            }
+            _ => self.end_job(job.ticket),
+        }
+    }
+
+    fn start_meta(&mut self, now: Now, o: &Open) -> Effect {
+        let l = o.t.local.as_ref().expect("something follows");
+        let ticket = self.ticket();
+        self.push_job(now, ticket, o.f, o.row, Work::Meta);
+        Effect::Meta { ticket, row: o.row, expect: l.stat, mode: l.record.mode, mtime: l.record.mtime }
+    }
+
+    pub(super) fn meta_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
+        self.end_job(job.ticket);
+        let Some(mut o) = self.open(ix, job.f, job.row) else { return };
+        match out {
+            Outcome::Swapped { stat, at, .. } => {
+                o.t.disk_due = false;
+                o.t.trouble = None;
+                if let Some(l) = &mut o.t.local {
+                    (l.stat, l.at) = (stat, at);
+                }
+                self.retry(ix, now, o);
+            }
+            Outcome::Failed(cause) => self.trouble(ix, now, o, cause),
+            _ => self.retry(ix, now, o),
+        }
+    }
+
+    /// Begins a removal: children are gone, nothing live is below.
+    pub(super) fn start_remove(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) -> Option<Effect> {
+        match self.revives_displaced(ix, now, &mut o) {
+            Some(Below::Clear) => {}
+            Some(_) => {
+                self.recheck(now, o.f);
+                return None;
+            }
+            None => {
+                self.close(ix, now, o);
+                return None;
+            }
+        }
+        let l = o.t.local.as_ref()?;
+        let expect = l.stat;
+        let ticket = self.ticket();
+        self.push_job(now, ticket, o.f, o.row, Work::Remove { done: false, syncing: false });
+        Some(Effect::Remove { ticket, row: o.row, expect })
+    }
+
+    pub(super) fn remove_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
+        let Some(mut o) = self.open(ix, job.f, job.row) else { return self.end_job(job.ticket) };
+        match out {
+            Outcome::Removed => {
+                let gone = (Peer::stands(&o.t), o.t.local.as_ref().map_or(ContentId::NONE, |l| l.record.content));
+                let ctx = self.context(o.f);
+                if step(&o.t, ctx) == Step::Remove {
+                    o.t.synced = o.t.remote.as_ref().map(|r| r.record.clone());
+                    o.t.local = None;
+                } else if let Some(l) = &mut o.t.local {
+                    // An invented directory: its removal is ours to announce, and needs no judgement.
+                    l.record = Record { kind: Kind::Removed, ..Record::default() };
+                    l.stat = Stat::default();
+                    l.made = Made::Unminted;
+                    o.judged = true;
+                }
+                o.t.intent = Some(Intent { from: gone, to: (Kind::Removed, ContentId::NONE), copy: None });
+                o.t.trouble = None;
+                if let Some(j) = self.job_mut(job.ticket) {
+                    j.work = Work::Remove { done: true, syncing: false };
+                }
+                let f = o.f;
+                self.close(ix, now, o);
+                self.folders[f].revivals_due = true;
+                self.folders[f].recheck_at.get_or_insert(now.at + Duration::millis(5));
+            }
+            Outcome::Failed(cause) => {
+                self.end_job(job.ticket);
+                self.trouble(ix, now, o, cause);
+            }
+            _ => {
+                self.end_job(job.ticket);
+                self.retry(ix, now, o);
+            }
+        }
+    }
+
+    /// A directory sync ended: whatever waited for it is durable; intents end.
+    pub(super) fn synced(&mut self, ix: &mut dyn Index, now: Now, f: usize, ok: bool) {
+        self.folders[f].syncing = false;
+        if !ok {
+            self.folders[f].sync_at = now.at + Duration::secs(1);
+        }
+        let mut i = 0;
+        while i < self.jobs.len() {
+            let job = self.jobs[i];
+            let begun = matches!(
+                job.work,
+                Work::Install(Stage::Syncing { begun: true }) | Work::Remove { done: true, syncing: true }
+            );
+            if job.f != f || !begun {
+                i += 1;
+                continue;
+            }
+            if !ok {
+                self.jobs[i].work = match job.work {
+                    Work::Remove { .. } => Work::Remove { done: true, syncing: false },
+                    _ => Work::Install(Stage::Syncing { begun: false }),
+                };
+                i += 1;
+                continue;
+            }
+            self.jobs.swap_remove(i);
+            if let Some(mut o) = self.open(ix, f, job.row) {
+                (o.t.intent, o.t.target) = (None, None);
+                self.retry(ix, now, o);
+            }
+        }
+    }
+}

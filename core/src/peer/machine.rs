@@ -1,0 +1,390 @@
+//! The peer machine: its state and the calls that drive it.
+//!
+//! Calls are of four kinds: getters; `handle_*` (facts); commands (`link_folder`, `request`, …); `poll_*` (what follows).
+//! A driver gathers facts, hands them in, then drains in this order: [`Peer::poll_effect`] until `None`,
+//! [`Peer::poll_transmit`] until `Idle`, and sleeps until [`Peer::poll_timeout`].
+
+use super::effect::{Effect, Tell};
+use super::index::{DEVICE, Index, Mark, Number};
+use super::session::Session;
+use super::state::*;
+use super::trees::Lane;
+use crate::ids::*;
+use crate::limits;
+use crate::path::PathBuf;
+use crate::rng::Rng;
+use crate::roster::{ROSTER_BYTES, Roster, RosterAssembler};
+use crate::time::{Duration, Instant, Now};
+use crate::wire::message::Addrs;
+use heapless::{Deque, Vec};
+
+/// What a peer is told of itself.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This device's key.
+    pub key: PublicKey,
+    /// Randomness, once.
+    pub seed: [u8; 32],
+    /// Where data links are taken.
+    pub port: u16,
+    /// Addresses of this device's interfaces.
+    pub addrs: Addrs,
+    /// See [`crate::wire::message::caps`].
+    pub caps: u32,
+}
+
+/// Which saves are durable: each commit closes a generation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Commits {
+    /// The open transaction's.
+    pub open: u64,
+    /// The last that is durable.
+    pub durable: u64,
+    /// The commit under way: its ticket and the generation it closes.
+    pub running: Option<(Ticket, u64)>,
+    /// Something waits for durability.
+    pub wanted: bool,
+    /// Saves since the last commit.
+    pub dirty: u32,
+    /// When the first of them was made.
+    pub since: Instant,
+    /// After a failed commit: not before.
+    pub not_before: Instant,
+}
+
+/// The peer machine; see the module. Some 400 KiB: keep it in one place.
+pub struct Peer {
+    pub(super) config: Config,
+    pub(super) rng: Rng,
+    pub(super) roster: Roster,
+    pub(super) sealed: Vec<u8, ROSTER_BYTES>,
+    pub(super) assembler: RosterAssembler,
+    pub(super) session: Session,
+    pub(super) tag: Tag,
+    pub(super) counter: u64,
+    pub(super) epoch: Epoch,
+    pub(super) folders: Vec<FolderState, LINKED>,
+    pub(super) jobs: Vec<Job, JOBS>,
+    pub(super) last_ticket: u32,
+    pub(super) outbox: Deque<Announcement, { limits::ANNOUNCE_WINDOW }>,
+    pub(super) outbox_sent: usize,
+    pub(super) first_unjudged: u32,
+    pub(super) delays: Vec<Delay, DELAYS>,
+    pub(super) scan: Scan,
+    pub(super) sweep: Option<(usize, PathBuf)>,
+    pub(super) haves: Haves,
+    pub(super) lacks: Deque<(usize, Seq), 64>,
+    pub(super) seeks: Deque<(usize, Row, Seq), 64>,
+    pub(super) ready: Deque<Effect, 64>,
+    pub(super) tells: Deque<Tell, 128>,
+    pub(super) commits: Commits,
+    pub(super) order: u64,
+    pub(super) later_at: Option<Instant>,
+    pub(super) requeue: bool,
+    pub(super) buf: PathBuf,
+}
+
+impl Peer {
+    /// A peer that has not started: call [`Peer::start`], then [`Peer::link_folder`] for each folder.
+    pub fn new(config: Config) -> Peer {
+        let rng = Rng::from_seed(config.seed);
+        Peer {
+            config,
+            rng,
+            roster: Roster::new(),
+            sealed: Vec::new(),
+            assembler: RosterAssembler::new(),
+            session: Session::default(),
+            tag: Tag(0),
+            counter: 0,
+            epoch: Epoch(0),
+            folders: Vec::new(),
+            jobs: Vec::new(),
+            last_ticket: 0,
+            outbox: Deque::new(),
+            outbox_sent: 0,
+            first_unjudged: 0,
+            delays: Vec::new(),
+            scan: Scan {
+                ticket: Ticket(0),
+                f: 0,
+                dir: None,
+                prefix: PathBuf::new(),
+                cursor: PathBuf::new(),
+                blind: PathBuf::new(),
+                blinded: false,
+            },
+            sweep: None,
+            haves: Deque::new(),
+            lacks: Deque::new(),
+            seeks: Deque::new(),
+            ready: Deque::new(),
+            tells: Deque::new(),
+            commits: Commits { open: 1, ..Commits::default() },
+            order: 0,
+            later_at: None,
+            requeue: false,
+            buf: PathBuf::new(),
+        }
+    }
+
+    /// Takes up the store: once, before any other call. `boot` identifies the machine's boot (R13), `roster` is the
+    /// sealed roster kept here.
+    pub fn start(&mut self, ix: &mut dyn Index, now: Now, boot: u64, roster: Option<&[u8]>) {
+        if let Some((sealed, roster)) = roster.and_then(|b| Some((b, Roster::decode(b).ok()?))) {
+            self.roster = roster;
+            self.sealed = Vec::from_slice(sealed).expect("what decodes fits");
+        }
+        self.tag = Tag(ix.number(DEVICE, Number::Tag) as u32);
+        self.counter = ix.number(DEVICE, Number::Counter);
+        self.epoch = Epoch(ix.number(DEVICE, Number::Epoch));
+        if self.tag.0 == 0 {
+            self.take_new_tag(ix);
+        }
+        self.session.unclean = {
+            let last = ix.number(DEVICE, Number::Boot);
+            last != 0 && last != boot
+        };
+        ix.set_number(DEVICE, Number::Boot, boot);
+        self.order = now.wall;
+        self.dirty(now);
+        self.session.dial_at = now.at;
+    }
+
+    /// A folder is linked here: at start, or while running. Its root is watched and scanned before anything else.
+    pub fn link_folder(&mut self, ix: &mut dyn Index, now: Now, folder: Folder, id: FolderId) {
+        assert!(!folder.is_trash() && folder != DEVICE);
+        let mut state = FolderState::new(folder, id);
+        state.epoch = Epoch(ix.number(folder, Number::Epoch));
+        state.seen = Seq(ix.number(folder, Number::Seen));
+        state.watch_at = now.at;
+        let bits = ix.number(folder, Number::State);
+        (state.paused, state.held) = (bits & 1 != 0, bits & 2 != 0);
+        for (i, n) in COUNTED.iter().enumerate() {
+            state.counts.0[i] = ix.number(folder, *n);
+        }
+        if self.epoch.0 != 0 && ix.number(folder, Number::ToldIn) == self.epoch.0 {
+            state.telling = Telling::Done;
+        }
+        let f = match self.folders.iter().position(|f| !f.linked) {
+            Some(i) => {
+                self.folders[i] = state;
+                i
+            }
+            None => {
+                assert!(self.folders.push(state).is_ok(), "the driver links at most {LINKED} folders");
+                self.folders.len() - 1
+            }
+        };
+        self.find_slots();
+        self.requeue_folder(ix, now, f);
+        if self.session.unclean {
+            self.distrust_unsynced(ix, now, f);
+        }
+    }
+
+    /// The folder is linked no more: what is under way for it is forgotten; the driver erases its rows.
+    pub fn unlink_folder(&mut self, _ix: &mut dyn Index, _now: Now, folder: Folder) {
+        let Some(f) = self.place_of(folder) else { return };
+        let mut i = 0;
+        while i < self.jobs.len() {
+            if self.jobs[i].f == f {
+                let job = self.jobs.swap_remove(i);
+                let _ = self.ready.push_back(Effect::Cancel(job.ticket));
+            } else {
+                i += 1;
+            }
+        }
+        if self.scan.f == f {
+            self.scan.ticket = Ticket(0);
+        }
+        self.delays.retain(|d| d.f != f);
+        if self.sweep.as_ref().is_some_and(|s| s.0 == f) {
+            self.sweep = None;
+        }
+        for _ in 0..self.haves.len() {
+            let h = self.haves.pop_front().expect("counted");
+            if h.0 != f {
+                let _ = self.haves.push_back(h);
+            }
+        }
+        self.folders[f].linked = false;
+    }
+
+    /// Pauses or resumes a folder; outlives a restart.
+    pub fn set_paused(&mut self, ix: &mut dyn Index, now: Now, folder: Folder, paused: bool) {
+        let Some(f) = self.place_of(folder) else { return };
+        self.folders[f].paused = paused;
+        self.keep_state(ix, now, f);
+    }
+
+    /// Lets a held burst of removals pass.
+    pub fn approve(&mut self, ix: &mut dyn Index, now: Now, folder: Folder) {
+        let Some(f) = self.place_of(folder) else { return };
+        self.folders[f].held = false;
+        self.keep_state(ix, now, f);
+        self.release_vanished(ix, now, f);
+    }
+
+    /// This device's addresses changed.
+    pub fn set_addrs(&mut self, port: u16, addrs: Addrs) {
+        self.config.port = port;
+        self.config.addrs = addrs;
+    }
+
+    /// The next thing the driver is to do; `None`: nothing.
+    pub fn poll_effect(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
+        if let Some(e) = self.ready.pop_front() {
+            return Some(e);
+        }
+        if let Some(t) = self.tells.pop_front() {
+            return Some(Effect::Tell(t));
+        }
+        self.plan(ix, now).or_else(|| self.ready.pop_front()).or_else(|| self.commit_due(ix, now))
+    }
+
+    /// When [`Peer::handle_timeout`] is to be called; later than now once drained.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let mut at = self.session.timeout();
+        let mut sooner = |t: Option<Instant>| {
+            at = match (at, t) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            }
+        };
+        sooner(self.delays.iter().map(|d| d.at).min());
+        sooner(self.later_at);
+        for f in self.folders.iter().filter(|f| f.linked) {
+            if !f.watching && !f.watched {
+                sooner(Some(f.watch_at));
+            }
+            if f.watched && f.rescan_at.0 != u64::MAX {
+                sooner(Some(f.rescan_at));
+            }
+            sooner(f.flush_at.filter(|_| !f.flushing));
+            sooner(f.recheck_at);
+            sooner(self.judgement_at(f));
+        }
+        if self.commits.dirty > 0 && self.commits.running.is_none() {
+            let quiet = self.commits.since + Duration::secs(1);
+            let due = if self.commits.wanted { self.commits.not_before } else { quiet };
+            sooner(Some(due.max(self.commits.not_before)));
+        }
+        sooner(self.job_timeout());
+        at
+    }
+
+    /// Time has passed; early calls do nothing.
+    pub fn handle_timeout(&mut self, ix: &mut dyn Index, now: Now) {
+        self.session_timeout(now);
+        self.end_delays(ix, now);
+        self.wake_later(ix, now);
+        self.judge_vanished(ix, now);
+        self.end_slow_jobs(ix, now);
+        for f in self.folders.iter_mut().filter(|f| f.linked && f.watched) {
+            if f.recheck_at.is_some_and(|at| at <= now.at) {
+                f.recheck_at = None;
+                f.cursors = [None; 7];
+            }
+            if f.rescan_at <= now.at {
+                f.rescan = true;
+                f.rescan_at = Instant(u64::MAX);
+            }
+        }
+    }
+
+    pub(super) fn place_of(&self, folder: Folder) -> Option<usize> {
+        self.folders.iter().position(|f| f.linked && f.folder == folder)
+    }
+    pub(super) fn ticket(&mut self) -> Ticket {
+        self.last_ticket = self.last_ticket.wrapping_add(1).max(1);
+        Ticket(self.last_ticket)
+    }
+    pub(super) fn tell(&mut self, t: Tell) {
+        if self.tells.is_full() {
+            self.tells.pop_front();
+        }
+        let _ = self.tells.push_back(t);
+    }
+    pub(super) fn dirty(&mut self, now: Now) {
+        if self.commits.dirty == 0 {
+            self.commits.since = now.at;
+        }
+        self.commits.dirty += 1;
+    }
+
+    pub(super) fn keep_state(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        let s = &self.folders[f];
+        ix.set_number(s.folder, Number::State, u64::from(s.paused) | u64::from(s.held) << 1);
+        let folder = s.folder;
+        self.dirty(now);
+        self.commits.wanted = true;
+        self.tell(Tell::State(folder));
+    }
+
+    /// R4: another tag; every remote row is unknown to it, and edits that nobody accepted are minted anew.
+    pub(super) fn take_new_tag(&mut self, ix: &mut dyn Index) {
+        self.tag = Tag(self.rng.next_u32().max(1));
+        self.counter = 0;
+        self.epoch = Epoch(0);
+        ix.set_number(DEVICE, Number::Tag, self.tag.0.into());
+        ix.set_number(DEVICE, Number::Counter, 0);
+        ix.set_number(DEVICE, Number::Epoch, 0);
+    }
+
+    /// The commit, once nothing else can be done before it.
+    fn commit_due(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
+        let c = &self.commits;
+        if c.running.is_some() || c.dirty == 0 || now.at < c.not_before {
+            return None;
+        }
+        if !(c.wanted || c.dirty > 20_000 || now.at.since(c.since) >= Duration::secs(1)) {
+            return None;
+        }
+        for s in self.folders.iter_mut().filter(|s| s.linked && s.counts_dirty) {
+            for (i, n) in COUNTED.iter().enumerate() {
+                ix.set_number(s.folder, *n, s.counts.0[i]);
+            }
+            s.counts_dirty = false;
+        }
+        ix.set_number(DEVICE, Number::Counter, self.counter);
+        let ticket = self.ticket();
+        let c = &mut self.commits;
+        c.running = Some((ticket, c.open));
+        c.open += 1;
+        c.dirty = 0;
+        c.wanted = false;
+        Some(Effect::Commit { ticket })
+    }
+
+    /// Every row of the folder that waits for a retry gets it now; lanes are gone through from their start.
+    pub(super) fn requeue_folder(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        let folder = self.folders[f].folder;
+        self.folders[f].cursors = [None; 7];
+        let mut after = None;
+        while let Some((key, row)) = ix.due(folder, Lane::Later, after) {
+            after = Some((key, row));
+            if self.is_busy(row) {
+                continue;
+            }
+            if let Some(o) = self.open(ix, f, row) {
+                self.retry(ix, now, o);
+            }
+        }
+    }
+
+    /// R13: after an unclean boot, what was announced from the page cache is looked at again.
+    fn distrust_unsynced(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        let mut after = None;
+        while let Some(row) = ix.marked(self.folders[f].folder, Mark::Unsynced, after) {
+            after = Some(row);
+            if let Some(mut o) = self.open(ix, f, row) {
+                o.t.stale = true;
+                if let Some(l) = &mut o.t.local {
+                    l.at = 0;
+                }
+                self.close(ix, now, o);
+            }
+        }
+    }
+}

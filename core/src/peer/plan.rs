@@ -1,0 +1,368 @@
+//! What is done next: lanes are pulled as capacity frees, interactive before bulk; outcomes come back here.
+
+use super::effect::{Effect, Outcome};
+use super::index::{Index, Mark};
+use super::machine::Peer;
+use super::state::{BULK_INSTALLS, INSTALLS, Job, LOOKS, Stage, Work};
+use super::trees::{Cause, Lane, Stat};
+use crate::ids::{ContentId, Row, Ticket};
+use crate::limits::BULK;
+use crate::record::Kind;
+use crate::time::{Duration, Instant, Now};
+use crate::version::Edit;
+
+/// How long the tracker may take to say who has a content.
+const SEEKING: Duration = Duration::secs(3);
+/// How long a file may be written before it is flushed for good (R13).
+const FLUSH_EVERY: Duration = Duration::secs(5);
+
+impl Peer {
+    /// The next effect that follows from the state; `None` when nothing more can be begun.
+    pub(super) fn plan(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
+        if let Some(t) = self.swap_ready() {
+            if let Some(e) = self.start_swap(ix, now, t) {
+                return Some(e);
+            }
+        }
+        if let Some(e) = self.dial_due(now) {
+            return Some(e);
+        }
+        if let Some(e) = self.start_watch(now) {
+            return Some(e);
+        }
+        if let Some((f, dir)) = self.start_scan() {
+            if let Some(e) = self.begin_scan(ix, f, dir) {
+                return Some(e);
+            }
+        }
+        self.fill_outbox(ix, now);
+        self.plan_looks(ix, now)
+            .or_else(|| self.plan_installs(ix, now, Lane::Quick))
+            .or_else(|| self.plan_installs(ix, now, Lane::Remove))
+            .or_else(|| self.plan_installs(ix, now, Lane::Bulk))
+            .or_else(|| self.plan_sync(now))
+            .or_else(|| self.plan_flush(now))
+            .or_else(|| self.plan_revivals(ix, now))
+    }
+
+    fn plan_revivals(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
+        for f in 0..self.folders.len() {
+            if self.folders[f].linked && self.folders[f].revivals_due && self.is_idle(f) {
+                self.sweep_revivals(ix, now, f);
+            }
+        }
+        self.ready.pop_front()
+    }
+
+    fn is_idle(&self, f: usize) -> bool {
+        self.scan.ticket.0 == 0 && !self.jobs.iter().any(|j| j.f == f)
+    }
+
+    /// The next row of a lane that nothing is under way for.
+    pub(super) fn pull(&mut self, ix: &mut dyn Index, f: usize, lane: Lane) -> Option<Row> {
+        let folder = self.folders[f].folder;
+        loop {
+            let cursor = self.folders[f].cursors[lane as usize];
+            let (key, row) = ix.due(folder, lane, cursor)?;
+            self.folders[f].cursors[lane as usize] = Some((key, row));
+            if !self.is_busy(row) {
+                return Some(row);
+            }
+        }
+    }
+
+    fn plan_looks(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
+        if self.jobs.is_full() || self.jobs.iter().filter(|j| j.work == Work::Look).count() >= LOOKS {
+            return None;
+        }
+        for f in 0..self.folders.len() {
+            let s = &self.folders[f];
+            if !s.linked || !s.watched || s.root_gone {
+                continue;
+            }
+            while let Some(row) = self.pull(ix, f, Lane::Look) {
+                if self.delays.iter().any(|d| d.row == row && !d.gone) {
+                    continue;
+                }
+                let Some(o) = self.open(ix, f, row) else { continue };
+                let ticket = self.ticket();
+                let local = o.t.local.as_ref();
+                let known = local.filter(|l| l.at != 0 && !l.stat.is_racy(l.at)).map(|l| l.stat);
+                let bulk = local.is_some_and(|l| l.stat.size > BULK);
+                self.push_job(now, ticket, f, row, Work::Look);
+                return Some(Effect::Look { ticket, row, known, bulk });
+            }
+        }
+        None
+    }
+
+    fn plan_installs(&mut self, ix: &mut dyn Index, now: Now, lane: Lane) -> Option<Effect> {
+        for f in 0..self.folders.len() {
+            if !self.folders[f].may_act() {
+                continue;
+            }
+            loop {
+                let installs = |j: &&Job| matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta);
+                if self.jobs.iter().filter(installs).count() >= INSTALLS {
+                    return None;
+                }
+                let bulk = self.jobs.iter().filter(|j| j.bulk).count();
+                if lane == Lane::Bulk && bulk >= BULK_INSTALLS {
+                    return None;
+                }
+                let Some(row) = self.pull(ix, f, lane) else { break };
+                let Some(o) = self.open(ix, f, row) else { continue };
+                let effect = match lane {
+                    Lane::Remove => self.start_remove(ix, now, o),
+                    _ => self.start_install(ix, now, o),
+                };
+                if effect.is_some() {
+                    return effect;
+                }
+            }
+        }
+        None
+    }
+
+    fn plan_sync(&mut self, now: Now) -> Option<Effect> {
+        for f in 0..self.folders.len() {
+            let s = &self.folders[f];
+            if s.syncing || s.sync_at > now.at || self.jobs.is_full() {
+                continue;
+            }
+            let mut any = false;
+            for j in self.jobs.iter_mut().filter(|j| j.f == f) {
+                j.work = match j.work {
+                    Work::Install(Stage::Syncing { begun: false }) => Work::Install(Stage::Syncing { begun: true }),
+                    Work::Remove { done: true, syncing: false } => Work::Remove { done: true, syncing: true },
+                    _ => continue,
+                };
+                any = true;
+            }
+            if any {
+                let ticket = self.ticket();
+                self.folders[f].syncing = true;
+                self.push_job(now, ticket, f, Row(0), Work::Sync);
+                return Some(Effect::Sync { ticket, folder: self.folders[f].folder });
+            }
+        }
+        None
+    }
+
+    fn plan_flush(&mut self, now: Now) -> Option<Effect> {
+        let due = |s: &super::state::FolderState| {
+            s.linked && !s.root_gone && !s.flushing && s.flush_at.is_some_and(|at| at <= now.at)
+        };
+        let f = self.folders.iter().position(due)?;
+        if self.jobs.is_full() {
+            return None;
+        }
+        let ticket = self.ticket();
+        self.folders[f].flushing = true;
+        self.push_job(now, ticket, f, Row(0), Work::Flush);
+        Some(Effect::Flush { ticket, folder: self.folders[f].folder })
+    }
+
+    /// What was announced before the flush began is on the platter now.
+    fn flushed(&mut self, ix: &mut dyn Index, now: Now, job: Job, ok: bool) {
+        let s = &mut self.folders[job.f];
+        s.flushing = false;
+        s.flush_at = None;
+        if !ok {
+            s.flush_at = Some(now.at + FLUSH_EVERY);
+            return;
+        }
+        let folder = s.folder;
+        let mut left = false;
+        let mut after = None;
+        let began = now.wall.saturating_sub(now.at.since(job.since).0);
+        while let Some(row) = ix.marked(folder, Mark::Unsynced, after) {
+            after = Some(row);
+            let Some(mut o) = self.open(ix, job.f, row) else { continue };
+            if o.t.local.as_ref().is_some_and(|l| l.at > began) {
+                left = true;
+                continue;
+            }
+            o.t.unsynced = false;
+            self.close(ix, now, o);
+        }
+        if left {
+            self.folders[job.f].flush_at = Some(now.at + FLUSH_EVERY);
+        }
+    }
+
+    fn swap_ready(&self) -> Option<Ticket> {
+        let durable = self.commits.durable;
+        let ready = |j: &&Job| j.work == Work::Install(Stage::Committing) && j.generation <= durable;
+        self.jobs.iter().find(ready).map(|j| j.ticket)
+    }
+
+    /// Slow work is answered.
+    pub fn handle_done(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket, outcome: Outcome) {
+        let failed = match outcome {
+            Outcome::Failed(cause) => Some(cause),
+            _ => None,
+        };
+        if let Some((t, generation)) = self.commits.running {
+            if t == ticket {
+                self.commits.running = None;
+                match failed {
+                    None => self.commits.durable = generation,
+                    Some(_) => {
+                        self.commits.dirty = self.commits.dirty.max(1);
+                        self.commits.wanted = true;
+                        self.commits.not_before = now.at + Duration::secs(1);
+                    }
+                }
+                return;
+            }
+        }
+        if ticket == self.scan.ticket && ticket.0 != 0 {
+            self.scan_done(ix, now, failed);
+            return;
+        }
+        let Some(job) = self.job(ticket).copied() else { return };
+        self.folders[job.f].recheck_pause = 20_000;
+        let effect = match job.work {
+            Work::Look => {
+                self.end_job(ticket);
+                self.look_done(ix, now, job, outcome);
+                None
+            }
+            Work::Install(stage) => self.install_done(ix, now, job, stage, outcome),
+            Work::Recover => self.recovered(ix, now, job, outcome),
+            Work::Meta => {
+                self.meta_done(ix, now, job, outcome);
+                None
+            }
+            Work::Remove { .. } => {
+                self.remove_done(ix, now, job, outcome);
+                None
+            }
+            Work::Discard { cause } => {
+                self.discarded(ix, now, job, cause, outcome);
+                None
+            }
+            Work::Keep { copy } => {
+                self.kept(ix, now, job, copy, outcome);
+                None
+            }
+            Work::Watch => {
+                self.end_job(ticket);
+                self.watch_done(now, job.f, failed);
+                None
+            }
+            Work::Sync => {
+                self.end_job(ticket);
+                self.synced(ix, now, job.f, failed.is_none());
+                None
+            }
+            Work::Flush => {
+                self.end_job(ticket);
+                self.flushed(ix, now, job, failed.is_none());
+                None
+            }
+        };
+        if let Some(e) = effect {
+            self.push_ready(e);
+        }
+    }
+
+    /// A driver hands in facts one by one and drains after each, so that there is always room.
+    fn push_ready(&mut self, e: Effect) {
+        assert!(self.ready.push_back(e).is_ok(), "effects are drained after each fact");
+    }
+
+    fn look_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, outcome: Outcome) {
+        let Some(mut o) = self.open(ix, job.f, job.row) else { return };
+        match outcome {
+            Outcome::Looked { stat, content, at } => self.looked(ix, now, o, stat, content, at),
+            Outcome::Failed(Cause::NoParent) => {
+                // No directory above it: nothing stands there.
+                self.looked(ix, now, o, Stat::default(), None, now.wall);
+            }
+            Outcome::Failed(cause) => {
+                o.t.stale = true;
+                self.trouble(ix, now, o, cause);
+            }
+            _ => self.retry(ix, now, o),
+        }
+    }
+
+    pub(super) fn push_job(&mut self, now: Now, ticket: Ticket, f: usize, row: Row, work: Work) {
+        let want = (Kind::Removed, ContentId::NONE, Edit::default());
+        let job = Job {
+            ticket,
+            f,
+            row,
+            work,
+            want,
+            generation: 0,
+            also: None,
+            sought: false,
+            made: false,
+            took: false,
+            since: now.at,
+            bulk: false,
+        };
+        assert!(self.jobs.push(job).is_ok(), "the plan leaves room for all kinds of jobs");
+    }
+    pub(super) fn job(&self, ticket: Ticket) -> Option<&Job> {
+        self.jobs.iter().find(|j| j.ticket == ticket)
+    }
+    pub(super) fn job_mut(&mut self, ticket: Ticket) -> Option<&mut Job> {
+        self.jobs.iter_mut().find(|j| j.ticket == ticket)
+    }
+    pub(super) fn end_job(&mut self, ticket: Ticket) {
+        self.jobs.retain(|j| j.ticket != ticket);
+    }
+
+    /// Goes through the folder's lanes again after a short while: something had to wait for something else.
+    pub(super) fn recheck(&mut self, now: Now, f: usize) {
+        let s = &mut self.folders[f];
+        if s.recheck_at.is_none() {
+            s.recheck_at = Some(now.at + Duration(s.recheck_pause));
+            s.recheck_pause = (s.recheck_pause * 2).min(1_000_000);
+        }
+    }
+
+    /// When a job that only waits for an answer from others runs out of time.
+    pub(super) fn job_timeout(&self) -> Option<Instant> {
+        let seeking = |j: &&Job| j.work == Work::Install(Stage::Seeking);
+        self.jobs.iter().filter(seeking).map(|j| j.since + SEEKING).min()
+    }
+
+    pub(super) fn end_slow_jobs(&mut self, ix: &mut dyn Index, now: Now) {
+        while let Some(job) = self
+            .jobs
+            .iter()
+            .find(|j| j.work == Work::Install(Stage::Seeking) && j.since + SEEKING <= now.at)
+            .copied()
+        {
+            self.end_job(job.ticket);
+            if let Some(o) = self.open(ix, job.f, job.row) {
+                self.trouble(ix, now, o, Cause::NoSource);
+            }
+        }
+    }
+
+    /// A data link had to say that it has no more what it announced: the row is looked at, and the tracker told.
+    pub fn handle_gone(&mut self, ix: &mut dyn Index, now: Now, content: &ContentId) {
+        let mut after = None;
+        for _ in 0..16 {
+            let Some(row) = ix.with_content(content, after) else { return };
+            after = Some(row);
+            let folder = ix.path(row, &mut self.buf);
+            let Some(f) = self.place_of(folder) else { continue };
+            let Some(mut o) = self.open(ix, f, row) else { continue };
+            if let Some(seq) = self.has(&o.t) {
+                let _ = self.lacks.push_back((f, seq));
+            }
+            o.t.stale = true;
+            if let Some(l) = &mut o.t.local {
+                l.at = 0;
+            }
+            self.retry(ix, now, o);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! After a crash, or a swap that could not be made: what lies where, and what follows from it (R11).
+
+use super::effect::{Effect, Outcome};
+use super::index::Index;
+use super::machine::Peer;
+use super::rows::Open;
+use super::state::{Job, Work};
+use super::trees::{Cause, Intent, Stat};
+use crate::ids::{ContentId, Row};
+use crate::record::Kind;
+use crate::time::Now;
+
+impl Peer {
+    pub(super) fn start_recover(&mut self, now: Now, o: &Open) -> Effect {
+        let ticket = self.ticket();
+        self.push_job(now, ticket, o.f, o.row, Work::Recover);
+        Effect::Recover { ticket, row: o.row }
+    }
+
+    /// A swap was not made: its swap file is put away, then the intent ends and the cause is noted.
+    pub(super) fn start_discard(&mut self, _ix: &mut dyn Index, now: Now, f: usize, row: Row, cause: Option<Cause>) -> Option<Effect> {
+        let ticket = self.ticket();
+        self.push_job(now, ticket, f, row, Work::Discard { cause });
+        Some(Effect::Discard { ticket, row, unused: true })
+    }
+
+    pub(super) fn discarded(&mut self, ix: &mut dyn Index, now: Now, job: Job, cause: Option<Cause>, out: Outcome) {
+        self.end_job(job.ticket);
+        let Some(mut o) = self.open(ix, job.f, job.row) else { return };
+        if let Outcome::Failed(c) = out {
+            // The intent stays: a recovery finds out.
+            self.trouble(ix, now, o, c);
+            return;
+        }
+        (o.t.intent, o.t.target) = (None, None);
+        self.commits.wanted = true;
+        match cause {
+            Some(c) => self.trouble(ix, now, o, c),
+            None => self.retry(ix, now, o),
+        }
+    }
+
+    /// R11: what stands at the path and what lies in the swap file say how far the swap came.
+    pub(super) fn recovered(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) -> Option<Effect> {
+        let mut o = match self.open(ix, job.f, job.row) {
+            Some(o) => o,
+            None => {
+                self.end_job(job.ticket);
+                return None;
+            }
+        };
+        let (disk, swap, at) = match out {
+            Outcome::Recovered { disk, swap, at } => (disk, swap, at),
+            Outcome::Failed(cause) => {
+                self.end_job(job.ticket);
+                self.trouble(ix, now, o, cause);
+                return None;
+            }
+            _ => {
+                self.end_job(job.ticket);
+                return None;
+            }
+        };
+        let Some(intent) = o.t.intent else {
+            self.end_job(job.ticket);
+            self.retry(ix, now, o);
+            return None;
+        };
+        let is = |what: (Kind, ContentId), seen: Option<(Kind, ContentId)>| match (what.0, seen) {
+            (Kind::Removed, None) => true,
+            (Kind::Directory, Some((Kind::Directory, _))) => true,
+            (_, Some(s)) => s == what,
+            _ => false,
+        };
+        let at_path = disk.map(|(s, c)| (s.kind, c));
+        let stat = disk.map_or(Stat::default(), |d| d.0);
+        let swapped = is(intent.to, at_path) || !(is(intent.from, at_path) || swap.is_some_and(|s| is(intent.to, Some(s))));
+        if let Some(row) = intent.copy {
+            self.look_at_copy(ix, now, job.f, row);
+        }
+        o.t.trouble = None;
+        if !swapped {
+            self.end_job(job.ticket);
+            o.t.stale = !is(intent.from, at_path);
+            self.close(ix, now, o);
+            return self.start_discard(ix, now, job.f, job.row, None);
+        }
+        self.take_over(now, &mut o, intent, stat, at, is(intent.to, at_path));
+        match swap {
+            None => {
+                (o.t.intent, o.t.target) = (None, None);
+                self.end_job(job.ticket);
+                self.retry(ix, now, o);
+                None
+            }
+            Some(s) if is(intent.from, Some(s)) => {
+                self.close(ix, now, o);
+                if let Some(j) = self.job_mut(job.ticket) {
+                    j.work = Work::Discard { cause: None };
+                }
+                Some(Effect::Discard { ticket: job.ticket, row: job.row, unused: false })
+            }
+            Some((kind, content)) => {
+                let odd = Stat { kind, mode: 0o644, mtime: (now.wall as i64).saturating_mul(1000), ..Stat::default() };
+                let effect = self.keep_odd(ix, now, &o, job, None, (kind, content, odd));
+                self.close(ix, now, o);
+                if effect.is_none() {
+                    // Its copy stands already: what lies in the swap file is known elsewhere.
+                    if let Some(j) = self.job_mut(job.ticket) {
+                        j.work = Work::Discard { cause: None };
+                    }
+                    return Some(Effect::Discard { ticket: job.ticket, row: job.row, unused: false });
+                }
+                effect
+            }
+        }
+    }
+
+    /// The swap was made: the trees say so; what differs from it on disk is an edit of it.
+    fn take_over(&mut self, now: Now, o: &mut Open, intent: Intent, stat: Stat, at: u64, intact: bool) {
+        if intent.to.0 == Kind::Removed {
+            return;
+        }
+        let read = if intact { stat } else { Stat { kind: intent.to.0, ..Stat::default() } };
+        self.take_target(now, o, read, if intact { at } else { 0 });
+        o.t.stale = !intact;
+    }
+
+    fn look_at_copy(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
+        if let Some(mut c) = self.open(ix, f, row) {
+            c.t.stale = true;
+            self.close(ix, now, c);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Opening and closing rows: each change of a row ends in its single next step, its lane, and the folder's counts.
+
+use super::copy_name::is_copy_name;
+use super::effect::Tell;
+use super::index::Index;
+use super::machine::Peer;
+use super::reconcile::{Context, Step, absorb, step};
+use super::state::{Counts, Telling};
+use super::trees::{Cause, Due, Lane, Made, Trees};
+use crate::ids::{Row, Seq};
+use crate::limits::BULK;
+use crate::path::Path;
+use crate::record::Kind;
+use crate::time::{Duration, Instant, Now};
+
+/// Added to keys of what nobody waits for: a scan's finds.
+const BULK_KEY: u64 = 1 << 61;
+
+/// A row taken out of the store to be changed; [`Peer::close`] puts it back.
+pub(super) struct Open {
+    pub row: Row,
+    pub f: usize,
+    pub t: Trees,
+    pub due: Option<Due>,
+    counts: Counts,
+    have: Option<Seq>,
+    /// Found by a scan: behind what a user touches.
+    pub bulk: bool,
+    /// Its trouble, if any, does not postpone it this time.
+    pub retry: bool,
+    /// Its removal was judged.
+    pub judged: bool,
+}
+
+impl Peer {
+    pub(super) fn context(&self, f: usize) -> Context {
+        Context { epoch: self.epoch, told: self.folders[f].telling == Telling::Done }
+    }
+
+    /// Takes a row out of the store.
+    pub(super) fn open(&mut self, ix: &mut dyn Index, f: usize, row: Row) -> Option<Open> {
+        let mut t = Trees::default();
+        if !ix.load(row, &mut t) {
+            return None;
+        }
+        let due = ix.due_of(row);
+        let counts = Counts::of(&t, due);
+        let have = self.has(&t);
+        Some(Open { row, f, t, due, counts, have, bulk: false, retry: false, judged: false })
+    }
+
+    /// The row of a path, made if there is none.
+    pub(super) fn open_path(&mut self, ix: &mut dyn Index, f: usize, path: Path<'_>) -> Open {
+        let folder = self.folders[f].folder;
+        let (row, fresh) = match ix.find(folder, path) {
+            Some(r) => (r, false),
+            None => (ix.create(folder, path), true),
+        };
+        let mut o = self.open(ix, f, row).unwrap_or(Open {
+            row,
+            f,
+            t: Trees::default(),
+            due: None,
+            counts: Counts::default(),
+            have: None,
+            bulk: false,
+            retry: false,
+            judged: false,
+        });
+        if fresh {
+            o.t.conflict = is_copy_name(path.name());
+        }
+        o
+    }
+
+    /// The seq for which `Have` can be said: what the remote record of this epoch says is so on disk, durably.
+    pub(super) fn has(&self, t: &Trees) -> Option<Seq> {
+        if t.intent.is_some() || t.stale {
+            return None;
+        }
+        let r = t.remote.as_ref().filter(|r| r.epoch == self.epoch)?;
+        let here = match &t.local {
+            None => !r.record.is_live(),
+            Some(l) => l.made != Made::Unminted && l.record.same_content(&r.record) && l.stat.kind == r.record.kind,
+        };
+        here.then_some(r.seq)
+    }
+
+    /// Puts a row back: does what needs no act, finds its next step and lane, keeps the folder's counts.
+    pub(super) fn close(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
+        let ctx = self.context(o.f);
+        absorb(&mut o.t, ctx);
+        let next = step(&o.t, ctx);
+        let busy = self.is_busy(o.row);
+        if next == Step::Rest && !busy && self.is_forgettable(&o.t) {
+            self.folders[o.f].counts.shift(o.counts, Counts::default());
+            self.folders[o.f].counts_dirty = true;
+            self.dirty(now);
+            ix.erase(o.row);
+            return;
+        }
+        let due = self.lane_of(ix, now, &mut o, next);
+        let counts = Counts::of(&o.t, due);
+        let s = &mut self.folders[o.f];
+        s.counts.shift(o.counts, counts);
+        s.counts_dirty = true;
+        if let Some(d) = due {
+            let cursor = &mut s.cursors[d.lane as usize];
+            if cursor.is_some_and(|c| (d.key, o.row) <= c) {
+                *cursor = None;
+            }
+        }
+        let have = self.has(&o.t);
+        if have.is_some() && have != o.have {
+            self.note_have(o.f, have.expect("seen"));
+        }
+        ix.save(o.row, &o.t, due);
+        self.dirty(now);
+    }
+
+    /// Nothing that must be remembered: no tree names anything.
+    fn is_forgettable(&self, t: &Trees) -> bool {
+        t.local.is_none()
+            && t.remote.is_none()
+            && t.synced.is_none()
+            && t.withdrawn.is_none()
+            && t.pending.is_none()
+            && t.intent.is_none()
+            && t.copies.is_empty()
+            && !t.stale
+    }
+
+    /// The place in the to-do that a step gives.
+    fn lane_of(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open, next: Step) -> Option<Due> {
+        let next = match next {
+            Step::Rest if o.t.pending.is_some() => Step::Announce,
+            Step::Rest if self.restores_withdrawn(ix, o) => Step::Get,
+            n => n,
+        };
+        if next == Step::Rest {
+            o.t.trouble = None;
+            return None;
+        }
+        if let (Some((cause, n)), false) = (o.t.trouble, o.retry) {
+            let at = now.at + backoff(cause, n);
+            self.later_at = Some(self.later_at.map_or(at, |l: Instant| l.min(at)));
+            return Some(Due { lane: Lane::Later, key: at.0 });
+        }
+        let lane = match next {
+            Step::Look => Lane::Look,
+            Step::Mint => self.removal_lane(ix, now, o),
+            Step::Announce | Step::Resolve => Lane::Announce,
+            Step::Recover | Step::Follow => Lane::Quick,
+            Step::Get => {
+                let large = o.t.remote.as_ref().is_some_and(|r| r.record.size > BULK);
+                if large { Lane::Bulk } else { Lane::Quick }
+            }
+            Step::Remove => Lane::Remove,
+            Step::Rest => unreachable!("handled above"),
+        };
+        if let Some(d) = o.due.filter(|d| d.lane == lane) {
+            return Some(d);
+        }
+        Some(Due { lane, key: self.key_of(ix, now, o, lane) })
+    }
+
+    fn key_of(&mut self, ix: &mut dyn Index, now: Now, o: &Open, lane: Lane) -> u64 {
+        let removal = o.t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && !l.record.is_live());
+        if lane == Lane::Remove || (lane == Lane::Announce && removal) {
+            // Children first; and behind creations that were made at the same time.
+            let depth = self.depth_of(ix, o.row) as u64;
+            let base = if lane == Lane::Remove { 0 } else { BULK_KEY + (self.next_order(now) >> 22 << 22) };
+            return base + (4096 - depth.min(4096));
+        }
+        let order = self.next_order(now);
+        if o.bulk { order | BULK_KEY } else { order }
+    }
+
+    pub(super) fn next_order(&mut self, now: Now) -> u64 {
+        self.order = (self.order + 1).max(now.wall) & (BULK_KEY - 1);
+        self.order
+    }
+
+    pub(super) fn depth_of(&mut self, ix: &mut dyn Index, row: Row) -> usize {
+        ix.path(row, &mut self.buf);
+        self.buf.get().map_or(0, Path::depth)
+    }
+
+    /// Notes why a row cannot go on; it waits in the lane for later, longer at each time.
+    pub(super) fn trouble(&mut self, ix: &mut dyn Index, now: Now, mut o: Open, cause: Cause) {
+        if cause == Cause::RootGone {
+            self.root_is_gone(ix, now, o.f);
+            o.retry = true;
+            self.close(ix, now, o);
+            return;
+        }
+        let n = match o.t.trouble {
+            Some((_, n)) => n.saturating_add(1),
+            None => 0,
+        };
+        if cause == Cause::Raced {
+            o.t.stale = true;
+        }
+        if o.t.trouble.is_none_or(|(c, _)| c != cause) && cause != Cause::Raced {
+            self.tell(Tell::Trouble(o.row, cause));
+        }
+        o.t.trouble = Some((cause, n));
+        self.close(ix, now, o);
+    }
+
+    /// Puts a row back in its lane although it had trouble.
+    pub(super) fn retry(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
+        o.retry = true;
+        self.close(ix, now, o);
+    }
+
+    /// Moves rows of the lane for later whose time has come.
+    pub(super) fn wake_later(&mut self, ix: &mut dyn Index, now: Now) {
+        if !self.requeue && self.later_at.is_none_or(|at| at > now.at) {
+            return;
+        }
+        self.later_at = None;
+        let sources = core::mem::take(&mut self.requeue);
+        for f in 0..self.folders.len() {
+            if !self.folders[f].linked {
+                continue;
+            }
+            let folder = self.folders[f].folder;
+            let mut after = None;
+            while let Some((key, row)) = ix.due(folder, Lane::Later, after) {
+                after = Some((key, row));
+                if key > now.at.0 && !sources {
+                    break;
+                }
+                let Some(o) = self.open(ix, f, row) else { continue };
+                let starved = matches!(o.t.trouble, Some((Cause::NoSource | Cause::Unreachable, _)));
+                if key <= now.at.0 || starved {
+                    self.retry(ix, now, o);
+                }
+            }
+            if let Some((key, _)) = ix.due(folder, Lane::Later, None) {
+                let at = Instant(key).max(now.at + Duration::millis(1));
+                self.later_at = Some(self.later_at.map_or(at, |l| l.min(at)));
+            }
+        }
+    }
+
+    /// Whether something is under way for the row.
+    pub(super) fn is_busy(&self, row: Row) -> bool {
+        self.jobs.iter().any(|j| j.row == row || j.also == Some(row)) || self.outbox.iter().any(|a| a.row == row)
+    }
+
+    /// Whether the disk at the row holds a live thing, as far as is known.
+    pub(super) fn stands(t: &Trees) -> Kind {
+        t.local.as_ref().map_or(Kind::Removed, |l| l.stat.kind)
+    }
+}
+
+/// How long to wait before the nth retry.
+fn backoff(cause: Cause, n: u8) -> Duration {
+    let (first, most) = match cause {
+        Cause::Raced => (20, 5_000),
+        Cause::Changing | Cause::OpenWriter | Cause::NotEmpty | Cause::NoParent => (200, 10_000),
+        Cause::NoSource | Cause::Unreachable => (1_000, 30_000),
+        _ => (1_000, 60_000),
+    };
+    Duration::millis((first << u64::from(n.min(16))).min(most))
+}

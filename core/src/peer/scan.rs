@@ -1,0 +1,350 @@
+//! What the disk says: touches, scans, looks. Events only mark; stat and hash decide.
+
+use super::copy_name::is_copy_name;
+use super::effect::{Effect, ScanEntry, Tell, Touch};
+use super::index::Index;
+use super::machine::Peer;
+use super::reconcile::observed;
+use super::rows::Open;
+use super::state::{Delay, Work};
+use super::trees::{Cause, Local, Made, Stat};
+use crate::ids::{ContentId, Folder, Row, Ticket};
+use crate::path::{Path, PathBuf};
+use crate::record::{Kind, Record};
+use crate::time::{Duration, Instant, Now};
+use crate::version::VersionVector;
+use core::cmp::Ordering;
+
+/// How long a removal waits for what may put the path back.
+const SETTLE: Duration = Duration::millis(300);
+/// First pause for a file that is being written, and the longest (µs).
+const QUIET: (u64, u64) = (200_000, 10_000_000);
+/// A file that is never quiet is looked at all the same after this.
+const PATIENCE: Duration = Duration::secs(60);
+/// Between scans of the whole.
+const RESCAN: Duration = Duration::secs(3600);
+/// After a root was found gone.
+const RETRY_ROOT: Duration = Duration::secs(2);
+
+impl Peer {
+    /// The driver saw, or thinks, that a path changed.
+    pub fn handle_touched(&mut self, ix: &mut dyn Index, now: Now, folder: Folder, path: Path<'_>, touch: Touch) {
+        let Some(f) = self.place_of(folder) else { return };
+        match touch {
+            Touch::Gone => {
+                if let Some(row) = ix.find(folder, path) {
+                    self.delay(ix, now, f, row, true);
+                }
+            }
+            Touch::Written => {
+                let row = ix.find(folder, path).unwrap_or_else(|| ix.create(folder, path));
+                self.delay(ix, now, f, row, false);
+            }
+            Touch::Settled | Touch::Subtree => {
+                let mut o = self.open_path(ix, f, path);
+                let row = o.row;
+                self.delays.retain(|d| d.row != row);
+                o.t.stale = true;
+                self.retry(ix, now, o);
+                if touch == Touch::Subtree {
+                    self.folders[f].note_subtree(row);
+                }
+            }
+        }
+    }
+
+    /// Events of a folder were lost: all of it is scanned.
+    pub fn handle_lost_events(&mut self, _ix: &mut dyn Index, _now: Now, folder: Folder) {
+        if let Some(f) = self.place_of(folder) {
+            self.folders[f].rescan = true;
+        }
+    }
+
+    fn delay(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, gone: bool) {
+        if let Some(d) = self.delays.iter_mut().find(|d| d.row == row) {
+            if gone && !d.gone {
+                (d.gone, d.at) = (true, now.at + SETTLE);
+            } else if !gone {
+                d.pause = (d.pause * 2).min(QUIET.1);
+                d.at = (now.at + Duration(d.pause)).min(d.since + PATIENCE);
+            }
+            return;
+        }
+        let pause = if gone { SETTLE.0 } else { QUIET.0 };
+        let d = Delay { at: now.at + Duration(pause), f, row, gone, pause, since: now.at };
+        if self.delays.push(d).is_err() {
+            self.look_at(ix, now, f, row);
+        }
+    }
+
+    /// Paths that were quiet for long enough are looked at.
+    pub(super) fn end_delays(&mut self, ix: &mut dyn Index, now: Now) {
+        let mut i = 0;
+        while i < self.delays.len() {
+            if self.delays[i].at <= now.at {
+                let d = self.delays.swap_remove(i);
+                self.look_at(ix, now, d.f, d.row);
+            } else {
+                i += 1;
+            }
+        }
+    }
+
+    fn look_at(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
+        if let Some(mut o) = self.open(ix, f, row) {
+            o.t.stale = true;
+            self.retry(ix, now, o);
+        }
+    }
+
+    /// Starts the next scan that is due, if none is under way.
+    pub(super) fn start_scan(&mut self) -> Option<(usize, Option<Row>)> {
+        if self.scan.ticket.0 != 0 {
+            return None;
+        }
+        let ready = |s: &super::state::FolderState| s.linked && s.watched && !s.root_gone;
+        let f = self
+            .folders
+            .iter()
+            .position(|s| ready(s) && (s.rescan || (s.scanned && !s.subtrees.is_empty())))?;
+        let s = &mut self.folders[f];
+        if s.rescan {
+            s.rescan = false;
+            s.subtrees.clear();
+            return Some((f, None));
+        }
+        s.subtrees.pop().map(|row| (f, Some(row)))
+    }
+
+    pub(super) fn begin_scan(&mut self, ix: &mut dyn Index, f: usize, dir: Option<Row>) -> Option<Effect> {
+        self.scan.prefix.clear();
+        if let Some(row) = dir {
+            if !ix.load(row, &mut Default::default()) {
+                return None;
+            }
+            ix.path(row, &mut self.scan.prefix);
+        }
+        let ticket = self.ticket();
+        self.scan.cursor = self.scan.prefix.clone();
+        self.scan.blind.clear();
+        self.scan.blinded = false;
+        (self.scan.ticket, self.scan.f, self.scan.dir) = (ticket, f, dir);
+        Some(Effect::Scan { ticket, folder: self.folders[f].folder, dir })
+    }
+
+    /// A batch of a scan's entries, in tree order.
+    pub fn handle_entries(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket, entries: &[ScanEntry<'_>]) {
+        if ticket != self.scan.ticket || ticket.0 == 0 {
+            return;
+        }
+        let f = self.scan.f;
+        for e in entries {
+            self.pass(ix, now, f, Some(e.path));
+            let folder = self.folders[f].folder;
+            match ix.find(folder, e.path) {
+                Some(row) => {
+                    let Some(mut o) = self.open(ix, f, row) else { continue };
+                    let clean = o.t.local.as_ref().is_some_and(|l| e.stat.is_clean_since(&l.stat, l.at));
+                    if !clean && !o.t.stale {
+                        o.t.stale = true;
+                        o.bulk = true;
+                        self.close(ix, now, o);
+                    }
+                }
+                None => {
+                    let mut o = self.open_path(ix, f, e.path);
+                    o.t.stale = true;
+                    o.t.conflict = is_copy_name(e.path.name());
+                    o.bulk = true;
+                    self.close(ix, now, o);
+                }
+            }
+            self.scan.cursor.set(e.path);
+        }
+    }
+
+    /// A directory of the scan could not be read: what was known below it is not taken for removed.
+    pub fn handle_blind(&mut self, _ix: &mut dyn Index, _now: Now, ticket: Ticket, dir: Path<'_>) {
+        if ticket == self.scan.ticket {
+            if self.scan.blind.get().is_some() {
+                self.scan.blinded = true;
+            }
+            self.scan.blind.set(dir);
+        }
+    }
+
+    /// Rows between the scan's cursor and the next entry (or the end) are not on disk: each is looked at.
+    fn pass(&mut self, ix: &mut dyn Index, now: Now, f: usize, until: Option<Path<'_>>) {
+        let folder = self.folders[f].folder;
+        let mut at = self.scan.cursor.clone();
+        let mut next = PathBuf::new();
+        loop {
+            let Some(row) = ix.next(folder, at.get(), &mut next) else { return };
+            let Some(path) = next.get() else { return };
+            if until.is_some_and(|u| path.tree_cmp(u) != Ordering::Less) {
+                return;
+            }
+            if self.scan.prefix.get().is_some_and(|p| !path.is_under(p)) {
+                return;
+            }
+            let hidden = self.scan.blinded || self.scan.blind.get().is_some_and(|b| path.is_under(b));
+            if !hidden {
+                if let Some(mut o) = self.open(ix, f, row) {
+                    if Peer::stands(&o.t) != Kind::Removed && !o.t.stale {
+                        o.t.stale = true;
+                        o.bulk = true;
+                        self.close(ix, now, o);
+                    }
+                }
+            }
+            core::mem::swap(&mut at, &mut next);
+        }
+    }
+
+    pub(super) fn scan_done(&mut self, ix: &mut dyn Index, now: Now, failed: Option<Cause>) {
+        let f = self.scan.f;
+        let whole = self.scan.dir.is_none();
+        match failed {
+            None => {
+                self.pass(ix, now, f, None);
+                if whole {
+                    let s = &mut self.folders[f];
+                    s.scanned = true;
+                    s.revivals_due = true;
+                    s.rescan_at = now.at + RESCAN;
+                    if !s.ready {
+                        s.ready = true;
+                        let folder = s.folder;
+                        self.tell(Tell::Ready(folder));
+                    }
+                }
+            }
+            Some(Cause::RootGone) => self.root_is_gone(ix, now, f),
+            Some(_) if whole => {
+                self.folders[f].rescan_at = now.at + RETRY_ROOT;
+            }
+            Some(_) => {
+                // The directory itself is looked at; what is below follows from that.
+                if let Some(row) = self.scan.dir {
+                    self.look_at(ix, now, f, row);
+                }
+            }
+        }
+        self.scan.ticket = Ticket(0);
+    }
+
+    pub(super) fn watch_done(&mut self, now: Now, f: usize, failed: Option<Cause>) {
+        let s = &mut self.folders[f];
+        s.watching = false;
+        match failed {
+            None => {
+                s.watched = true;
+                s.root_gone = false;
+                s.rescan = true;
+            }
+            Some(_) => {
+                s.root_gone = true;
+                s.watch_at = now.at + RETRY_ROOT;
+            }
+        }
+        let folder = s.folder;
+        self.tell(Tell::State(folder));
+    }
+
+    /// The root is not what was linked: nothing is read as removed, nothing is written, until it is back.
+    pub(super) fn root_is_gone(&mut self, _ix: &mut dyn Index, now: Now, f: usize) {
+        let s = &mut self.folders[f];
+        if s.root_gone && !s.watched {
+            return;
+        }
+        s.root_gone = true;
+        s.watched = false;
+        s.watch_at = now.at + RETRY_ROOT;
+        let folder = s.folder;
+        self.tell(Tell::State(folder));
+    }
+
+    /// A look's outcome becomes the local tree.
+    pub(super) fn looked(&mut self, ix: &mut dyn Index, now: Now, mut o: Open, stat: Stat, content: Option<ContentId>, at: u64) {
+        let was_dir = Peer::stands(&o.t) == Kind::Directory;
+        o.t.stale = false;
+        o.t.trouble = None;
+        if self.is_pending_copy(&o, content) {
+            self.copy_made(&mut o, stat, at);
+            self.close(ix, now, o);
+            return;
+        }
+        if self.is_torn(&o, &stat, content) {
+            self.set_aside(now, &mut o, stat, content, at);
+            self.close(ix, now, o);
+            return;
+        }
+        let Some(local) = observed(&o.t, &stat, content, at) else {
+            o.t.stale = true;
+            self.trouble(ix, now, o, Cause::Changing);
+            return;
+        };
+        let (row, f, is_dir) = (o.row, o.f, stat.kind == Kind::Directory);
+        if local.made == Made::Unminted && o.t.local.as_ref().is_none_or(|l| l.record != local.record) {
+            o.t.disk_due = false;
+        }
+        o.t.local = Some(local);
+        self.close(ix, now, o);
+        if was_dir != is_dir {
+            self.folders[f].note_subtree(row);
+        }
+        if stat.kind == Kind::Removed {
+            self.folders[f].revivals_due = true;
+        }
+    }
+
+    /// R13: announced from the page cache, and after a power cut the disk holds something else.
+    fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
+        let Some(l) = &o.t.local else { return false };
+        self.session.unclean
+            && o.t.unsynced
+            && stat.kind == Kind::File
+            && l.record.kind == Kind::File
+            && content.is_some_and(|c| c != l.record.content)
+            && o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record))
+    }
+
+    /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
+    fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
+        let edit = self.mint(now);
+        let announced = o.t.remote.as_ref().expect("seen in is_torn").record.clone();
+        let record = Record {
+            kind: Kind::File,
+            mode: stat.mode,
+            size: stat.size,
+            mtime: announced.mtime.saturating_sub(1),
+            content: content.expect("seen in is_torn"),
+            author: self.session.device,
+            edit,
+            version: VersionVector::of(edit),
+            ..Record::default()
+        };
+        o.t.unsynced = false;
+        o.t.local = Some(Local { record, made: Made::Minted, stat, at });
+    }
+
+    pub(super) fn start_watch(&mut self, now: Now) -> Option<Effect> {
+        let f = self
+            .folders
+            .iter()
+            .position(|s| s.linked && !s.watched && !s.watching && s.watch_at <= now.at)?;
+        let ticket = self.ticket();
+        self.folders[f].watching = true;
+        self.push_job(now, ticket, f, Row(0), Work::Watch);
+        Some(Effect::Watch { ticket, folder: self.folders[f].folder })
+    }
+
+    /// Whether anything of the folder still waits to be looked at.
+    pub(super) fn has_delays(&self, f: usize) -> bool {
+        self.delays.iter().any(|d| d.f == f)
+    }
+
+    pub(super) fn gone_delays(&self, f: usize) -> Option<Instant> {
+        self.delays.iter().filter(|d| d.f == f && d.gone).map(|d| d.at).max()
+    }
+}

@@ -1,0 +1,482 @@
+//! The tracker link as the peer keeps it: dialling, Hello and Welcome, roster, presence, requests, keep-alive.
+
+use super::effect::{Effect, Tell};
+use super::index::{DEVICE, Index, Number};
+use super::machine::Peer;
+use super::state::Telling;
+use crate::ids::{DeviceId, Epoch, FolderId, FolderSlot, LinkId, Seq, Slot, Tag};
+use crate::limits;
+use crate::roster::{ROSTER_BYTES, Roster};
+use crate::sans_io::Reject;
+use crate::time::{Duration, Instant, Now};
+use crate::wire::message::{Addrs, Answer, Request, RosterPart, RosterVersion, ToPeer, ToTracker, encode};
+use heapless::{Deque, String, Vec};
+
+/// A silent link is pinged after this, and given up after [`SILENCE`].
+const PING: Duration = Duration::secs(5);
+const SILENCE: Duration = Duration::secs(15);
+/// How long a link may take from its opening to Welcome.
+const GREETING: Duration = Duration::secs(10);
+/// Requests that can wait for their answers at once.
+const REQUESTS: usize = 8;
+
+/// What is known of another device's whereabouts.
+#[derive(Clone, Debug, Default)]
+pub struct Presence {
+    /// Whose.
+    pub device: DeviceId,
+    /// Linked to the tracker now.
+    pub online: bool,
+    /// Records of its folders that it has not applied.
+    pub lag: u64,
+    /// See [`crate::wire::message::caps`].
+    pub caps: u32,
+    /// Where to dial it, best first.
+    pub addrs: Addrs,
+}
+
+/// An answer, owned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// It is so.
+    Done(RosterVersion),
+    /// An invite's id and secret.
+    Invite {
+        /// Its id.
+        id: u32,
+        /// Its one-time secret.
+        secret: [u8; 16],
+    },
+    /// The folder that is linked now.
+    Folder {
+        /// Its id.
+        id: FolderId,
+        /// Its slot.
+        slot: FolderSlot,
+        /// Whether it was made by this request.
+        made: bool,
+    },
+    /// Not done, and why.
+    Refused(String<160>),
+    /// The tracker waits for devices (R20).
+    Waiting {
+        /// Devices heard from.
+        have: u8,
+        /// Devices of which over half are needed.
+        of: u8,
+    },
+}
+
+#[derive(Debug)]
+struct Asked {
+    n: u32,
+    sent: bool,
+    frame: Vec<u8, 512>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Session {
+    pub(super) link: Option<LinkId>,
+    pub(super) dialling: bool,
+    pub(super) dial_at: Instant,
+    failures: u32,
+    outage_since: Option<Instant>,
+    opened_at: Instant,
+    heard_at: Instant,
+    sent_at: Instant,
+    hello_generation: u64,
+    hello_sent: bool,
+    pub(super) welcomed: bool,
+    pub(super) tracker_epoch: Epoch,
+    pub(super) device: DeviceId,
+    pub(super) slot: Option<Slot>,
+    roster_named: RosterVersion,
+    roster_asked: bool,
+    hand_in: Option<usize>,
+    pub(super) version: String<96>,
+    pub(super) presence: Vec<Presence, { limits::DEVICES }>,
+    asked: Vec<Asked, REQUESTS>,
+    replies: Vec<(u32, Reply), REQUESTS>,
+    last_request: u32,
+    pub(super) unreachable: Deque<DeviceId, 16>,
+    /// The machine's boot is another than the one the store was last open in.
+    pub(super) unclean: bool,
+    /// Records in the tracker's table, and how many fit.
+    pub(super) room: (u32, u32),
+    fresh_tag: bool,
+}
+
+impl Session {
+    pub(super) fn timeout(&self) -> Option<Instant> {
+        match self.link {
+            None if self.dialling => None,
+            None => Some(self.dial_at),
+            Some(_) if !self.welcomed => Some(self.opened_at + GREETING),
+            Some(_) => Some((self.sent_at + PING).min(self.heard_at + SILENCE)),
+        }
+    }
+    /// Whether the roster that the tracker named, or a newer one, is here.
+    pub(super) fn has_roster(&self, ours: RosterVersion) -> bool {
+        self.welcomed && ours >= self.roster_named
+    }
+}
+
+impl Peer {
+    /// The tracker link stands (its handshake is done).
+    pub fn handle_open(&mut self, ix: &mut dyn Index, now: Now, link: LinkId) {
+        self.drop_link(ix, now);
+        let s = &mut self.session;
+        (s.link, s.dialling) = (Some(link), false);
+        (s.opened_at, s.heard_at, s.sent_at) = (now.at, now.at, now.at);
+        let run = ix.number(DEVICE, Number::Run) + 1;
+        ix.set_number(DEVICE, Number::Run, run);
+        self.dirty(now);
+        self.commits.wanted = true;
+        self.session.hello_generation = self.commits.open;
+    }
+
+    /// The dial failed: tried again after a while, longer during a long outage.
+    pub fn handle_dial_failed(&mut self, now: Now) {
+        self.session.dialling = false;
+        self.plan_dial(now);
+    }
+
+    /// The link is gone.
+    pub fn handle_closed(&mut self, ix: &mut dyn Index, now: Now, link: LinkId) {
+        if self.session.link == Some(link) {
+            self.drop_link(ix, now);
+            self.plan_dial(now);
+        }
+    }
+
+    /// An interface came up: dial at once.
+    pub fn handle_network_up(&mut self, now: Now) {
+        if self.session.link.is_none() && !self.session.dialling {
+            self.session.dial_at = now.at;
+        }
+    }
+
+    fn plan_dial(&mut self, now: Now) {
+        let since = *self.session.outage_since.get_or_insert(now.at);
+        let long = now.at.since(since) > Duration::secs(300);
+        self.session.failures = self.session.failures.saturating_add(1);
+        let most = if long { 30_000 } else { 1_000 };
+        let span = (100u64 << self.session.failures.min(9)).min(most);
+        let jitter = self.rng.below(span / 2 + 1);
+        self.session.dial_at = now.at + Duration::millis(span / 2 + jitter);
+    }
+
+    pub(super) fn dial_due(&mut self, now: Now) -> Option<Effect> {
+        let s = &mut self.session;
+        if s.link.is_some() || s.dialling || s.dial_at > now.at {
+            return None;
+        }
+        s.dialling = true;
+        Some(Effect::Dial)
+    }
+
+    fn drop_link(&mut self, ix: &mut dyn Index, now: Now) {
+        let was = self.session.link.take();
+        let s = &mut self.session;
+        (s.hello_sent, s.welcomed, s.roster_asked, s.hand_in) = (false, false, false, None);
+        s.asked.iter_mut().for_each(|a| a.sent = false);
+        s.presence.iter_mut().for_each(|p| p.online = false);
+        self.assembler.clear();
+        self.seeks.clear();
+        self.sweep = None;
+        for f in self.folders.iter_mut().filter(|f| f.linked) {
+            (f.asked, f.caught_up, f.have_sweep) = (false, false, None);
+            if f.telling != Telling::Done {
+                f.telling = Telling::Waiting;
+            }
+        }
+        self.drop_outbox(ix, now);
+        if was.is_some() {
+            self.tell(Tell::Disconnected);
+        }
+    }
+
+    pub(super) fn session_timeout(&mut self, now: Now) {
+        let s = &self.session;
+        let Some(link) = s.link else { return };
+        let dead = if s.welcomed { s.heard_at + SILENCE <= now.at } else { s.opened_at + GREETING <= now.at };
+        if dead {
+            let _ = self.ready.push_back(Effect::Hang(link));
+            // The driver answers with `handle_closed`; until then nothing more is due.
+            self.session.heard_at = now.at;
+            self.session.opened_at = now.at;
+        }
+    }
+
+    pub(super) fn welcome(&mut self, ix: &mut dyn Index, now: Now, m: &ToPeer<'_>) -> Result<(), Reject> {
+        let ToPeer::Welcome { epoch, device, slot, roster, version, .. } = m else {
+            return Err(Reject::new("not a welcome"));
+        };
+        let s = &mut self.session;
+        if s.welcomed || !s.hello_sent || epoch.0 == 0 || usize::from(slot.0) >= limits::DEVICES {
+            return Err(Reject::new("a welcome out of place"));
+        }
+        (s.welcomed, s.tracker_epoch, s.device, s.slot) = (true, *epoch, *device, Some(*slot));
+        s.roster_named = *roster;
+        (s.failures, s.outage_since) = (0, None);
+        s.version.clear();
+        version.chars().take_while(|c| s.version.push(*c).is_ok()).count();
+        let stamp = self.stamp(*epoch);
+        if stamp != self.epoch {
+            self.epoch = stamp;
+            ix.set_number(DEVICE, Number::Epoch, stamp.0);
+            self.dirty(now);
+            for f in self.folders.iter_mut().filter(|f| f.linked) {
+                f.telling = Telling::Waiting;
+            }
+        }
+        self.find_slots();
+        self.tell(Tell::Connected);
+        Ok(())
+    }
+
+    /// The epoch as rows bear it: another for each tag, since a new tag makes every remote row unknown (R4).
+    fn stamp(&self, epoch: Epoch) -> Epoch {
+        let mixed = epoch.0 ^ u64::from(self.tag.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Epoch(mixed.max(1))
+    }
+
+    /// The tracker wants another tag of us (R4).
+    pub(super) fn new_tag(&mut self, ix: &mut dyn Index, now: Now, wait: u32) {
+        let Some(link) = self.session.link else { return };
+        if wait == 0 {
+            self.take_new_tag(ix);
+            self.session.fresh_tag = true;
+            self.unmint_all(ix, now);
+            self.commits.wanted = true;
+            self.dirty(now);
+        } else {
+            self.tell(Tell::Twice);
+        }
+        let _ = self.ready.push_back(Effect::Hang(link));
+        self.drop_link(ix, now);
+        self.session.dial_at = now.at + Duration::secs(wait.into()) + Duration::millis(20);
+    }
+
+    pub(super) fn take_roster(&mut self, now: Now, part: &RosterPart<'_>) -> Result<(), Reject> {
+        if !self.assembler.take(part)? {
+            return Ok(());
+        }
+        let roster = Roster::decode(self.assembler.bytes()).map_err(|_| Reject::new("a roster that does not decode"))?;
+        let revoked = roster.is_revoked(&self.config.key);
+        if roster.version() < self.roster.version() || !roster.may_follow(&self.roster) {
+            // It lacks what is known here: the tracker gets ours instead (R20).
+            self.session.hand_in = Some(0);
+            return Ok(());
+        }
+        self.sealed = Vec::from_slice(self.assembler.bytes()).map_err(|_| Reject::new("a roster too long"))?;
+        self.roster = roster;
+        self.find_slots();
+        self.tell(Tell::Roster);
+        if revoked {
+            self.tell(Tell::Revoked);
+        }
+        let _ = now;
+        Ok(())
+    }
+
+    /// Which slots the linked folders have by the roster in force.
+    pub(super) fn find_slots(&mut self) {
+        let me = self.roster.device_by_key(&self.config.key).map(|(s, _)| s);
+        for f in self.folders.iter_mut().filter(|f| f.linked) {
+            f.slot = self
+                .roster
+                .folder_by_id(f.id)
+                .filter(|(_, e)| me.is_some_and(|m| e.members.has(m)))
+                .map(|(slot, _)| slot);
+        }
+    }
+
+    /// The place of a folder by its slot on the wire.
+    pub(super) fn place_of_slot(&self, slot: FolderSlot) -> Option<usize> {
+        self.folders.iter().position(|f| f.linked && f.slot == Some(slot))
+    }
+
+    pub(super) fn hand_in_roster(&mut self) {
+        if !self.sealed.is_empty() {
+            self.session.hand_in = Some(0);
+        }
+    }
+
+    pub(super) fn note_presence(&mut self, p: Presence) {
+        let came = p.online && !self.session.presence.iter().any(|q| q.device == p.device && q.online);
+        match self.session.presence.iter_mut().find(|q| q.device == p.device) {
+            Some(q) => *q = p,
+            None => {
+                let roster = &self.roster;
+                if self.session.presence.is_full() {
+                    self.session.presence.retain(|q| roster.device_by_id(q.device).is_some());
+                }
+                let _ = self.session.presence.push(p);
+            }
+        }
+        self.requeue |= came;
+    }
+
+    /// Asks something of the home; its number. `None`: too many wait already.
+    pub fn request(&mut self, request: Request<'_>) -> Option<u32> {
+        let s = &mut self.session;
+        let n = s.last_request + 1;
+        let mut frame = Vec::new();
+        frame.resize_default(512).ok()?;
+        let len = encode(&ToTracker::Request(n, request), &mut frame)?;
+        frame.truncate(len);
+        s.asked.push(Asked { n, sent: false, frame }).ok()?;
+        s.last_request = n;
+        Some(n)
+    }
+
+    /// The answer to a request, once it came.
+    pub fn take_reply(&mut self, n: u32) -> Option<Reply> {
+        let at = self.session.replies.iter().position(|(k, _)| *k == n)?;
+        Some(self.session.replies.swap_remove(at).1)
+    }
+
+    /// Gives up a request: its answer is not wanted any more.
+    pub fn forget_request(&mut self, n: u32) {
+        self.session.asked.retain(|a| a.n != n);
+        self.session.replies.retain(|(k, _)| *k != n);
+    }
+
+    pub(super) fn note_reply(&mut self, n: u32, answer: Answer<'_>) {
+        let before = self.session.asked.len();
+        self.session.asked.retain(|a| a.n != n);
+        if self.session.asked.len() == before {
+            return;
+        }
+        let reply = match answer {
+            Answer::Done(v) => Reply::Done(v),
+            Answer::Invite { id, secret } => Reply::Invite { id, secret },
+            Answer::Folder { id, slot, made, .. } => Reply::Folder { id, slot, made },
+            Answer::Refused(why) => {
+                let mut s = String::new();
+                why.chars().take_while(|c| s.push(*c).is_ok()).count();
+                Reply::Refused(s)
+            }
+            Answer::Waiting { have, of } => Reply::Waiting { have, of },
+        };
+        if self.session.replies.is_full() {
+            self.session.replies.remove(0);
+        }
+        let _ = self.session.replies.push((n, reply));
+        self.tell(Tell::Reply(n));
+    }
+
+    /// Greeting, roster and requests: what is sent before and beside the folders. `None`: nothing of it is due.
+    pub(super) fn transmit_session(&mut self, ix: &mut dyn Index, now: Now, out: &mut [u8]) -> Option<usize> {
+        if !self.session.hello_sent {
+            if self.commits.durable < self.session.hello_generation {
+                return None;
+            }
+            self.session.hello_sent = true;
+            let m = ToTracker::Hello {
+                tag: self.tag,
+                counter: self.counter,
+                run: ix.number(DEVICE, Number::Run),
+                port: self.config.port,
+                addrs: self.config.addrs.clone(),
+                caps: self.config.caps,
+                roster: if self.sealed.is_empty() { RosterVersion::default() } else { self.roster.version() },
+                flags: self.session.fresh_tag.into(),
+                name: "",
+            };
+            return encode(&m, out);
+        }
+        if !self.session.welcomed {
+            return None;
+        }
+        if let Some(at) = self.session.hand_in {
+            let of = self.roster.version();
+            if let Some(p) = crate::roster::part_at(&self.sealed, of, at, limits::FRAME - 64) {
+                self.session.hand_in = Some(at + p.bytes.len());
+                return encode(&ToTracker::Roster(p), out);
+            }
+            self.session.hand_in = None;
+        }
+        if !self.session.has_roster(self.roster.version()) && !self.session.roster_asked {
+            self.session.roster_asked = true;
+            return encode(&ToTracker::WantRoster, out);
+        }
+        if let Some(a) = self.session.asked.iter_mut().find(|a| !a.sent) {
+            a.sent = true;
+            out[..a.frame.len()].copy_from_slice(&a.frame);
+            return Some(a.frame.len());
+        }
+        if let Some(d) = self.session.unreachable.pop_front() {
+            return encode(&ToTracker::Unreachable(d), out);
+        }
+        let _ = now;
+        None
+    }
+
+    /// A ping, when nothing else was sent for long.
+    pub(super) fn transmit_ping(&mut self, now: Now, out: &mut [u8]) -> Option<usize> {
+        if self.session.welcomed && self.session.sent_at + PING <= now.at {
+            return encode(&ToTracker::Ping, out);
+        }
+        None
+    }
+
+    pub(super) fn note_sent(&mut self, now: Now) {
+        self.session.sent_at = now.at;
+    }
+    pub(super) fn note_heard(&mut self, now: Now) {
+        self.session.heard_at = now.at;
+    }
+
+    /// Where a folder's stream is to start on this link.
+    pub(super) fn transmit_seen(&mut self, ix: &mut dyn Index, out: &mut [u8]) -> Option<usize> {
+        if !self.session.has_roster(self.roster.version()) {
+            return None;
+        }
+        let f = self.folders.iter().position(|f| f.linked && !f.asked && f.slot.is_some())?;
+        let (epoch, stamp) = (self.session.tracker_epoch, self.epoch);
+        let s = &mut self.folders[f];
+        s.asked = true;
+        if s.epoch != stamp {
+            (s.epoch, s.seen) = (stamp, Seq(0));
+            ix.set_number(s.folder, Number::Epoch, stamp.0);
+            ix.set_number(s.folder, Number::Seen, 0);
+        }
+        encode(&ToTracker::Seen { folder: s.id, epoch, seen: s.seen }, out)
+    }
+
+    /// The addresses the tracker gave for a device, and whether it is online.
+    pub fn presence(&self, device: DeviceId) -> Option<&Presence> {
+        self.session.presence.iter().find(|p| p.device == device)
+    }
+
+    /// The roster in force.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+    /// Its sealed bytes, for the driver to keep; empty before the first.
+    pub fn sealed_roster(&self) -> &[u8] {
+        const { assert!(ROSTER_BYTES <= 64 * 1024) };
+        &self.sealed
+    }
+    /// This store's tag.
+    pub fn tag(&self) -> Tag {
+        self.tag
+    }
+    /// Whether the tracker greeted us on the link that stands, and the words it said of itself.
+    pub fn tracker(&self) -> (bool, &str) {
+        (self.session.welcomed, &self.session.version)
+    }
+    /// Records in the tracker's table, and how many fit; zeros before it said so.
+    pub fn tracker_room(&self) -> (u32, u32) {
+        self.session.room
+    }
+    /// A device could not be reached at any address: the tracker is asked to have it dial us.
+    pub fn handle_unreachable(&mut self, device: DeviceId) {
+        if !self.session.unreachable.iter().any(|d| *d == device) {
+            let _ = self.session.unreachable.push_back(device);
+        }
+    }
+}

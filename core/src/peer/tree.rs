@@ -1,0 +1,271 @@
+//! R9b: trees, not rows. What hangs together by paths: parents of live things, directories that are to go.
+
+use super::index::Index;
+use super::machine::Peer;
+use super::reconcile::{Step, ours, step};
+use super::rows::Open;
+use super::trees::{Local, Made, Stat, Trees};
+use crate::ids::Row;
+use crate::path::PathBuf;
+use crate::record::{Flags, Kind, Record};
+use crate::time::Now;
+use crate::version::VersionVector;
+
+/// What is below a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Below {
+    /// Nothing that lives or will.
+    Clear,
+    /// Something that is still to be looked at or removed.
+    Busy,
+    /// Something live.
+    Live,
+}
+
+/// Where an install's parent directory stands.
+pub(super) enum Parent {
+    /// On disk.
+    Ready,
+    /// This row is to be installed first.
+    First(Row),
+    /// It cannot be said yet.
+    Wait,
+}
+
+impl Peer {
+    /// Looks below a directory at what lives.
+    pub(super) fn below(&mut self, ix: &mut dyn Index, f: usize, row: Row) -> Below {
+        let folder = self.folders[f].folder;
+        let ctx = self.context(f);
+        let mut dir = PathBuf::new();
+        ix.path(row, &mut dir);
+        let (mut at, mut next) = (dir.clone(), PathBuf::new());
+        let mut t = Trees::default();
+        let mut below = Below::Clear;
+        while let Some(child) = ix.next(folder, at.get(), &mut next) {
+            let under = next.get().zip(dir.get()).is_some_and(|(p, d)| p.is_under(d));
+            if !under || !ix.load(child, &mut t) {
+                break;
+            }
+            core::mem::swap(&mut at, &mut next);
+            if t.stale || t.intent.is_some() || self.jobs.iter().any(|j| j.row == child) {
+                below = Below::Busy;
+                continue;
+            }
+            if t.pending.is_some() {
+                return Below::Live;
+            }
+            let next_step = step(&t, ctx);
+            let invented = |r: Option<&Record>| r.is_some_and(|r| r.flags.revival());
+            match (Peer::stands(&t), next_step) {
+                // Something stands there and is to go.
+                (k, Step::Remove) if k != Kind::Removed => below = Below::Busy,
+                (Kind::Directory, Step::Rest) if invented(ours(&t)) => below = Below::Busy,
+                (Kind::Removed, Step::Get) => return Below::Live,
+                (Kind::Removed, Step::Resolve) if t.remote.as_ref().is_some_and(|r| r.record.is_live()) => {
+                    return Below::Live;
+                }
+                (Kind::Removed, _) => {}
+                _ => return Below::Live,
+            }
+        }
+        below
+    }
+
+    /// Where the parent of a row stands. One that is absent, removed or no directory is revived: its row then comes first.
+    pub(super) fn parent_of(&mut self, ix: &mut dyn Index, now: Now, o: &Open) -> Parent {
+        let mut path = PathBuf::new();
+        ix.path(o.row, &mut path);
+        let Some(dir) = path.get().and_then(|p| p.parent()) else { return Parent::Ready };
+        let folder = self.folders[o.f].folder;
+        let mut p = match ix.find(folder, dir) {
+            Some(row) => match self.open(ix, o.f, row) {
+                Some(p) => p,
+                None => return Parent::Wait,
+            },
+            None => self.open_path(ix, o.f, dir),
+        };
+        let row = p.row;
+        if Peer::stands(&p.t) == Kind::Directory && !p.t.stale {
+            let leaving = self.jobs.iter().any(|j| j.row == row);
+            return if leaving { Parent::Wait } else { Parent::Ready };
+        }
+        if p.t.stale || self.is_busy(row) {
+            return Parent::Wait;
+        }
+        let ctx = self.context(o.f);
+        let coming = match step(&p.t, ctx) {
+            Step::Follow => p.t.local.as_ref().is_some_and(|l| l.record.kind == Kind::Directory),
+            Step::Get | Step::Resolve => p.t.remote.as_ref().is_some_and(|r| r.record.kind == Kind::Directory),
+            Step::Recover => return Parent::Wait,
+            _ => false,
+        };
+        if coming {
+            return Parent::First(row);
+        }
+        if !self.may_judge(o.f) || p.t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && l.record.is_live()) {
+            return Parent::Wait;
+        }
+        if self.invent(ix, now, &mut p) {
+            self.close(ix, now, p);
+            return Parent::First(row);
+        }
+        Parent::Wait
+    }
+
+    /// Whether R9b may judge: caught up, and nothing pushed is unread.
+    pub(super) fn may_judge(&self, f: usize) -> bool {
+        let s = &self.folders[f];
+        s.may_act() && s.caught_up && s.telling == super::state::Telling::Done
+    }
+
+    /// Makes the row's local record a directory that carries something live: over a removal, over nothing, or over a file
+    /// that thereby loses (its content becomes a copy). The disk follows.
+    pub(super) fn invent(&mut self, ix: &mut dyn Index, now: Now, p: &mut Open) -> bool {
+        let edit = self.mint(now);
+        let remote = p.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.record.clone());
+        let mut version = VersionVector::new();
+        for r in [ours(&p.t), remote.as_ref()].into_iter().flatten() {
+            for e in r.version.entries() {
+                self.raise(&mut version, *e, (*e, None));
+            }
+        }
+        let above = remote.as_ref().or(ours(&p.t));
+        let parent = above.map(|r| r.edit);
+        self.raise(&mut version, edit, (edit, parent));
+        let mode = [p.t.local.as_ref().map(|l| &l.record), p.t.synced.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|r| r.kind == Kind::Directory)
+            .map_or(0o755, |r| r.mode);
+        let record = Record {
+            kind: Kind::Directory,
+            flags: Flags(Flags::REVIVAL),
+            mode,
+            author: self.session.device,
+            edit,
+            parent,
+            version,
+            ..Record::default()
+        };
+        let stat = p.t.local.as_ref().map_or(Stat::default(), |l| l.stat);
+        // A file of the remote tree that is not here loses to the directory: its record becomes a pending copy.
+        let loser = remote.filter(|r| r.has_content() && Peer::stands(&p.t) == Kind::Directory);
+        if let Some(loser) = loser {
+            if let Some(row) = self.plan_copy(ix, now, p, &loser) {
+                let _ = p.t.copies.push(row);
+            }
+        }
+        if let Some(l) = p.t.local.as_ref().filter(|l| l.record.has_content() && l.stat.kind != Kind::Removed) {
+            // A file here: it gets its copy's name when the directory is swapped in over it.
+            let lost = l.record.clone();
+            if lost.edit.tag.0 == 0 || lost.version.is_empty() {
+                return false;
+            }
+            if let Some(row) = self.plan_copy(ix, now, p, &lost) {
+                let _ = p.t.copies.push(row);
+            }
+        }
+        p.t.disk_due = stat.kind != Kind::Directory;
+        p.t.local = Some(Local { record, made: Made::Minted, stat, at: now.wall });
+        p.t.trouble = None;
+        self.commits.wanted = true;
+        true
+    }
+
+    /// A directory that a remote removal, or a remote file, would displace although something below lives: it is revived.
+    pub(super) fn revives_displaced(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) -> Option<Below> {
+        if Peer::stands(&o.t) != Kind::Directory {
+            return Some(Below::Clear);
+        }
+        match self.below(ix, o.f, o.row) {
+            Below::Live if self.may_judge(o.f) => {
+                if self.invent(ix, now, o) {
+                    o.t.disk_due = false;
+                }
+                None
+            }
+            Below::Live => Some(Below::Busy),
+            other => Some(other),
+        }
+    }
+
+    /// A directory removed here, under which something live is to come: made again instead of announced as removed.
+    pub(super) fn revives_removed(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) -> bool {
+        let dir = o.t.synced.as_ref().is_some_and(|s| s.kind == Kind::Directory);
+        let gone = o.t.local.as_ref().is_some_and(|l| !l.record.is_live());
+        if !dir || !gone || self.below(ix, o.f, o.row) != Below::Live {
+            return false;
+        }
+        let synced = o.t.synced.clone().expect("seen");
+        if let Some(l) = &mut o.t.local {
+            l.record = synced;
+            l.made = Made::Synced;
+        }
+        o.t.disk_due = true;
+        let _ = now;
+        true
+    }
+
+    /// Removals are announced children first; what replaces a directory, after the removals under it.
+    pub(super) fn waits_for_children(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
+        let was_dir = o.t.synced.as_ref().is_some_and(|s| s.kind == Kind::Directory);
+        let is_dir = o.t.local.as_ref().is_some_and(|l| l.record.kind == Kind::Directory);
+        if !was_dir || is_dir {
+            return false;
+        }
+        let folder = self.folders[o.f].folder;
+        let mut dir = PathBuf::new();
+        ix.path(o.row, &mut dir);
+        let (mut at, mut next) = (dir.clone(), PathBuf::new());
+        let mut t = Trees::default();
+        while let Some(child) = ix.next(folder, at.get(), &mut next) {
+            let under = next.get().zip(dir.get()).is_some_and(|(p, d)| p.is_under(d));
+            if !under || !ix.load(child, &mut t) {
+                return false;
+            }
+            core::mem::swap(&mut at, &mut next);
+            let unsaid = t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && !l.record.is_live());
+            if t.stale || unsaid {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Invented directories with nothing live below are removed again.
+    pub(super) fn sweep_revivals(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        if !self.may_judge(f) || self.has_delays(f) {
+            return;
+        }
+        self.folders[f].revivals_due = false;
+        let folder = self.folders[f].folder;
+        let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
+        while let Some(row) = ix.next(folder, at.get(), &mut next) {
+            core::mem::swap(&mut at, &mut next);
+            let Some(o) = self.open(ix, f, row) else { continue };
+            let invented = o.t.synced.as_ref().is_some_and(|s| s.flags.revival() && s.kind == Kind::Directory);
+            let settled = o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced) && o.due.is_none();
+            if !invented || !settled || self.is_busy(row) || self.below(ix, f, row) != Below::Clear {
+                continue;
+            }
+            self.remove_invented(now, o);
+        }
+    }
+
+    fn remove_invented(&mut self, now: Now, o: Open) {
+        let Some(l) = &o.t.local else { return };
+        if self.jobs.len() + 64 > self.jobs.capacity() {
+            self.folders[o.f].revivals_due = true;
+            return;
+        }
+        let ticket = self.ticket();
+        let work = super::state::Work::Remove { done: false, syncing: false };
+        self.push_job(now, ticket, o.f, o.row, work);
+        let effect = super::Effect::Remove { ticket, row: o.row, expect: l.stat };
+        if self.ready.push_back(effect).is_err() {
+            self.jobs.retain(|j| j.ticket != ticket);
+            self.folders[o.f].revivals_due = true;
+        }
+    }
+}
