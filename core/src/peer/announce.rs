@@ -70,7 +70,8 @@ impl Peer {
                 .filter(|e| keep.1.is_none_or(|p| p.tag != e.tag))
                 .min_by_key(|e| e.counter)
                 .map(|e| e.tag);
-            let Some(tag) = dead.or_else(|| v.entries().iter().min_by_key(|e| e.counter).map(|e| e.tag)) else {
+            let Some(tag) = dead.or_else(|| v.entries().iter().min_by_key(|e| e.counter).map(|e| e.tag))
+            else {
                 return;
             };
             v.drop_tag(tag);
@@ -84,7 +85,14 @@ impl Peer {
     }
 
     /// The merge of two concurrent records of which `winner` keeps its content (R7).
-    pub(super) fn merge(&mut self, now: Now, base: Option<&Record>, winner: &Record, loser: &Record, fork: bool) -> Record {
+    pub(super) fn merge(
+        &mut self,
+        now: Now,
+        base: Option<&Record>,
+        winner: &Record,
+        loser: &Record,
+        fork: bool,
+    ) -> Record {
         let (mode, mtime) = merge_meta(base, winner, loser);
         let mut m = winner.clone();
         (m.mode, m.mtime) = (mode, mtime);
@@ -123,7 +131,13 @@ impl Peer {
     }
 
     /// The row of the conflict copy of `loser`, with the copy's record pending on it; none if it stands there already.
-    pub(super) fn plan_copy(&mut self, ix: &mut dyn Index, now: Now, o: &Open, loser: &Record) -> Option<Row> {
+    pub(super) fn plan_copy(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        o: &Open,
+        loser: &Record,
+    ) -> Option<Row> {
         let mut at = PathBuf::new();
         let mut copy = PathBuf::new();
         ix.path(o.row, &mut at);
@@ -201,7 +215,9 @@ impl Peer {
             self.mint_local(now, &mut o);
         }
         super::reconcile::absorb(&mut o.t, ctx);
-        if step(&o.t, ctx) == Step::Resolve && self.judgement(ix, &o).is_some_and(|j| j.ours || self.is_same(&o)) {
+        if step(&o.t, ctx) == Step::Resolve
+            && self.judgement(ix, &o).is_some_and(|j| j.ours || self.is_same(&o))
+        {
             self.resolve(ix, now, &mut o);
         }
         let next = step(&o.t, ctx);
@@ -228,7 +244,14 @@ impl Peer {
                     && t.copies.contains(&row)
                     && t.local.as_ref().is_some_and(|l| l.made == Made::Minted);
                 if !waits {
-                    self.post(Announcement { f, row, what: What::Pending, generation, pair: false, stamp: 0 });
+                    self.post(Announcement {
+                        f,
+                        row,
+                        what: What::Pending,
+                        generation,
+                        pair: false,
+                        stamp: 0,
+                    });
                 }
             }
             Some(what) => self.post(Announcement { f, row, what, generation, pair: false, stamp: 0 }),
@@ -257,7 +280,8 @@ impl Peer {
     /// R8: after the first `CaughtUp` of an epoch, every row not heard in it is announced.
     fn sweep_unknown(&mut self, ix: &mut dyn Index) {
         if self.sweep.is_none() {
-            let due = |s: &super::state::FolderState| s.linked && s.caught_up && s.telling == Telling::Waiting;
+            let due =
+                |s: &super::state::FolderState| s.linked && s.caught_up && s.telling == Telling::Waiting;
             let Some(f) = self.folders.iter().position(due) else { return };
             self.folders[f].telling = Telling::Sweeping;
             self.sweep = Some((f, PathBuf::new()));
@@ -311,7 +335,8 @@ impl Peer {
                 Put::Full => break,
             }
             if a.pair {
-                let second = self.outbox.iter().nth(self.outbox_sent).copied().expect("a pair has two halves");
+                let second =
+                    self.outbox.iter().nth(self.outbox_sent).copied().expect("a pair has two halves");
                 match self.put_entry(ix, &mut w, second, false) {
                     Put::Done => self.outbox_sent += 1,
                     Put::Nothing | Put::Full => {
@@ -446,7 +471,9 @@ impl Peer {
                 core::mem::swap(&mut at, &mut next);
                 let Some(mut o) = self.open(ix, f, row) else { continue };
                 let conflict = o.t.conflict;
-                let Some(l) = o.t.local.as_mut().filter(|l| l.made == Made::Minted && !conflict) else { continue };
+                let Some(l) = o.t.local.as_mut().filter(|l| l.made == Made::Minted && !conflict) else {
+                    continue;
+                };
                 let like = o.t.synced.as_ref().filter(|s| s.same_content(&l.record));
                 let r = &mut l.record;
                 (r.edit, r.parent, r.version) = match like {

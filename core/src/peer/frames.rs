@@ -16,7 +16,13 @@ use crate::wire::message::{Ranges, SeqRange, ToPeer, ToTracker, decode, encode};
 
 impl Peer {
     /// A frame of the tracker's.
-    pub fn handle_frame(&mut self, ix: &mut dyn Index, now: Now, link: LinkId, frame: &[u8]) -> Result<(), Reject> {
+    pub fn handle_frame(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        link: LinkId,
+        frame: &[u8],
+    ) -> Result<(), Reject> {
         if self.session.link != Some(link) {
             return Err(Reject::new("a frame on a link that is not the tracker's"));
         }
@@ -90,7 +96,11 @@ impl Peer {
             if current(&o.t.withdrawn) {
                 return;
             }
-            if o.t.remote.as_ref().is_some_and(|r| e.record.version.covers(r.record.edit) && r.record.edit == e.record.edit) {
+            if o.t
+                .remote
+                .as_ref()
+                .is_some_and(|r| e.record.version.covers(r.record.edit) && r.record.edit == e.record.edit)
+            {
                 o.t.remote = None;
             }
             o.t.withdrawn = Some(news);
@@ -123,9 +133,9 @@ impl Peer {
                 None => true,
                 Some(edit) if r.edit == edit => true,
                 Some(edit) => {
-                    let knows = merge
-                        .as_ref()
-                        .is_some_and(|m| matches!(r.version.compare(&m.version), Order::Equal | Order::Dominates));
+                    let knows = merge.as_ref().is_some_and(|m| {
+                        matches!(r.version.compare(&m.version), Order::Equal | Order::Dominates)
+                    });
                     r.version.covers(edit) && !knows
                 }
             };
@@ -192,8 +202,12 @@ impl Peer {
                 }
                 let Some(mut o) = self.open(ix, f, row) else { continue };
                 let t = &mut o.t;
-                let heard = t.remote.as_ref().is_some_and(|x| x.epoch == self.epoch && x.seq == seq && !x.record.is_live());
-                let all = heard && t.synced == t.remote.as_ref().map(|x| x.record.clone()) && t.local.is_none();
+                let heard = t
+                    .remote
+                    .as_ref()
+                    .is_some_and(|x| x.epoch == self.epoch && x.seq == seq && !x.record.is_live());
+                let all =
+                    heard && t.synced == t.remote.as_ref().map(|x| x.record.clone()) && t.local.is_none();
                 if all && t.pending.is_none() && !t.stale {
                     (t.remote, t.synced) = (None, None);
                 } else if t.withdrawn.as_ref().is_some_and(|w| w.epoch == self.epoch && w.seq == seq) {

@@ -35,7 +35,10 @@ impl Peer {
     pub(super) fn restores_withdrawn(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
         let Some(w) = &o.t.withdrawn else { return false };
         let free = ours(&o.t).is_none_or(|x| w.record.version.compare(&x.version) == Order::Dominates);
-        let heard = o.t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.record.version.covers(w.record.edit));
+        let heard =
+            o.t.remote
+                .as_ref()
+                .is_some_and(|r| r.epoch == self.epoch && r.record.version.covers(w.record.edit));
         free && !heard && ix.with_content(&w.record.content, None).is_some()
     }
 
@@ -121,7 +124,13 @@ impl Peer {
         self.copy_or_fetch(ix, now, ticket, &want)
     }
 
-    fn copy_or_fetch(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket, want: &Record) -> Option<Effect> {
+    fn copy_or_fetch(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        ticket: Ticket,
+        want: &Record,
+    ) -> Option<Effect> {
         let job = *self.job(ticket)?;
         if !job.made {
             self.job_mut(ticket).expect("it is there").made = true;
@@ -169,7 +178,13 @@ impl Peer {
     }
 
     /// A row of this device that holds the content; with its stat if its own removal is due, so that it can be moved.
-    fn source_here(&mut self, ix: &mut dyn Index, f: usize, row: Row, want: &Record) -> Option<(Row, Option<Stat>)> {
+    fn source_here(
+        &mut self,
+        ix: &mut dyn Index,
+        f: usize,
+        row: Row,
+        want: &Record,
+    ) -> Option<(Row, Option<Stat>)> {
         let mut after = None;
         let mut t = Trees::default();
         for _ in 0..8 {
@@ -187,7 +202,8 @@ impl Peer {
             self.buf = path;
             let ctx = self.context(f);
             let mine = folder == self.folders[f].folder;
-            let leaving = mine && l.made == Made::Synced && !self.is_busy(from) && step(&t, ctx) == Step::Remove;
+            let leaving =
+                mine && l.made == Made::Synced && !self.is_busy(from) && step(&t, ctx) == Step::Remove;
             return Some((from, leaving.then_some(l.stat)));
         }
         None
@@ -264,7 +280,14 @@ impl Peer {
     }
 
     /// An install's work was answered.
-    pub(super) fn install_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, stage: Stage, out: Outcome) -> Option<Effect> {
+    pub(super) fn install_done(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        job: Job,
+        stage: Stage,
+        out: Outcome,
+    ) -> Option<Effect> {
         match (stage, out) {
             (Stage::Making | Stage::Fetching, Outcome::Ready) => {
                 if let (Stage::Making, true, Some(from)) = (stage, job.took, job.also) {
@@ -282,7 +305,9 @@ impl Peer {
                     None => self.drop_install(ix, now, job),
                 }
             }
-            (Stage::Fetching | Stage::Seeking, Outcome::Failed(cause)) => self.fetch_failed(ix, now, job, cause),
+            (Stage::Fetching | Stage::Seeking, Outcome::Failed(cause)) => {
+                self.fetch_failed(ix, now, job, cause)
+            }
             (Stage::Preparing, Outcome::Done) => {
                 let durable = self.commits.durable >= job.generation;
                 if let Some(j) = self.job_mut(job.ticket) {
@@ -297,7 +322,9 @@ impl Peer {
                 self.trouble(ix, now, o, cause);
                 None
             }
-            (Stage::Swapping, Outcome::Swapped { stat, at, copy, odd }) => self.swapped(ix, now, job, (stat, at), copy, odd),
+            (Stage::Swapping, Outcome::Swapped { stat, at, copy, odd }) => {
+                self.swapped(ix, now, job, (stat, at), copy, odd)
+            }
             (Stage::Swapping, Outcome::Failed(cause)) => {
                 self.end_job(job.ticket);
                 self.start_discard(ix, now, job.f, job.row, Some(cause))
@@ -335,7 +362,15 @@ impl Peer {
     }
 
     /// The tracker said who has a record's content.
-    pub(super) fn sources(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, holders: SlotSet, seekers: SlotSet) {
+    pub(super) fn sources(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        f: usize,
+        row: Row,
+        holders: SlotSet,
+        seekers: SlotSet,
+    ) {
         let Some(job) = self.jobs.iter().find(|j| j.f == f && j.row == row).copied() else { return };
         let online = |s: &crate::ids::Slot| {
             self.roster.device(*s).is_some_and(|d| self.presence(d.id).is_some_and(|p| p.online))
@@ -376,7 +411,8 @@ impl Peer {
     fn source_moved(&mut self, ix: &mut dyn Index, now: Now, f: usize, from: Row) {
         let Some(mut o) = self.open(ix, f, from) else { return };
         let ctx = self.context(f);
-        let removed = step(&o.t, ctx) == Step::Remove && o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced);
+        let removed =
+            step(&o.t, ctx) == Step::Remove && o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced);
         if removed {
             let r = o.t.remote.as_ref().expect("a removal is due").record.clone();
             o.t.local = None;
@@ -582,7 +618,8 @@ impl Peer {
         let Some(mut o) = self.open(ix, job.f, job.row) else { return self.end_job(job.ticket) };
         match out {
             Outcome::Removed => {
-                let gone = (Peer::stands(&o.t), o.t.local.as_ref().map_or(ContentId::NONE, |l| l.record.content));
+                let gone =
+                    (Peer::stands(&o.t), o.t.local.as_ref().map_or(ContentId::NONE, |l| l.record.content));
                 let ctx = self.context(o.f);
                 if step(&o.t, ctx) == Step::Remove {
                     o.t.synced = o.t.remote.as_ref().map(|r| r.record.clone());

@@ -102,7 +102,8 @@ impl Peer {
                 continue;
             }
             loop {
-                let installs = |j: &&Job| matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta);
+                let installs =
+                    |j: &&Job| matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta);
                 if self.jobs.iter().filter(installs).count() >= INSTALLS {
                     return None;
                 }
@@ -133,7 +134,9 @@ impl Peer {
             let mut any = false;
             for j in self.jobs.iter_mut().filter(|j| j.f == f) {
                 j.work = match j.work {
-                    Work::Install(Stage::Syncing { begun: false }) => Work::Install(Stage::Syncing { begun: true }),
+                    Work::Install(Stage::Syncing { begun: false }) => {
+                        Work::Install(Stage::Syncing { begun: true })
+                    }
                     Work::Remove { done: true, syncing: false } => Work::Remove { done: true, syncing: true },
                     _ => continue,
                 };

@@ -18,13 +18,27 @@ impl Peer {
     }
 
     /// A swap was not made: its swap file is put away, then the intent ends and the cause is noted.
-    pub(super) fn start_discard(&mut self, _ix: &mut dyn Index, now: Now, f: usize, row: Row, cause: Option<Cause>) -> Option<Effect> {
+    pub(super) fn start_discard(
+        &mut self,
+        _ix: &mut dyn Index,
+        now: Now,
+        f: usize,
+        row: Row,
+        cause: Option<Cause>,
+    ) -> Option<Effect> {
         let ticket = self.ticket();
         self.push_job(now, ticket, f, row, Work::Discard { cause });
         Some(Effect::Discard { ticket, row, unused: true })
     }
 
-    pub(super) fn discarded(&mut self, ix: &mut dyn Index, now: Now, job: Job, cause: Option<Cause>, out: Outcome) {
+    pub(super) fn discarded(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        job: Job,
+        cause: Option<Cause>,
+        out: Outcome,
+    ) {
         self.end_job(job.ticket);
         let Some(mut o) = self.open(ix, job.f, job.row) else { return };
         if let Outcome::Failed(c) = out {
@@ -41,7 +55,13 @@ impl Peer {
     }
 
     /// R11: what stands at the path and what lies in the swap file say how far the swap came.
-    pub(super) fn recovered(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) -> Option<Effect> {
+    pub(super) fn recovered(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        job: Job,
+        out: Outcome,
+    ) -> Option<Effect> {
         let mut o = match self.open(ix, job.f, job.row) {
             Some(o) => o,
             None => {
@@ -74,7 +94,8 @@ impl Peer {
         };
         let at_path = disk.map(|(s, c)| (s.kind, c));
         let stat = disk.map_or(Stat::default(), |d| d.0);
-        let swapped = is(intent.to, at_path) || !(is(intent.from, at_path) || swap.is_some_and(|s| is(intent.to, Some(s))));
+        let swapped = is(intent.to, at_path)
+            || !(is(intent.from, at_path) || swap.is_some_and(|s| is(intent.to, Some(s))));
         if let Some(row) = intent.copy {
             self.look_at_copy(ix, now, job.f, row);
         }
@@ -101,7 +122,12 @@ impl Peer {
                 Some(Effect::Discard { ticket: job.ticket, row: job.row, unused: false })
             }
             Some((kind, content)) => {
-                let odd = Stat { kind, mode: 0o644, mtime: (now.wall as i64).saturating_mul(1000), ..Stat::default() };
+                let odd = Stat {
+                    kind,
+                    mode: 0o644,
+                    mtime: (now.wall as i64).saturating_mul(1000),
+                    ..Stat::default()
+                };
                 let effect = self.keep_odd(ix, now, &o, job, None, (kind, content, odd));
                 self.close(ix, now, o);
                 if effect.is_none() {

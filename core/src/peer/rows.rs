@@ -81,7 +81,9 @@ impl Peer {
         let r = t.remote.as_ref().filter(|r| r.epoch == self.epoch)?;
         let here = match &t.local {
             None => !r.record.is_live(),
-            Some(l) => l.made != Made::Unminted && l.record.same_content(&r.record) && l.stat.kind == r.record.kind,
+            Some(l) => {
+                l.made != Made::Unminted && l.record.same_content(&r.record) && l.stat.kind == r.record.kind
+            }
         };
         here.then_some(r.seq)
     }
@@ -247,7 +249,8 @@ impl Peer {
 
     /// Whether something is under way for the row.
     pub(super) fn is_busy(&self, row: Row) -> bool {
-        self.jobs.iter().any(|j| j.row == row || j.also == Some(row)) || self.outbox.iter().any(|a| a.row == row)
+        self.jobs.iter().any(|j| j.row == row || j.also == Some(row))
+            || self.outbox.iter().any(|a| a.row == row)
     }
 
     /// Whether the disk at the row holds a live thing, as far as is known.

@@ -28,7 +28,14 @@ const RETRY_ROOT: Duration = Duration::secs(2);
 
 impl Peer {
     /// The driver saw, or thinks, that a path changed.
-    pub fn handle_touched(&mut self, ix: &mut dyn Index, now: Now, folder: Folder, path: Path<'_>, touch: Touch) {
+    pub fn handle_touched(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        folder: Folder,
+        path: Path<'_>,
+        touch: Touch,
+    ) {
         let Some(f) = self.place_of(folder) else { return };
         match touch {
             Touch::Gone => {
@@ -133,7 +140,13 @@ impl Peer {
     }
 
     /// A batch of a scan's entries, in tree order.
-    pub fn handle_entries(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket, entries: &[ScanEntry<'_>]) {
+    pub fn handle_entries(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        ticket: Ticket,
+        entries: &[ScanEntry<'_>],
+    ) {
         if ticket != self.scan.ticket || ticket.0 == 0 {
             return;
         }
@@ -265,7 +278,15 @@ impl Peer {
     }
 
     /// A look's outcome becomes the local tree.
-    pub(super) fn looked(&mut self, ix: &mut dyn Index, now: Now, mut o: Open, stat: Stat, content: Option<ContentId>, at: u64) {
+    pub(super) fn looked(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        mut o: Open,
+        stat: Stat,
+        content: Option<ContentId>,
+        at: u64,
+    ) {
         let was_dir = Peer::stands(&o.t) == Kind::Directory;
         o.t.stale = false;
         o.t.trouble = None;

@@ -263,14 +263,16 @@ impl Peer {
         if !self.assembler.take(part)? {
             return Ok(());
         }
-        let roster = Roster::decode(self.assembler.bytes()).map_err(|_| Reject::new("a roster that does not decode"))?;
+        let roster = Roster::decode(self.assembler.bytes())
+            .map_err(|_| Reject::new("a roster that does not decode"))?;
         let revoked = roster.is_revoked(&self.config.key);
         if roster.version() < self.roster.version() || !roster.may_follow(&self.roster) {
             // It lacks what is known here: the tracker gets ours instead (R20).
             self.session.hand_in = Some(0);
             return Ok(());
         }
-        self.sealed = Vec::from_slice(self.assembler.bytes()).map_err(|_| Reject::new("a roster too long"))?;
+        self.sealed =
+            Vec::from_slice(self.assembler.bytes()).map_err(|_| Reject::new("a roster too long"))?;
         self.roster = roster;
         self.find_slots();
         self.tell(Tell::Roster);

@@ -96,14 +96,18 @@ impl Peer {
         let ctx = self.context(o.f);
         let coming = match step(&p.t, ctx) {
             Step::Follow => p.t.local.as_ref().is_some_and(|l| l.record.kind == Kind::Directory),
-            Step::Get | Step::Resolve => p.t.remote.as_ref().is_some_and(|r| r.record.kind == Kind::Directory),
+            Step::Get | Step::Resolve => {
+                p.t.remote.as_ref().is_some_and(|r| r.record.kind == Kind::Directory)
+            }
             Step::Recover => return Parent::Wait,
             _ => false,
         };
         if coming {
             return Parent::First(row);
         }
-        if !self.may_judge(o.f) || p.t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && l.record.is_live()) {
+        if !self.may_judge(o.f)
+            || p.t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && l.record.is_live())
+        {
             return Parent::Wait;
         }
         if self.invent(ix, now, &mut p) {
@@ -156,7 +160,8 @@ impl Peer {
                 let _ = p.t.copies.push(row);
             }
         }
-        if let Some(l) = p.t.local.as_ref().filter(|l| l.record.has_content() && l.stat.kind != Kind::Removed) {
+        if let Some(l) = p.t.local.as_ref().filter(|l| l.record.has_content() && l.stat.kind != Kind::Removed)
+        {
             // A file here: it gets its copy's name when the directory is swapped in over it.
             let lost = l.record.clone();
             if lost.edit.tag.0 == 0 || lost.version.is_empty() {
@@ -244,7 +249,8 @@ impl Peer {
         while let Some(row) = ix.next(folder, at.get(), &mut next) {
             core::mem::swap(&mut at, &mut next);
             let Some(o) = self.open(ix, f, row) else { continue };
-            let invented = o.t.synced.as_ref().is_some_and(|s| s.flags.revival() && s.kind == Kind::Directory);
+            let invented =
+                o.t.synced.as_ref().is_some_and(|s| s.flags.revival() && s.kind == Kind::Directory);
             let settled = o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced) && o.due.is_none();
             if !invented || !settled || self.is_busy(row) || self.below(ix, f, row) != Below::Clear {
                 continue;
