@@ -8,4 +8,5 @@ pub mod data;
 pub mod disk;
 pub mod scan;
 pub mod store;
+pub mod watch;
 pub mod workers;

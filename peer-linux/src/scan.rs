@@ -3,6 +3,7 @@
 //! A directory is listed and looked at as a whole, then closed: memory holds one sorted listing a level, and one
 //! directory is open at a time, however deep the tree. Nothing is followed: no symlink, no mount.
 
+use crate::disk::stat_of;
 use dartsync_core::limits::PATH;
 use dartsync_core::path::{BadPath, Path, check_name};
 use dartsync_core::peer::{Cause, ScanEntry, Stat};
@@ -19,9 +20,6 @@ use std::thread;
 const BATCH: usize = 1024;
 /// Batches that wait to be taken.
 const WAITING: usize = 4;
-
-/// How a directory entry's stat is told in the peer machine's words; [`Cause::Special`] leaves it out.
-pub type Judge = dyn Fn(&rustix::fs::Stat) -> Result<Stat, Cause> + Send;
 
 /// What a scan finds, in tree order.
 #[derive(Debug)]
@@ -77,14 +75,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Starts to list what is below `dir` (empty: the root). `judge` reads stats; `wake` is called on the scan's thread
-    /// after each thing found, and must not block.
-    pub fn start(
-        root: OwnedFd,
-        dir: Vec<u8>,
-        judge: Box<Judge>,
-        wake: impl Fn() + Send + 'static,
-    ) -> std::io::Result<Scan> {
+    /// Starts to list what is below `dir` (empty: the root). `wake` is called on the scan's thread after each thing found,
+    /// and must not block.
+    pub fn start(root: OwnedFd, dir: Vec<u8>, wake: impl Fn() + Send + 'static) -> std::io::Result<Scan> {
         let (sender, found) = sync_channel(WAITING);
         thread::Builder::new().name("scan".into()).stack_size(256 * 1024).spawn(move || {
             let tell = |f| {
@@ -93,7 +86,7 @@ impl Scan {
                 if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             // Broken off: the scan was dropped, nobody listens.
-            let _ = Walk::run(root.as_fd(), &dir, &*judge, &tell);
+            let _ = Walk::run(root.as_fd(), &dir, &tell);
         })?;
         Ok(Scan { found, ended: false })
     }
@@ -149,7 +142,6 @@ impl Level {
 struct Walk<'a> {
     root: BorrowedFd<'a>,
     device: u64,
-    judge: &'a Judge,
     tell: &'a dyn Fn(Found) -> ControlFlow<()>,
     path: Vec<u8>,
     batch: Batch,
@@ -157,19 +149,14 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn run(
-        root: BorrowedFd<'a>,
-        dir: &[u8],
-        judge: &'a Judge,
-        tell: &'a dyn Fn(Found) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    fn run(root: BorrowedFd<'a>, dir: &[u8], tell: &'a dyn Fn(Found) -> ControlFlow<()>) -> ControlFlow<()> {
         let (path, batch) = (dir.to_vec(), Batch::default());
         let buffer = vec![MaybeUninit::uninit(); 32 * 1024].into_boxed_slice();
         let device = match rustix::fs::fstat(root) {
             Ok(stat) => stat.st_dev,
             Err(e) => return tell(Found::Failed(cause(e))),
         };
-        let mut walk = Walk { root, device, judge, tell, path, batch, buffer };
+        let mut walk = Walk { root, device, tell, path, batch, buffer };
         match walk.list() {
             Ok(level) => walk.levels(level?),
             Err(e) => tell(Found::Failed(cause(e))),
@@ -253,7 +240,7 @@ impl<'a> Walk<'a> {
 
     fn look(&self, dir: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<Stat, Cause> {
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT).map_err(cause)?;
-        let judged = (self.judge)(&stat)?;
+        let judged = stat_of(&stat)?;
         // Directories alone: some file systems give files device numbers of their own.
         let is_mount = judged.kind == Kind::Directory && stat.st_dev != self.device;
         if is_mount { Err(cause(Errno::XDEV)) } else { Ok(judged) }
@@ -319,7 +306,7 @@ mod tests {
         fn start(&self, dir: &str) -> Scan {
             let root = open_dir(rustix::fs::CWD, self.0.as_os_str().as_bytes());
             let root = root.or_else(|_| fs::File::open(&self.0).map(OwnedFd::from)).expect("the root opens");
-            Scan::start(root, dir.into(), Box::new(judge), || ()).expect("a thread")
+            Scan::start(root, dir.into(), || ()).expect("a thread")
         }
         fn all(&self, dir: &str) -> Vec<Found> {
             let (mut scan, mut all) = (self.start(dir), Vec::new());
@@ -345,16 +332,6 @@ mod tests {
         fn drop(&mut self) {
             let _gone = fs::remove_dir_all(&self.0);
         }
-    }
-
-    fn judge(s: &rustix::fs::Stat) -> Result<Stat, Cause> {
-        let kind = match rustix::fs::FileType::from_raw_mode(s.st_mode) {
-            rustix::fs::FileType::RegularFile => Kind::File,
-            rustix::fs::FileType::Directory => Kind::Directory,
-            rustix::fs::FileType::Symlink => Kind::Symlink,
-            _ => return Err(Cause::Special),
-        };
-        Ok(Stat { kind, size: s.st_size as u64, ino: s.st_ino, ..Stat::default() })
     }
 
     #[test]
