@@ -4,6 +4,7 @@ mod claim;
 mod fuzz;
 mod join;
 mod recover;
+mod speed;
 mod sync;
 
 use super::*;
