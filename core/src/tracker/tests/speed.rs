@@ -24,7 +24,10 @@ fn updates_fanned_out_to_eight() {
         let files: List<_> = (0..50u64)
             .map(|k| {
                 let id = n * 50 + k;
-                (format!("some/directory/of/files/{:03}/{id:032}", id % 1000), file(1, edit(10, 100 + id), None))
+                (
+                    format!("some/directory/of/files/{:03}/{id:032}", id % 1000),
+                    file(1, edit(10, 100 + id), None),
+                )
             })
             .collect();
         let all: List<_> = files.iter().map(|(p, r)| (p.as_str(), r, HELD)).collect();
