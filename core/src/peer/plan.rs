@@ -19,22 +19,20 @@ const FLUSH_EVERY: Duration = Duration::secs(5);
 impl Peer {
     /// The next effect that follows from the state; `None` when nothing more can be begun.
     pub(super) fn plan(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
-        if let Some(t) = self.swap_ready() {
-            if let Some(e) = self.start_swap(ix, now, t) {
+        if let Some(t) = self.swap_ready()
+            && let Some(e) = self.start_swap(ix, now, t) {
                 return Some(e);
             }
-        }
         if let Some(e) = self.dial_due(now) {
             return Some(e);
         }
         if let Some(e) = self.start_watch(now) {
             return Some(e);
         }
-        if let Some((f, dir)) = self.start_scan() {
-            if let Some(e) = self.begin_scan(ix, f, dir) {
+        if let Some((f, dir)) = self.start_scan()
+            && let Some(e) = self.begin_scan(ix, f, dir) {
                 return Some(e);
             }
-        }
         self.fill_outbox(ix, now);
         self.plan_looks(ix, now)
             .or_else(|| self.plan_installs(ix, now, Lane::Quick))
@@ -206,8 +204,8 @@ impl Peer {
             Outcome::Failed(cause) => Some(cause),
             _ => None,
         };
-        if let Some((t, generation)) = self.commits.running {
-            if t == ticket {
+        if let Some((t, generation)) = self.commits.running
+            && t == ticket {
                 self.commits.running = None;
                 match failed {
                     None => self.commits.durable = generation,
@@ -219,7 +217,6 @@ impl Peer {
                 }
                 return;
             }
-        }
         if ticket == self.scan.ticket && ticket.0 != 0 {
             self.scan_done(ix, now, failed);
             return;

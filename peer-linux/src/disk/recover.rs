@@ -2,14 +2,14 @@
 
 use super::beneath::{Dir, cause, open};
 use super::hash::look_at;
-use super::part::{remove_part, swap_name};
+use super::part::{part_name, remove_part, swap_name};
 use super::root::{Root, TMP, lock};
 use super::stat::{stat_at, wall};
 use super::{Act, Trashed, act};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Outcome};
 use dartsync_core::record::Kind;
-use rustix::fs::{AtFlags, OFlags, RawDir, unlinkat};
+use rustix::fs::{AtFlags, OFlags, RawDir, RenameFlags, renameat_with, unlinkat};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
@@ -35,11 +35,28 @@ impl Root {
         })
     }
 
-    /// `Effect::Discard` of row `n`, which belongs at `path`.
-    pub fn discard(&self, path: Path<'_>, n: u64) -> Act {
+    /// `Effect::Discard` of row `n`, which belongs at `path`. `unused`: never swapped in, made by [`Root::prepare`]
+    /// alone: a file becomes the part file again (unless it is a user's own that was taken), a link is deleted.
+    pub fn discard(&self, path: Path<'_>, n: u64, unused: bool) -> Act {
         act(|trashed| {
             self.verify()?;
-            self.clear_swap(&self.tmp()?, n, path.bytes(), trashed)?;
+            let tmp = self.tmp()?;
+            let (swap, part) = (swap_name(n), part_name(n));
+            let kind = stat_at(&tmp, swap.as_bytes())?.map(|s| s.kind);
+            let taken = lock(&self.tmp_state).taken.contains_key(&n);
+            match kind {
+                Some(Kind::File) if unused && !taken => {
+                    lock(&self.tmp_state).ready.remove(&n);
+                    remove_part(&tmp, &part)?;
+                    renameat_with(&tmp, swap.as_str(), &tmp, part.as_str(), RenameFlags::NOREPLACE)
+                        .map_err(cause)?;
+                }
+                Some(Kind::Symlink) if unused => {
+                    lock(&self.tmp_state).ready.remove(&n);
+                    remove_part(&tmp, &swap)?;
+                }
+                _ => self.clear_swap(&tmp, n, path.bytes(), trashed)?,
+            }
             self.touch(TMP);
             Ok(Outcome::Done)
         })
