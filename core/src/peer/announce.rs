@@ -288,11 +288,12 @@ impl Peer {
         o.t.trouble = None;
         if a.what == What::Pending
             && let Some((_, winner)) = o.t.pending.take()
-                && let Some(mut w) = self.open(ix, o.f, winner) {
-                    let row = o.row;
-                    w.t.copies.retain(|c| *c != row);
-                    self.close(ix, now, w);
-                }
+            && let Some(mut w) = self.open(ix, o.f, winner)
+        {
+            let row = o.row;
+            w.t.copies.retain(|c| *c != row);
+            self.close(ix, now, w);
+        }
     }
 
     pub(super) fn drop_outbox(&mut self, _ix: &mut dyn Index, _now: Now) {

@@ -52,9 +52,10 @@ impl Peer {
                 if let Some(f) = self.place_of_slot(folder) {
                     let folder = self.folders[f].folder;
                     if let Some((s, row)) = ix.by_seq(folder, Seq(seq.0.saturating_sub(1)))
-                        && s == seq {
-                            self.sources(ix, now, f, row, holders, seekers);
-                        }
+                        && s == seq
+                    {
+                        self.sources(ix, now, f, row, holders, seekers);
+                    }
                 }
             }
             ToPeer::ConnectBack(device) => {
@@ -144,10 +145,11 @@ impl Peer {
             }
             o.t.copies.swap_remove(i);
             if pending.is_some()
-                && let Some(mut c) = self.open(ix, o.f, row) {
-                    c.t.pending = None;
-                    self.close(ix, now, c);
-                }
+                && let Some(mut c) = self.open(ix, o.f, row)
+            {
+                c.t.pending = None;
+                self.close(ix, now, c);
+            }
         }
     }
 
@@ -336,19 +338,21 @@ impl Peer {
             } else if t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq == seq) {
                 // A gap ends a range; seqs that are no current record of the folder do not.
                 if let Some(r) = open.take()
-                    && ranges.push(r).is_err() {
-                        open = Some(r);
-                        more = true;
-                        break;
-                    }
+                    && ranges.push(r).is_err()
+                {
+                    open = Some(r);
+                    more = true;
+                    break;
+                }
             }
             at = seq;
         }
         if let Some(r) = open
-            && ranges.push(r).is_err() {
-                at = Seq(r.from.0 - 1);
-                more = true;
-            }
+            && ranges.push(r).is_err()
+        {
+            at = Seq(r.from.0 - 1);
+            more = true;
+        }
         self.folders[f].have_sweep = more.then_some(at);
         if ranges.is_empty() {
             return None;

@@ -163,10 +163,11 @@ impl Peer {
         let base = o.t.synced.clone();
         let merged = self.merge(now, base.as_ref(), winner, loser, j.fork);
         if j.copy
-            && let Some(row) = self.plan_copy(ix, now, o, &r) {
-                let _ = o.t.copies.push(row);
-                self.tell(super::Tell::Conflict(row));
-            }
+            && let Some(row) = self.plan_copy(ix, now, o, &r)
+        {
+            let _ = o.t.copies.push(row);
+            self.tell(super::Tell::Conflict(row));
+        }
         let stat = o.t.local.as_ref().map_or(Stat::default(), |l| l.stat);
         let at = o.t.local.as_ref().map_or(now.wall, |l| l.at);
         let before = o.t.local.as_ref().map_or(&x, |l| &l.record);

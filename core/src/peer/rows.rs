@@ -94,10 +94,11 @@ impl Peer {
         absorb(&mut o.t, ctx);
         let heard = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch);
         if let (Some((copy, _)), Some(r)) = (&o.t.pending, heard)
-            && r.record.version.covers(copy.edit) {
-                // The copy half counts as accepted (R9); the winner forgets it at its next record.
-                o.t.pending = None;
-            }
+            && r.record.version.covers(copy.edit)
+        {
+            // The copy half counts as accepted (R9); the winner forgets it at its next record.
+            o.t.pending = None;
+        }
         let next = step(&o.t, ctx);
         let busy = self.is_busy(o.row);
         if next == Step::Rest && !busy && self.is_forgettable(&o.t) {
