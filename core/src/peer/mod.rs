@@ -30,6 +30,8 @@ mod merge;
 mod obtain;
 mod plan;
 mod reconcile;
+#[cfg(test)]
+mod reconcile_tests;
 mod recover;
 mod remove;
 mod rows;
