@@ -72,7 +72,7 @@ impl Peer {
     fn take_records(&mut self, ix: &mut dyn Index, now: Now, bytes: &[u8]) -> Result<(), Reject> {
         BatchReader::check(bytes).map_err(|_| Reject::new("a batch that breaks its rules"))?;
         let mut r = BatchReader::new(bytes);
-        while let Ok(Some(e)) = r.next() {
+        while let Ok(Some(e)) = r.entry() {
             if e.seq.0 == 0 {
                 return Err(Reject::new("a record without a seq"));
             }

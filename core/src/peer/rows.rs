@@ -120,8 +120,8 @@ impl Peer {
             }
         }
         let have = self.has(&o.t);
-        if have.is_some() && have != o.have {
-            self.note_have(o.f, have.expect("seen"));
+        if let Some(seq) = have.filter(|_| have != o.have) {
+            self.note_have(o.f, seq);
         }
         ix.save(o.row, &o.t, due);
         self.dirty(now);

@@ -29,7 +29,7 @@ impl Tracker<'_> {
             return Err(Reject::new("more announcements than the window, or none"));
         }
         let mut reader = BatchReader::new(batch);
-        while let Some(e) = reader.next().expect("checked above") {
+        while let Some(e) = reader.entry().expect("checked above") {
             self.turns.touch(now.at, e.folder, slot);
             if !e.flags.pair {
                 let verdict = self.one(i, slot, &e);
@@ -40,7 +40,7 @@ impl Tracker<'_> {
             let mut path = PathBuf::new();
             path.set(e.path);
             let winner = Half { folder, held, path: path.get().expect("just set"), record: &record };
-            let copy = reader.next().expect("checked above").expect("a pair has two halves");
+            let copy = reader.entry().expect("checked above").expect("a pair has two halves");
             let [first, second] = self.pair(i, slot, &winner, &Half::of(&copy));
             self.sessions[i].verdicts.push(first);
             self.sessions[i].verdicts.push(second);

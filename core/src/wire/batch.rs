@@ -108,7 +108,7 @@ impl<'b> BatchReader<'b> {
         BatchReader { input, path: PathBuf::new(), tags: Vec::new(), record: Record::default() }
     }
     /// The next entry: valid by every rule of [`Record::is_valid`] and [`Path::new`].
-    pub fn next(&mut self) -> Result<Option<Entry<'_>>, BadBatch> {
+    pub fn entry(&mut self) -> Result<Option<Entry<'_>>, BadBatch> {
         if self.input.is_empty() {
             return Ok(None);
         }
@@ -121,7 +121,7 @@ impl<'b> BatchReader<'b> {
         let mut r = BatchReader::new(input);
         let mut n = 0;
         let mut open_pair = false;
-        while let Some(e) = r.next()? {
+        while let Some(e) = r.entry()? {
             n += 1;
             if e.flags.pair && open_pair {
                 return Err(BadBatch);
@@ -345,10 +345,10 @@ mod tests {
             prop_assert_eq!(BatchReader::check(&buf[..n]), Ok(sent.len()));
             let mut r = BatchReader::new(&buf[..n]);
             for (record, path, held, seq) in sent {
-                let e = r.next().unwrap().unwrap();
+                let e = r.entry().unwrap().unwrap();
                 prop_assert!(e.record == record && e.path == path && e.flags.held == held && e.seq.0 == u64::from(seq));
             }
-            prop_assert!(r.next().unwrap().is_none());
+            prop_assert!(r.entry().unwrap().is_none());
             for cut in 0..n.min(200) { let _ = BatchReader::check(&buf[..cut]); }
         }
 

@@ -406,7 +406,7 @@ impl Client {
     }
     fn take_records(&mut self, bytes: &[u8]) {
         let mut r = BatchReader::new(bytes);
-        while let Some(e) = r.next().expect("a batch") {
+        while let Some(e) = r.entry().expect("a batch") {
             self.got.push(Got::Record {
                 folder: e.folder,
                 seq: e.seq,
