@@ -7,8 +7,10 @@ use dartsync_core::link::code::InviteCode;
 use dartsync_core::link::{LinkError, Opening, Progress, SEAL_HEAD, StaticKey, TrackerChannel};
 use dartsync_core::peer::{DEVICE, Index, Number};
 use dartsync_core::rng::Rng;
-use dartsync_core::roster::{Roster, RosterAssembler};
+use dartsync_core::roster::{Roster, RosterAssembler, part_at};
 use dartsync_core::wire::message::{self, Addr, Addrs, Answer, Request, RosterVersion, ToPeer, ToTracker};
+use dartsync_hal::entropy::Entropy;
+use dartsync_hal::std_impl::StdEntropy;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -46,19 +48,15 @@ pub fn wire_addr(addr: &SocketAddr) -> Addr {
 }
 
 /// A generator seeded by the operating system.
-pub fn entropy() -> Result<Rng> {
-    Ok(Rng::from_seed(seed()?))
+pub fn entropy() -> Rng {
+    Rng::from_seed(seed())
 }
 
 /// 32 bytes from the operating system.
-pub fn seed() -> Result<[u8; 32]> {
+pub fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
-    let mut at = 0;
-    while at < seed.len() {
-        at += rustix::rand::getrandom(&mut seed[at..], rustix::rand::GetRandomFlags::empty())
-            .context("the system gives no randomness")?;
-    }
-    Ok(seed)
+    StdEntropy.fill(&mut seed);
+    seed
 }
 
 /// What a store says of itself in a Hello (R4).
@@ -70,22 +68,19 @@ pub struct StoreNumbers {
     pub counter: u64,
     /// Raised for this dial.
     pub run: u64,
-    /// Whether the tag was made just now: no tracker can know it.
-    pub fresh: bool,
 }
 
 impl StoreNumbers {
     /// Takes the numbers of a dial. The caller commits the store before it dials.
     pub fn take(ix: &mut impl Index, rng: &mut Rng) -> StoreNumbers {
         let mut tag = ix.number(DEVICE, Number::Tag) as u32;
-        let fresh = tag == 0;
         while tag == 0 {
             tag = rng.next_u32();
         }
         let run = ix.number(DEVICE, Number::Run) + 1;
         ix.set_number(DEVICE, Number::Tag, tag.into());
         ix.set_number(DEVICE, Number::Run, run);
-        StoreNumbers { tag: Tag(tag), counter: ix.number(DEVICE, Number::Counter), run, fresh }
+        StoreNumbers { tag: Tag(tag), counter: ix.number(DEVICE, Number::Counter), run }
     }
 }
 
@@ -138,6 +133,8 @@ pub struct Target {
     pub addresses: Vec<String>,
     /// The invite, for a device that is new.
     pub invite: Option<InviteCode>,
+    /// The sealed roster that this device keeps; empty if none.
+    pub roster: Vec<u8>,
 }
 
 /// A link to the tracker, for a few requests.
@@ -145,7 +142,8 @@ pub struct Client {
     socket: TcpStream,
     channel: Box<TrackerChannel>,
     address: SocketAddr,
-    roster: RosterVersion,
+    /// The sealed roster that this device keeps, for a tracker that lost its own (R20).
+    kept: Vec<u8>,
     requests: u32,
     buf: Vec<u8>,
 }
@@ -181,10 +179,10 @@ impl Client {
             Some(code) if code.invite.0 != 0 => (Opening::enrol(code.invite), Some(&code.secret)),
             _ => (Opening::TRACKER, None),
         };
-        let channel = Box::new(TrackerChannel::dial(me, target.tracker, opening, secret, &mut entropy()?));
-        let roster = RosterVersion::default();
+        let channel = Box::new(TrackerChannel::dial(me, target.tracker, opening, secret, &mut entropy()));
+        let kept = target.roster.clone();
         let buf = vec![0; SEAL_HEAD + FRAME_SEALED];
-        let mut client = Client { socket, channel, address: at, roster, requests: 0, buf };
+        let mut client = Client { socket, channel, address: at, kept, requests: 0, buf };
         let until = Instant::now() + DIAL;
         client.flush()?;
         while client.channel.progress() == Progress::Handshake {
@@ -202,24 +200,17 @@ impl Client {
             port: 0,
             addrs: Addrs::new(),
             caps: 0,
-            roster: RosterVersion::default(),
-            flags: store.fresh as u8,
+            roster: Roster::decode(&self.kept).map_or(RosterVersion::default(), |r| r.version()),
+            flags: 0,
             name,
         })?;
-        let mut welcome = None;
-        self.until(|m| {
-            match m {
-                ToPeer::Welcome { roster, .. } => welcome = Some(roster),
-                ToPeer::NewTag { .. } => {
-                    bail!(
-                        "the store is not the one the tracker knows: start `dartsync run`, which mends that"
-                    )
-                }
-                _ => {}
+        self.until(|m| match m {
+            ToPeer::Welcome { .. } => Ok(true),
+            ToPeer::NewTag { .. } => {
+                bail!("the store is not the one the tracker knows: start `dartsync run`, which mends that")
             }
-            Ok(welcome.is_some())
+            _ => Ok(false),
         })?;
-        self.roster = welcome.expect("waited for");
         Ok(self)
     }
 
@@ -278,20 +269,32 @@ impl Client {
     /// Reads messages until `done` says so.
     fn until(&mut self, mut done: impl FnMut(ToPeer<'_>) -> Result<bool>) -> Result<()> {
         let until = Instant::now() + ANSWER;
-        let mut finished = false;
-        loop {
+        let (mut finished, mut wanted) = (false, false);
+        while !finished {
             self.read_some(until, &mut |frame| {
-                if !finished {
-                    let m =
-                        message::decode::<ToPeer>(frame).context("the tracker sends what is unknown here")?;
-                    finished = done(m)?;
-                }
+                let m = message::decode::<ToPeer>(frame).context("the tracker sends what is unknown here")?;
+                wanted |= matches!(m, ToPeer::WantRoster);
+                finished = finished || done(m)?;
                 Ok(())
             })?;
-            if finished {
-                return Ok(());
+            if std::mem::take(&mut wanted) {
+                self.hand_in()?;
             }
         }
+        Ok(())
+    }
+
+    /// Hands in the roster that this device keeps.
+    fn hand_in(&mut self) -> Result<()> {
+        let kept = std::mem::take(&mut self.kept);
+        let of = Roster::decode(&kept).map_or(RosterVersion::default(), |r| r.version());
+        let mut at = 0;
+        while let Some(part) = part_at(&kept, of, at, FRAME - 64) {
+            at += part.bytes.len();
+            self.send(&ToTracker::Roster(part))?;
+        }
+        self.kept = kept;
+        Ok(())
     }
 
     /// Reads once, and hands out each frame that is whole.
@@ -353,8 +356,8 @@ mod tests {
     fn a_tracker_that_is_not_there_is_told_within_the_dial() {
         let me = StaticKey::generate(&mut Rng::from_seed([1; 32]));
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let target = Target { tracker: PublicKey([9; 32]), addresses: vec![free.to_string()], invite: None };
-        let store = StoreNumbers { tag: Tag(1), counter: 0, run: 1, fresh: true };
+        let target = Target { tracker: PublicKey([9; 32]), addresses: vec![free.to_string()], invite: None, roster: vec![] };
+        let store = StoreNumbers { tag: Tag(1), counter: 0, run: 1 };
         let e = Client::visit(&me, &target, store, "x").err().unwrap();
         assert!(format!("{e:#}").contains("cannot be reached"), "{e:#}");
     }

@@ -5,8 +5,11 @@
 use crate::config::{Root, State};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Bytes of a request, at most.
@@ -336,7 +339,7 @@ fn connect(state: &State) -> Result<Option<UnixStream>> {
     let path = state.socket();
     let until = Instant::now() + Duration::from_secs(10);
     loop {
-        match UnixStream::connect(&path) {
+        match short(&path).and_then(|s| UnixStream::connect(s.path())) {
             Ok(s) => return Ok(Some(s)),
             Err(e) if e.kind() == ErrorKind::PermissionDenied => {
                 return Err(e).with_context(|| format!("{}: belongs to another user", path.display()));
@@ -355,6 +358,24 @@ fn connect(state: &State) -> Result<Option<UnixStream>> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A path by way of its directory's handle: the address of a socket holds 107 bytes alone.
+pub struct Short(PathBuf, #[allow(dead_code, reason = "the path goes through this handle")] File);
+
+impl Short {
+    /// The short path, of meaning as long as this value lives.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// A short path to a file of a directory that is there.
+pub fn short(path: &Path) -> std::io::Result<Short> {
+    let none = || std::io::Error::from(ErrorKind::InvalidInput);
+    let dir = File::open(path.parent().ok_or_else(none)?)?;
+    let name = path.file_name().ok_or_else(none)?;
+    Ok(Short(Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name), dir))
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@
 //! | `reconcile` | the next step of a row, who wins: pure |
 //! | `rows` | a row is opened, changed, closed: lane and counts follow |
 //! | `session`, `frames` | the tracker link |
-//! | `announce`, `merge` | announcing and verdicts; minting, merging, conflict copies |
+//! | `announce` | minting, merging, announcing, verdicts |
 //! | `scan`, `guard` | what the disk says, and when it is not believed |
-//! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
+//! | `plan`, `install`, `recover` | what is done next, and what became of it |
 //! | `tree` | what hangs together by paths |
 //! | `views` | status |
 
@@ -26,14 +26,9 @@ mod install;
 mod machine;
 #[cfg(test)]
 pub mod mem_index;
-mod merge;
-mod obtain;
 mod plan;
 mod reconcile;
-#[cfg(test)]
-mod reconcile_tests;
 mod recover;
-mod remove;
 mod rows;
 mod scan;
 mod session;
@@ -42,6 +37,7 @@ mod tree;
 mod trees;
 mod views;
 
+pub use copy_name::{copy_path, is_copy_name};
 pub use effect::{Effect, Outcome, ScanEntry, Tell, Touch};
 pub use index::{DEVICE, Index, Mark, Number};
 pub use machine::{Config, Peer};

@@ -190,6 +190,12 @@ pub struct DemoArgs {
     pub once: bool,
 }
 
+impl From<DemoArgs> for crate::demo::Options {
+    fn from(args: DemoArgs) -> Self {
+        crate::demo::Options { devices: args.devices.into(), dir: args.dir, once: args.once }
+    }
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(s) if s.is_finite() && (0.0..=1e9).contains(&s) => Ok(s),

@@ -44,6 +44,7 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
         None => home().context("no home directory: say which directory to link")?.join("DartSync"),
     };
     state.create()?;
+    crate::disk::init().context("signals")?;
     let Some(_lock) = offline::lock(state)? else {
         bail!("{}: a device runs on this state: stop it first, or name another with --state DIR", state.dir().display())
     };
@@ -59,9 +60,10 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
     let me = identity(state)?;
     let target = target(&code, given, old.as_ref());
     let mut store = offline::open(state)?;
-    let numbers = StoreNumbers::take(&mut store, &mut entropy()?);
-    offline::commit(&mut store)?;
-    let mut client = visit(&me, &target, numbers, &name)?;
+    let rng = &mut entropy();
+    let runs = [StoreNumbers::take(&mut store, rng), StoreNumbers::take(&mut store, rng)];
+    store.commit(true).context("the store")?;
+    let mut client = visit(&me, &target, runs, &name, old.is_some())?;
     let root = directory(&root)?.0;
     let mut config = old.unwrap_or_else(|| fresh(&name, &target));
     config.tracker.addresses = target.addresses.clone();
@@ -77,7 +79,7 @@ fn identity(state: &State) -> Result<StaticKey> {
     if let Some(secret) = state.identity()? {
         return Ok(StaticKey::from_secret(&secret.0));
     }
-    let key = StaticKey::generate(&mut entropy()?);
+    let key = StaticKey::generate(&mut entropy());
     state.set_identity(&Secret(*key.secret()))?;
     Ok(key)
 }
@@ -93,18 +95,24 @@ fn target(code: &InviteCode, given: &Join, old: Option<&Config>) -> Target {
             addresses.push(a);
         }
     }
-    Target { tracker: code.tracker, addresses, invite: Some(code.clone()) }
+    Target { tracker: code.tracker, addresses, invite: Some(code.clone()), roster: Vec::new() }
 }
 
-/// Enrols by the invite; a key that is enrolled already needs none.
-fn visit(me: &StaticKey, target: &Target, numbers: StoreNumbers, name: &str) -> Result<Client> {
-    let why = match Client::visit(me, target, numbers, name) {
+/// Enrols by the invite. A key that is enrolled already needs none: that is tried first where it is likely.
+fn visit(
+    me: &StaticKey,
+    target: &Target,
+    runs: [StoreNumbers; 2],
+    name: &str,
+    is_known: bool,
+) -> Result<Client> {
+    let plain = Target { invite: None, ..target.clone() };
+    let (first, second) = if is_known { (&plain, target) } else { (target, &plain) };
+    let why = match Client::visit(me, first, runs[0], name) {
         Ok(client) => return Ok(client),
         Err(e) => e,
     };
-    let again = Target { invite: None, ..target.clone() };
-    let numbers = StoreNumbers { run: numbers.run, ..numbers };
-    Client::visit(me, &again, numbers, name).map_err(|_| why)
+    Client::visit(me, second, runs[1], name).map_err(|e| if is_known { e } else { why })
 }
 
 fn fresh(name: &str, target: &Target) -> Config {
@@ -141,8 +149,8 @@ fn link_first(
     let label = roster.folder(slot).filter(|f| f.id == id).map(|f| f.label.to_string());
     let label = label.context("the tracker's roster lacks the folder it linked")?;
     config.name = own_name(&roster, me, &config.name);
-    let folder = config.add_folder(id, &label, root);
-    offline::claim_root(state, folder, id, root)?;
+    offline::claim_root(id, root)?;
+    config.add_folder(id, &label, root);
     state.write("roster", &sealed)?;
     state.set_config(config)?;
     let (files, bytes) = offline::count(root);

@@ -4,6 +4,8 @@ mod args;
 mod join;
 mod print;
 
+pub use print::bytes as size;
+
 use crate::config::{Root, State};
 use crate::control::{self, Devices, Folders, Paths, Reply, Request, Status, Text, Waited};
 use crate::{demo, node, offline};
@@ -27,6 +29,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(e.exit_code() as u8);
         }
     };
+    if std::env::var_os(demo::CHILD).is_some() {
+        // Where it is not to be had, the demo still ends what it started when it ends itself.
+        let _ = dartsync_hal::os::die_with_parent();
+    }
     match run(args) {
         Ok(code) => code,
         Err(e) => {
@@ -93,7 +99,7 @@ fn run(args: Args) -> Result<ExitCode> {
 /// `dartsync tracker …` is `dartsync-tracker …`.
 fn tracker(args: Vec<std::ffi::OsString>) -> Result<ExitCode> {
     let name = std::ffi::OsString::from("dartsync tracker");
-    Ok(dartsync_tracker::main(std::iter::once(name).chain(args)))
+    Ok(dartsync_tracker::linux::main_with(std::iter::once(name).chain(args)))
 }
 
 /// Asks the running device, or does it here when none runs.

@@ -2,14 +2,16 @@
 
 use super::beneath::{Dir, cause, open};
 use super::hash::look_at;
+use super::grant::chmod;
 use super::part::{part_name, remove_part, swap_name};
 use super::root::{Root, TMP, lock};
-use super::stat::{stat_at, wall};
+use super::stat::{handle_at, stat_at, wall};
 use super::{Act, Trashed, act};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Outcome};
 use dartsync_core::record::Kind;
 use rustix::fs::{AtFlags, OFlags, RawDir, RenameFlags, renameat_with, unlinkat};
+use rustix::io::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
@@ -35,28 +37,42 @@ impl Root {
         })
     }
 
-    /// `Effect::Discard` of row `n`, which belongs at `path`. `unused`: never swapped in, made by [`Root::prepare`]
-    /// alone: a file becomes the part file again (unless it is a user's own that was taken), a link is deleted.
-    pub fn discard(&self, path: Path<'_>, n: u64, unused: bool) -> Act {
+    /// `Effect::Discard` of row `n`, which belongs at `path`.
+    pub fn discard(&self, path: Path<'_>, n: u64) -> Act {
         act(|trashed| {
             self.verify()?;
-            let tmp = self.tmp()?;
-            let (swap, part) = (swap_name(n), part_name(n));
-            let kind = stat_at(&tmp, swap.as_bytes())?.map(|s| s.kind);
-            let taken = lock(&self.tmp_state).taken.contains_key(&n);
+            self.clear_swap(&self.tmp()?, n, path.bytes(), trashed)?;
+            self.touch(TMP);
+            Ok(Outcome::Done)
+        })
+    }
+
+    /// The same for a swap file that was prepared and never swapped in: a file becomes the part file again, a directory or
+    /// symlink is deleted. One that this process did not make goes to the trash.
+    pub fn discard_unused(&self, path: Path<'_>, n: u64) -> Act {
+        act(|trashed| {
+            self.verify()?;
+            let (tmp, name) = (self.tmp()?, swap_name(n));
+            let ours = lock(&self.tmp_state).ready.get(&n) == Some(&None);
+            let kind = stat_at(&tmp, name.as_bytes())?.map_or(Kind::Removed, |s| s.kind);
             match kind {
-                Some(Kind::File) if unused && !taken => {
-                    lock(&self.tmp_state).ready.remove(&n);
-                    remove_part(&tmp, &part)?;
-                    renameat_with(&tmp, swap.as_str(), &tmp, part.as_str(), RenameFlags::NOREPLACE)
-                        .map_err(cause)?;
+                Kind::Removed => {}
+                Kind::File if ours => {
+                    chmod(handle_at(&tmp, name.as_bytes())?.as_fd(), 0o600).map_err(cause)?;
+                    let part = part_name(n);
+                    match renameat_with(&tmp, name.as_str(), &tmp, part.as_str(), RenameFlags::NOREPLACE) {
+                        Ok(()) => {}
+                        Err(Errno::EXIST) => self.clear_swap(&tmp, n, path.bytes(), trashed)?,
+                        Err(e) => return Err(cause(e)),
+                    }
                 }
-                Some(Kind::Symlink) if unused => {
-                    lock(&self.tmp_state).ready.remove(&n);
-                    remove_part(&tmp, &swap)?;
+                Kind::Directory if ours => {
+                    unlinkat(&tmp, name.as_str(), AtFlags::REMOVEDIR).map_err(cause)?;
                 }
+                Kind::Symlink if ours => unlinkat(&tmp, name.as_str(), AtFlags::empty()).map_err(cause)?,
                 _ => self.clear_swap(&tmp, n, path.bytes(), trashed)?,
             }
+            lock(&self.tmp_state).ready.remove(&n);
             self.touch(TMP);
             Ok(Outcome::Done)
         })

@@ -63,6 +63,23 @@ impl Root {
         Ok(Restored { path: bytes, trashed })
     }
 
+    /// Gives an item of the trash another path, durably; `EEXIST` if something stands there. For what was written to after
+    /// it was displaced: its writer goes on in the file that everyone sees.
+    pub fn trash_move(&self, at: &[u8], to: Path<'_>) -> Result<(), Cause> {
+        self.verify()?;
+        let (dir, name) = self.trash_place(at)?;
+        self.make_parents(to)?;
+        let place = self.place(to)?;
+        self.allowing(&[place.dir.as_fd()], || {
+            renameat_with(&dir, name, &place.dir, place.name, RenameFlags::NOREPLACE)
+        })
+        .map_err(cause)?;
+        lock(&self.watch).forget(at);
+        self.touch(place.parent);
+        self.touch(&[TRASH, b"/", split(at).0].concat());
+        self.sync_dirs()
+    }
+
     fn put_at(&self, tmp: &Dir, aside: &str, place: &Place<'_>, over: bool) -> Result<(), Cause> {
         let flags = if over { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
         self.allowing(&[place.dir.as_fd()], || renameat_with(tmp, aside, &place.dir, place.name, flags))

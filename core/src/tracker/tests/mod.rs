@@ -4,7 +4,6 @@ mod claim;
 mod fuzz;
 mod join;
 mod recover;
-mod speed;
 mod sync;
 
 use super::*;

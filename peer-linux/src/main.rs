@@ -1,0 +1,5 @@
+//! The program `dartsync`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    dartsync::cli::main()
+}

@@ -1,0 +1,417 @@
+//! Effects carried out, and their outcomes handed back.
+
+use super::jobs::{self, Found, Make, Spot};
+use super::{Node, log, now};
+use crate::control::Reply;
+use crate::data::{Book, Job, Known, Report};
+use crate::disk::{Act, Rewritten, Root, Trashed};
+use crate::node::clients::ClientId;
+use crate::workers::Priority;
+use crate::{ops, trash};
+use dartsync_core::ids::{ContentId, DeviceId, Folder, Row, SlotSet, Ticket};
+use dartsync_core::path::{Path, PathBuf};
+use dartsync_core::peer::{Cause, Effect, Index, Outcome, Tell, Trees};
+use dartsync_core::record::Kind;
+use dartsync_core::wire::message::caps;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+
+/// Completions taken in one turn, at most.
+const COMPLETIONS: usize = 256;
+
+/// What a worker has done.
+pub enum Done {
+    /// A look or a copy.
+    Found(Found),
+    /// An act on users' files.
+    Act(Ticket, Folder, Act),
+    /// Anything else with an outcome.
+    Outcome(Ticket, Outcome),
+    /// A part file is open: its fetch may begin.
+    Part(Fetch, Result<File, Cause>),
+    /// A folder's root was looked for.
+    Root(Ticket, Folder, Result<Root, String>),
+    /// The tracker's addresses were looked up.
+    Addresses(Vec<SocketAddr>),
+    /// Something in a trash was hashed: where, what, its manifest and size.
+    Trashed(Folder, Vec<u8>, Option<(Kind, ContentId, Vec<u8>, u64)>),
+    /// Displaced files that were written to afterwards.
+    Rewritten(Folder, Vec<Rewritten>),
+    /// Places of a trash that are empty now; for a command also the bytes they took, and how many items stay, or why
+    /// nothing was done.
+    Purged(Folder, Vec<Vec<u8>>, Option<(ClientId, Result<(u64, usize), String>)>),
+    /// Something was brought back.
+    Back(ClientId, Result<trash::Back, String>),
+    /// A command's answer.
+    Reply(ClientId, Reply),
+}
+
+/// A fetch whose part file is being opened.
+pub struct Fetch {
+    ticket: Ticket,
+    folder: Folder,
+    kind: Kind,
+    content: ContentId,
+    size: u64,
+    from: SlotSet,
+}
+
+impl Node {
+    /// Carries an effect out, or has it carried out.
+    pub(super) fn begin(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dial => self.dial(),
+            Effect::Hang(link) => {
+                self.tracker.hang(&mut self.net, link);
+                self.peer.handle_closed(&mut self.store, now(), link);
+            }
+            Effect::Watch { ticket, folder } => self.watch(ticket, folder),
+            Effect::Scan { ticket, folder, dir } => self.scan(ticket, folder, dir),
+            Effect::Fetch { ticket, row, kind, content, size, from } => {
+                self.fetch(ticket, row, kind, content, size, from)
+            }
+            Effect::Sources { ticket, holders, seekers } => self.fetcher.sources(ticket, holders, seekers),
+            Effect::Cancel(ticket) => {
+                if let Some(flag) = self.cancels.get(&ticket) {
+                    flag.store(true, Ordering::Relaxed);
+                }
+                self.fetcher.cancel(ticket);
+            }
+            Effect::Commit { .. } => unreachable!("the loop commits"),
+            Effect::Reach(device) => self.reach(device),
+            Effect::Tell(tell) => self.hear(tell),
+            Effect::Sync { ticket, folder } => self.on_root(ticket, folder, |root| root.sync_dirs()),
+            Effect::Flush { ticket, folder } => self.on_root(ticket, folder, |root| root.flush()),
+            Effect::Look { ticket, row, known, bulk } => {
+                let Some(spot) = self.spot(ticket, row) else { return };
+                let flag = self.flag(ticket);
+                let priority = if bulk { Priority::Bulk } else { Priority::Interactive };
+                self.workers.submit(priority, move |desk| {
+                    Done::Found(jobs::look(&spot, ticket, known, desk.buffer, &flag))
+                });
+            }
+            Effect::Make { ticket, row, kind, content, from, take, size } => {
+                let (Some(to), Some(from)) = (self.spot(ticket, row), self.spot(ticket, from)) else { return };
+                let make = Make { ticket, to, from, kind, content, take };
+                let flag = self.flag(ticket);
+                let bulk = take.is_none() && size > dartsync_core::limits::BULK;
+                let priority = if bulk { Priority::Bulk } else { Priority::Interactive };
+                self.workers.submit(priority, move |desk| Done::Found(make.run(desk.buffer, &flag)));
+            }
+            act => self.act(act),
+        }
+    }
+
+    /// Acts on users' files.
+    fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Prepare { ticket, row, kind, mode, mtime } => {
+                self.act_at(ticket, row, move |s| s.root.prepare(s.path(), s.n, kind, mode, mtime));
+            }
+            Effect::Swap { ticket, row, expect, intent } => {
+                let copy = match intent.copy.map(|row| self.path_of(row)) {
+                    Some(None) => return self.finish(ticket, Outcome::Failed(Cause::Raced)),
+                    Some(Some((_, path))) => Some(path),
+                    None => None,
+                };
+                self.act_at(ticket, row, move |s| {
+                    let copy = copy.as_deref().map(|p| Path::new(p).expect("out of the store"));
+                    s.root.swap(s.path(), s.n, expect.as_ref(), &intent, copy)
+                });
+            }
+            Effect::Keep { ticket, row, of } => self.act_at(ticket, row, move |s| s.root.keep(s.path(), of.0)),
+            Effect::Meta { ticket, row, expect, mode, mtime } => {
+                self.act_at(ticket, row, move |s| s.root.meta(s.path(), &expect, mode, mtime));
+            }
+            Effect::Remove { ticket, row, expect } => {
+                let content = self.content_of(row);
+                self.act_at(ticket, row, move |s| s.root.remove(s.path(), s.n, &expect, content));
+            }
+            Effect::Recover { ticket, row } => self.act_at(ticket, row, |s| s.root.recover(s.path(), s.n)),
+            Effect::Discard { ticket, row, unused } => self.act_at(ticket, row, move |s| match unused {
+                true => s.root.discard_unused(s.path(), s.n),
+                false => s.root.discard(s.path(), s.n),
+            }),
+            other => unreachable!("{other:?} is no act"),
+        }
+    }
+
+    fn act_at(&mut self, ticket: Ticket, row: Row, run: impl FnOnce(&Spot) -> Act + Send + 'static) {
+        let Some(spot) = self.spot(ticket, row) else { return };
+        self.workers.submit(Priority::Interactive, move |_| Done::Act(ticket, spot.folder, run(&spot)));
+    }
+
+    fn on_root(
+        &mut self,
+        ticket: Ticket,
+        folder: Folder,
+        run: impl FnOnce(&Root) -> Result<(), Cause> + Send + 'static,
+    ) {
+        let Some(root) = self.folders.root(folder) else {
+            return self.finish(ticket, Outcome::Failed(Cause::RootGone));
+        };
+        self.workers.submit(Priority::Interactive, move |_| {
+            Done::Outcome(ticket, run(&root).map_or_else(Outcome::Failed, |()| Outcome::Done))
+        });
+    }
+
+    /// A row's folder and path.
+    pub(super) fn path_of(&mut self, row: Row) -> Option<(Folder, Vec<u8>)> {
+        if !self.store.load(row, &mut Trees::default()) {
+            return None;
+        }
+        let mut path = PathBuf::new();
+        let folder = self.store.path(row, &mut path);
+        Some((folder, path.get()?.bytes().to_vec()))
+    }
+
+    /// Where a row's file is; if that is nowhere, the ticket is answered.
+    fn spot(&mut self, ticket: Ticket, row: Row) -> Option<Spot> {
+        let found = self.path_of(row);
+        let spot = found.and_then(|(folder, path)| {
+            let root = self.folders.root(folder)?;
+            Some(Spot { folder, root, path, n: row.0 })
+        });
+        if spot.is_none() {
+            self.finish(ticket, Outcome::Failed(Cause::RootGone));
+        }
+        spot
+    }
+
+    fn content_of(&mut self, row: Row) -> Option<ContentId> {
+        let mut trees = Box::<Trees>::default();
+        self.store.load(row, &mut trees);
+        trees.disk_content()
+    }
+
+    fn flag(&mut self, ticket: Ticket) -> Arc<AtomicBool> {
+        self.cancels.entry(ticket).or_default().clone()
+    }
+
+    /// Hands an outcome to the machine.
+    pub(super) fn finish(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.cancels.remove(&ticket);
+        self.peer.handle_done(&mut self.store, now(), ticket, outcome);
+    }
+
+    fn fetch(&mut self, ticket: Ticket, row: Row, kind: Kind, content: ContentId, size: u64, from: SlotSet) {
+        let Some(spot) = self.spot(ticket, row) else { return };
+        self.flag(ticket);
+        self.folders.contents.insert(ticket, content);
+        let fetch = Fetch { ticket, folder: spot.folder, kind, content, size, from };
+        self.workers.submit(Priority::Interactive, move |_| {
+            let part = spot.root.part_open(spot.n, size);
+            Done::Part(fetch, part)
+        });
+    }
+
+    fn begin_fetch(&mut self, f: Fetch, part: Result<File, Cause>) {
+        if let Some(root) = self.folders.root(f.folder) {
+            for t in root.take_strays() {
+                self.file_trash(f.folder, &t);
+            }
+        }
+        let stopped = self.cancels.get(&f.ticket).is_none_or(|c| c.load(Ordering::Relaxed));
+        match part {
+            Err(cause) => {
+                self.folders.contents.remove(&f.ticket);
+                self.finish(f.ticket, Outcome::Failed(cause));
+            }
+            Ok(_) if stopped => {
+                self.folders.contents.remove(&f.ticket);
+                self.finish(f.ticket, Outcome::Failed(Cause::Raced));
+            }
+            Ok(part) => {
+                let (ticket, kind, content) = (f.ticket, f.kind, f.content);
+                self.fetcher.fetch(Job { ticket, kind, content, size: f.size, from: f.from, part });
+            }
+        }
+    }
+
+    /// Looks the tracker's addresses up, then dials them.
+    fn dial(&mut self) {
+        let named = self.config.tracker.addresses.clone();
+        let parsed: Option<Vec<SocketAddr>> = named.iter().map(|a| a.parse().ok()).collect();
+        match parsed {
+            Some(addresses) => self.dial_at(addresses),
+            None => self.workers.submit(Priority::Interactive, move |_| {
+                use std::net::ToSocketAddrs;
+                Done::Addresses(named.iter().filter_map(|a| a.to_socket_addrs().ok()).flatten().collect())
+            }),
+        }
+    }
+
+    fn dial_at(&mut self, addresses: Vec<SocketAddr>) {
+        let (peer, store) = (&mut self.peer, &mut self.store);
+        let at = now().at.0;
+        self.tracker.dial(&mut self.net, at, addresses, &mut |f| super::tell_machine(peer, store, f));
+    }
+
+    fn reach(&mut self, device: DeviceId) {
+        if let Some((slot, _)) = self.peer.roster().device_by_id(device) {
+            self.fetcher.connect_back(slot);
+        }
+    }
+
+    /// Takes what workers have done.
+    pub(super) fn take_completions(&mut self) {
+        for _ in 0..COMPLETIONS {
+            match self.workers.poll() {
+                Some(done) => self.take(done),
+                None => return,
+            }
+        }
+        self.net_again();
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Found(found) => {
+                if let Some((content, leaves)) = &found.manifest {
+                    self.store.put_manifest(content, leaves);
+                }
+                self.finish(found.ticket, found.outcome);
+            }
+            Done::Act(ticket, folder, act) => {
+                act.trashed.iter().for_each(|t| self.file_trash(folder, t));
+                self.finish(ticket, act.outcome);
+            }
+            Done::Outcome(ticket, outcome) => self.finish(ticket, outcome),
+            Done::Part(fetch, part) => self.begin_fetch(fetch, part),
+            Done::Root(ticket, folder, root) => self.root_found(ticket, folder, root),
+            Done::Addresses(addresses) => self.dial_at(addresses),
+            Done::Trashed(folder, at, found) => self.trash_hashed(folder, &at, found),
+            Done::Rewritten(folder, all) => self.rewritten(folder, all),
+            Done::Purged(folder, gone, told) => {
+                trash::forget(&mut self.store, folder, &gone);
+                if let Some((client, done)) = told {
+                    self.requests.purged(client, gone.len(), done);
+                }
+            }
+            Done::Back(client, back) => {
+                let reply = match back {
+                    Ok(back) => {
+                        back.note(&mut self.store);
+                        Reply::done(&back.text())
+                    }
+                    Err(why) => Reply::Failed(why),
+                };
+                self.clients.reply(client, &reply, now().at.0);
+            }
+            Done::Reply(client, reply) => self.clients.reply(client, &reply, now().at.0),
+        }
+    }
+
+    /// Notes in the store what was trashed; what it is not known to be is hashed first.
+    pub(super) fn file_trash(&mut self, folder: Folder, t: &Trashed) {
+        if trash::file(&mut self.store, folder, t) {
+            return;
+        }
+        let Some(root) = self.folders.root(folder) else { return };
+        let (at, kind) = (t.at.clone(), t.stat.kind);
+        let spot = Spot { folder: folder.trash(), root, path: at.clone(), n: t.n };
+        self.workers.submit(Priority::Bulk, move |desk| {
+            let hashed = jobs::hash_trash(&spot, kind, desk.buffer, desk.stopping);
+            Done::Trashed(folder, at, hashed.map(|(h, size)| (kind, h.content, h.leaves, size)))
+        });
+    }
+
+    fn trash_hashed(&mut self, folder: Folder, at: &[u8], found: Option<(Kind, ContentId, Vec<u8>, u64)>) {
+        let (Some((kind, content, leaves, size)), Ok(at)) = (found, Path::new(at)) else { return };
+        self.store.add_trash(folder, at, kind, content, size);
+        if !leaves.is_empty() {
+            self.store.put_manifest(&content, &leaves);
+        }
+    }
+
+    /// Takes what data links report.
+    pub(super) fn take_reports(&mut self) {
+        for _ in 0..COMPLETIONS {
+            let Ok(report) = self.reports.try_recv() else { return };
+            match report {
+                Report::Done { ticket, outcome, leaves } => {
+                    if let Some(content) = self.folders.contents.remove(&ticket)
+                        && outcome == Outcome::Ready
+                        && !leaves.is_empty()
+                    {
+                        self.store.put_manifest(&content, &leaves);
+                    }
+                    self.finish(ticket, outcome);
+                }
+                Report::Gone(content) => self.peer.handle_gone(&mut self.store, now(), &content),
+                Report::Unreachable(device) => self.peer.handle_unreachable(device),
+                Report::Bad(device, content) => {
+                    let name = self.peer.roster().name_of(device).unwrap_or("?").to_owned();
+                    log(&format!("{name}: sent wrong bytes of {content:?}; it is not asked for that again"));
+                    self.requests.wrong_bytes(name);
+                }
+            }
+        }
+        self.net_again();
+    }
+
+    /// Tells the threads of data links who may be linked with, if that changed.
+    pub(super) fn update_book(&mut self) {
+        if !self.welcomed {
+            return;
+        }
+        let devices = self.peer.roster().devices().filter(|(_, d)| d.key != self.me).map(|(slot, d)| {
+            let p = self.peer.presence(d.id);
+            Known {
+                slot,
+                device: d.id,
+                key: d.key,
+                addrs: p.map_or(Vec::new(), |p| p.addrs.iter().map(crate::client::socket_addr).collect()),
+                aes: p.is_some_and(|p| p.caps & caps::AES != 0),
+            }
+        });
+        let devices: Vec<Known> = devices.collect();
+        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
+        if book.devices != devices {
+            *book = Book { devices };
+            drop(book);
+            self.fetcher.book_changed();
+        }
+    }
+
+    /// News of the machine.
+    fn hear(&mut self, tell: Tell) {
+        match tell {
+            Tell::Connected => {
+                self.welcomed = true;
+                self.twice = false;
+                log(&format!("tracker: connected to {}", self.tracker_address()));
+                self.update_book();
+            }
+            Tell::Disconnected => log("tracker: disconnected"),
+            Tell::Roster => self.roster_changed(),
+            Tell::Revoked => {
+                self.revoked = true;
+                log("this device was revoked: it is out of the home, for ever; its files stay");
+            }
+            Tell::Ready(folder) => {
+                self.folders.settle(folder);
+                self.say_ready();
+            }
+            Tell::State(folder) => self.folder_state_changed(folder),
+            Tell::Trouble(row, cause) => {
+                if let Some((folder, path)) = self.path_of(row) {
+                    let label = self.folders.label(folder);
+                    log(&format!("{label}/{}: {}", ops::show(&path), ops::cause(cause)));
+                }
+            }
+            Tell::Conflict(row) => {
+                if let Some((folder, path)) = self.path_of(row) {
+                    log(&format!("{}/{}: is a conflict copy", self.folders.label(folder), ops::show(&path)));
+                }
+            }
+            Tell::Reply(n) => self.tracker_replied(n),
+            Tell::Twice => {
+                self.twice = true;
+                log("the tracker sees this device run twice: enrol one of the two anew");
+            }
+        }
+    }
+}

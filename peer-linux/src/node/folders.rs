@@ -1,0 +1,456 @@
+//! Folders linked here: their roots, watches and scans.
+
+use super::effects::Done;
+use super::{Node, log, now};
+use crate::config::FolderConfig;
+use crate::data::Roots;
+use crate::disk::{Rewritten, Root};
+use crate::ops;
+use crate::scan::{Found, Scan};
+use crate::trash::Deletable;
+use crate::watch::{LIMIT_HELP, WatchEvent, Watched, Watcher};
+use crate::workers::Priority;
+use anyhow::{Context, Result};
+use dartsync_core::ids::{ContentId, Folder, FolderId, Row, Ticket};
+use dartsync_core::path::{Path, PathBuf as CorePath};
+use dartsync_core::peer::{Cause, Index, Number, Outcome, Peer, ScanEntry, Trees, copy_path};
+use dartsync_core::record::Record;
+use dartsync_core::version::Edit;
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+/// Reads of the watches in one turn, and batches of scans.
+const READS: usize = 4;
+const BATCHES: usize = 8;
+/// Rows of an unlinked folder erased in one turn.
+const ERASED: usize = 2_000;
+/// How often displaced files that may still be written to are looked at, µs.
+const DISPLACED: u64 = 300_000;
+/// How often trashes are pruned, µs.
+const PRUNE: u64 = 3_600_000_000;
+
+/// One linked folder.
+struct Live {
+    id: FolderId,
+    label: String,
+    path: PathBuf,
+    /// Its first scan is done, or its root is not there: it does not hold up `ready`.
+    settled: bool,
+    /// What a former run left in its `tmp` is cleaned up.
+    cleaned: bool,
+    /// Why its root is not there.
+    gone: Option<String>,
+}
+
+/// All linked folders, and what goes on in them.
+pub struct Folders {
+    watcher: Watcher,
+    roots: Roots,
+    live: BTreeMap<Folder, Live>,
+    scans: Vec<(Ticket, Scan)>,
+    /// Contents of fetches under way.
+    pub contents: HashMap<Ticket, ContentId>,
+    /// Rows to be erased.
+    erasing: Vec<Folder>,
+    /// Events or scan batches are left for the next turn.
+    more: bool,
+    displaced_at: Option<u64>,
+    displaced_busy: bool,
+    prune_at: u64,
+}
+
+impl AsFd for Folders {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watcher.as_fd()
+    }
+}
+
+impl Folders {
+    /// None yet.
+    pub fn new(roots: Roots) -> Result<Folders> {
+        let help = "inotify: raise the limit with `sysctl fs.inotify.max_user_instances=1024`";
+        Ok(Folders {
+            watcher: Watcher::new().context(help)?,
+            roots,
+            live: BTreeMap::new(),
+            scans: Vec::new(),
+            contents: HashMap::new(),
+            erasing: Vec::new(),
+            more: false,
+            displaced_at: None,
+            displaced_busy: false,
+            prune_at: now().at.0 + PRUNE / 60,
+        })
+    }
+    /// The root of a folder, or of a folder's trash.
+    pub fn root(&self, folder: Folder) -> Option<Arc<Root>> {
+        self.roots.read().unwrap_or_else(PoisonError::into_inner).get(&folder.live()).cloned()
+    }
+    fn set_root(&self, folder: Folder, root: Option<Arc<Root>>) {
+        let mut roots = self.roots.write().unwrap_or_else(PoisonError::into_inner);
+        match root {
+            Some(r) => roots.insert(folder, r),
+            None => roots.remove(&folder),
+        };
+    }
+    /// Its label.
+    pub fn label(&self, folder: Folder) -> String {
+        self.live.get(&folder.live()).map_or_else(|| "?".into(), |l| l.label.clone())
+    }
+    /// Why its root is not there.
+    pub fn gone(&self, folder: Folder) -> Option<&str> {
+        self.live.get(&folder)?.gone.as_deref()
+    }
+    /// Whether its watches reach only part of it.
+    pub fn is_limited(&self, folder: Folder) -> bool {
+        self.watcher.is_limited(folder)
+    }
+    /// It does not hold up `ready` any more.
+    pub fn settle(&mut self, folder: Folder) {
+        if let Some(l) = self.live.get_mut(&folder) {
+            l.settled = true;
+        }
+    }
+    /// Whether there is more to read or hand on than the last turn took.
+    pub fn has_more(&self) -> bool {
+        self.more || !self.erasing.is_empty()
+    }
+    /// When [`Node::step_folders`] is due.
+    pub fn deadline(&self) -> Option<u64> {
+        Some(self.prune_at.min(self.displaced_at.unwrap_or(u64::MAX)))
+    }
+}
+
+impl Node {
+    /// A folder of the configuration is linked: the machine watches and scans it.
+    pub(super) fn take_up(&mut self, f: &FolderConfig) -> Result<()> {
+        let (folder, id) = (f.folder(), f.folder_id()?);
+        let live = Live {
+            id,
+            label: f.label.clone(),
+            path: f.path.0.clone(),
+            settled: false,
+            cleaned: false,
+            gone: None,
+        };
+        self.folders.live.insert(folder, live);
+        self.peer.link_folder(&mut self.store, now(), folder, id);
+        if f.paused != (self.store.number(folder, Number::State) & 1 != 0) {
+            self.peer.set_paused(&mut self.store, now(), folder, f.paused);
+        }
+        Ok(())
+    }
+
+    /// A folder is linked no more: its rows go, its files stay.
+    pub(super) fn give_up(&mut self, folder: Folder) -> Result<()> {
+        self.config.folders.retain(|f| f.folder() != folder);
+        self.state.set_config(&self.config)?;
+        self.peer.unlink_folder(&mut self.store, now(), folder);
+        self.folders.watcher.remove_root(folder);
+        let label = self.folders.label(folder);
+        if let Some(root) = self.folders.root(folder)
+            && let Err(e) = root.unlink()
+        {
+            log(&format!("{label}: its marker could not be removed: {}", ops::cause(e)));
+        }
+        self.folders.set_root(folder, None);
+        self.folders.live.remove(&folder);
+        self.folders.erasing.push(folder);
+        log(&format!("{label}: is linked here no more"));
+        self.say_ready();
+        Ok(())
+    }
+
+    /// Says `ready` once all folders are watched and scanned.
+    pub(super) fn say_ready(&mut self) {
+        if !self.ready_said && self.folders.live.values().all(|l| l.settled) {
+            self.ready_said = true;
+            println!("ready");
+        }
+    }
+
+    /// `Effect::Watch`: the root is looked for on a worker, which tries what its file system can do.
+    pub(super) fn watch(&mut self, ticket: Ticket, folder: Folder) {
+        let Some(live) = self.folders.live.get(&folder) else {
+            return self.finish(ticket, Outcome::Failed(Cause::RootGone));
+        };
+        let (path, id) = (live.path.clone(), live.id);
+        self.workers.submit(Priority::Interactive, move |_| {
+            let root = Root::open(&path).map_err(|e| format!("{}: {e}", path.display()));
+            let right = root.and_then(|r| match r.marker().folder == id.0 {
+                true => Ok(r),
+                false => Err(format!("{}: is the root of another folder", path.display())),
+            });
+            Done::Root(ticket, folder, right)
+        });
+    }
+
+    /// The root was found, or not.
+    pub(super) fn root_found(&mut self, ticket: Ticket, folder: Folder, root: Result<Root, String>) {
+        let Some(live) = self.folders.live.get_mut(&folder) else {
+            return self.finish(ticket, Outcome::Failed(Cause::RootGone));
+        };
+        let watched = root.and_then(|root| {
+            let dir = root.open_dir(None).map_err(ops::cause)?;
+            let watched = self.folders.watcher.add_root(folder, dir.into());
+            Ok((root, watched.map_err(|e| format!("{}: {e}", live.path.display()))?))
+        });
+        match watched {
+            Ok((root, watched)) => {
+                if live.gone.take().is_some() {
+                    log(&format!("{}: its root is there again", live.label));
+                }
+                if watched == Watched::Limited {
+                    log(&format!("{}: {LIMIT_HELP}", live.label));
+                }
+                self.clean_up(folder, &root);
+                self.folders.set_root(folder, Some(Arc::new(root)));
+                self.finish(ticket, Outcome::Done);
+            }
+            Err(why) => {
+                if live.gone.as_ref() != Some(&why) {
+                    log(&format!("{}: {why}; it is looked for again and again", live.label));
+                }
+                live.gone = Some(why);
+                live.settled = true;
+                self.folders.set_root(folder, None);
+                self.finish(ticket, Outcome::Failed(Cause::RootGone));
+                self.say_ready();
+            }
+        }
+    }
+
+    /// Once a run, before any act: what a former run left in `tmp`.
+    fn clean_up(&mut self, folder: Folder, root: &Root) {
+        let Some(live) = self.folders.live.get_mut(&folder).filter(|l| !l.cleaned) else { return };
+        live.cleaned = true;
+        let label = live.label.clone();
+        let store = std::cell::RefCell::new((&mut self.store, Box::<Trees>::default()));
+        let known = |n: u64| {
+            let (store, trees) = &mut *store.borrow_mut();
+            store.load(Row(n), trees)
+                && (trees.intent.is_some() || trees.remote.as_ref().map(|r| &r.record) != trees.synced.as_ref())
+        };
+        match root.cleanup_tmp(&known) {
+            Ok(trashed) => trashed.iter().for_each(|t| self.file_trash(folder, t)),
+            Err(e) => log(&format!("{label}: .dartsync/tmp: {}", ops::cause(e))),
+        }
+    }
+
+    /// `Effect::Scan`.
+    pub(super) fn scan(&mut self, ticket: Ticket, folder: Folder, dir: Option<Row>) {
+        let path = match dir.map(|row| self.path_of(row)) {
+            None => Vec::new(),
+            Some(Some((_, path))) => path,
+            Some(None) => return self.finish(ticket, Outcome::Failed(Cause::NoParent)),
+        };
+        let Some(root) = self.folders.root(folder) else {
+            return self.finish(ticket, Outcome::Failed(Cause::RootGone));
+        };
+        if let Err(cause) = root.verify() {
+            return self.finish(ticket, Outcome::Failed(cause));
+        }
+        let waker = self.net.waker();
+        let started = root.open_dir(None).and_then(|dir| {
+            let started = Scan::start(dir.into(), path, move || waker.wake());
+            started.map_err(|e| Cause::Os(e.raw_os_error().unwrap_or_default()))
+        });
+        match started {
+            Ok(scan) => self.folders.scans.push((ticket, scan)),
+            Err(cause) => self.finish(ticket, Outcome::Failed(cause)),
+        }
+    }
+
+    /// Hands events of the watches to the machine.
+    pub(super) fn read_watches(&mut self) {
+        self.folders.more = false;
+        let (mut roots, mut limited) = (Vec::new(), Vec::new());
+        for _ in 0..READS {
+            let mut any = false;
+            let (peer, store): (&mut Peer, _) = (&mut self.peer, &mut self.store);
+            let read = self.folders.watcher.read(&mut |event| {
+                any = true;
+                match event {
+                    WatchEvent::Touch { folder, path, touch, .. } => {
+                        peer.handle_touched(store, now(), folder, path, touch);
+                    }
+                    WatchEvent::Lost(folder) => peer.handle_lost_events(store, now(), folder),
+                    WatchEvent::Root(folder) => roots.push(folder),
+                    WatchEvent::Limited(folder) => limited.push(folder),
+                }
+            });
+            if let Err(e) = read {
+                log(&format!("inotify: {e}"));
+            }
+            self.folders.more = any;
+            if !any {
+                break;
+            }
+        }
+        for folder in limited {
+            log(&format!("{}: {LIMIT_HELP}", self.folders.label(folder)));
+        }
+        for folder in roots {
+            if self.folders.root(folder).is_some_and(|r| r.verify().is_err()) {
+                // A scan finds out that the root is gone; nothing below it is a removal.
+                self.peer.handle_lost_events(&mut self.store, now(), folder);
+            }
+        }
+    }
+
+    /// Hands on what scans found; erases rows of unlinked folders; looks at displaced files; prunes trashes.
+    pub(super) fn step_folders(&mut self) {
+        let mut scans = std::mem::take(&mut self.folders.scans);
+        scans.retain_mut(|(ticket, scan)| self.step_scan(*ticket, scan));
+        scans.append(&mut self.folders.scans);
+        self.folders.scans = scans;
+        if let Some(folder) = self.folders.erasing.first().copied()
+            && self.store.erase_folder(folder, ERASED)
+        {
+            self.folders.erasing.remove(0);
+        }
+        self.look_at_displaced();
+        self.prune();
+    }
+
+    /// False when the scan is over.
+    fn step_scan(&mut self, ticket: Ticket, scan: &mut Scan) -> bool {
+        for _ in 0..BATCHES {
+            let Some(found) = scan.poll() else { return true };
+            match found {
+                Found::Entries(batch) => {
+                    let entries: Vec<ScanEntry<'_>> = batch.iter().collect();
+                    self.peer.handle_entries(&mut self.store, now(), ticket, &entries);
+                }
+                Found::Blind(path, cause) => {
+                    log(&format!("{}: cannot be read: {}", ops::show(&path), ops::cause(cause)));
+                    if let Ok(path) = Path::new(&path) {
+                        self.peer.handle_blind(&mut self.store, now(), ticket, path);
+                    }
+                }
+                Found::Odd(path, why) => {
+                    log(&format!("{}: cannot be synced: {why:?}", ops::show(&path)));
+                }
+                Found::Done => {
+                    self.finish(ticket, Outcome::Done);
+                    return false;
+                }
+                Found::Failed(cause) => {
+                    self.finish(ticket, Outcome::Failed(cause));
+                    return false;
+                }
+            }
+        }
+        self.folders.more = true;
+        true
+    }
+
+    fn look_at_displaced(&mut self) {
+        let at = now().at.0;
+        let f = &mut self.folders;
+        if f.displaced_busy || f.displaced_at.is_some_and(|t| t > at) {
+            return;
+        }
+        let roots = f.roots.read().unwrap_or_else(PoisonError::into_inner);
+        let busy: Vec<(Folder, Arc<Root>)> =
+            roots.iter().filter(|(_, r)| r.displaced() > 0).map(|(f, r)| (*f, r.clone())).collect();
+        drop(roots);
+        f.displaced_at = None;
+        if let Some((folder, root)) = busy.into_iter().next() {
+            f.displaced_busy = true;
+            f.displaced_at = Some(at + DISPLACED);
+            self.workers.submit(Priority::Bulk, move |_| Done::Rewritten(folder, root.poll_displaced()));
+        }
+    }
+
+    /// Displaced files that programs wrote on in: each is a user's edit, and gets the name of a conflict copy (R12).
+    pub(super) fn rewritten(&mut self, folder: Folder, all: Vec<Rewritten>) {
+        self.folders.displaced_busy = false;
+        let Some(root) = self.folders.root(folder) else { return };
+        for r in all {
+            let Ok(path) = Path::new(&r.path) else { continue };
+            let edit = Edit { counter: now().wall, ..Edit::default() };
+            let loser = Record { content: r.content, edit, ..Record::default() };
+            let mut copy = CorePath::new();
+            copy_path(path, &loser, Some(&self.config.name), &mut copy);
+            let copy = copy.get().expect("just set");
+            let (was, at) = (ops::show(&r.path), Path::new(&r.at));
+            match (root.trash_move(&r.at, copy), at) {
+                (Ok(()), Ok(at)) => {
+                    self.store.remove_trash(folder, at);
+                    log(&format!("{was}: was written to while it was replaced; that is kept as {copy:?}"));
+                }
+                (Err(e), Ok(at)) => {
+                    self.store.add_trash(folder, at, r.stat.kind, r.content, r.stat.size);
+                    let (lies, why) = (ops::show(&r.at), ops::cause(e));
+                    log(&format!("{was}: was written to while it was replaced; that is .dartsync/trash/{lies}: {why}"));
+                }
+                (_, Err(_)) => {}
+            }
+        }
+    }
+
+    /// Every hour: what is old, or beyond its share, leaves the trashes.
+    fn prune(&mut self) {
+        if self.folders.prune_at > now().at.0 {
+            return;
+        }
+        self.folders.prune_at = now().at.0 + PRUNE;
+        let all: Vec<Folder> = self.folders.live.keys().copied().collect();
+        for folder in &all {
+            let (folder, Some(root)) = (*folder, self.folders.root(*folder)) else { continue };
+            let deletable = Deletable::of(&mut self.store, &all, folder);
+            self.workers.submit(Priority::Bulk, move |_| {
+                let policy = crate::disk::Policy::default();
+                let purged = root.trash_prune(now().wall, &policy, &|at| deletable.keeps(at));
+                let gone = purged.map_or_else(
+                    |e| {
+                        log(&format!("{}: the trash: {}", root.path().display(), ops::cause(e)));
+                        Vec::new()
+                    },
+                    |p| p.gone,
+                );
+                Done::Purged(folder, gone, None)
+            });
+        }
+    }
+
+    /// The roster may say that a folder is the home's no more: then it is unlinked here.
+    pub(super) fn drop_forgotten(&mut self) {
+        let roster = self.peer.roster();
+        let gone = |f: &&FolderConfig| f.folder_id().is_ok_and(|id| roster.folder_by_id(id).is_none());
+        let forgotten: Vec<FolderConfig> = self.config.folders.iter().filter(gone).cloned().collect();
+        for f in forgotten {
+            log(&format!("{}: is a folder of the home no more; its files stay", f.label));
+            if let Err(e) = self.give_up(f.folder()) {
+                log(&format!("{}: {e:#}", f.label));
+            }
+        }
+    }
+
+    /// The root of a folder is somewhere else now.
+    pub(super) fn root_moved(&mut self, folder: Folder, path: PathBuf) {
+        if let Some(live) = self.folders.live.get_mut(&folder) {
+            live.path = path;
+        }
+        self.folders.watcher.remove_root(folder);
+        self.folders.set_root(folder, None);
+        self.peer.handle_lost_events(&mut self.store, now(), folder);
+    }
+
+    pub(super) fn folder_state_changed(&mut self, folder: Folder) {
+        if let Some(view) = self.peer.folder_view(&mut self.store, now(), folder) {
+            let label = self.folders.label(folder);
+            let why = match view.state {
+                dartsync_core::peer::State::Held => format!(
+                    ": {} removals wait for `dartsync approve {label}` (see --list)",
+                    view.vanished
+                ),
+                _ => String::new(),
+            };
+            log(&format!("{label}: {}{why}", view.state.word()));
+        }
+    }
+}

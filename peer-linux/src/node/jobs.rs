@@ -1,0 +1,181 @@
+//! Slow work, done on worker threads: each effect that touches a disk is one function here.
+
+use crate::content::{HashError, Hashed, hash_file, hash_symlink};
+use crate::disk::{Root, file_stat, wall};
+use dartsync_core::ids::{ContentId, Folder, Ticket};
+use dartsync_core::path::Path;
+use dartsync_core::peer::{Cause, Outcome, Stat};
+use dartsync_core::record::Kind;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// A path of a folder, for a job.
+#[derive(Clone)]
+pub struct Spot {
+    /// Its folder, or the folder's trash.
+    pub folder: Folder,
+    /// That folder's root.
+    pub root: Arc<Root>,
+    /// A core path.
+    pub path: Vec<u8>,
+    /// The row's number.
+    pub n: u64,
+}
+
+impl Spot {
+    /// The path.
+    pub fn path(&self) -> Path<'_> {
+        Path::new(&self.path).expect("came out of the store, which takes paths alone")
+    }
+    fn open(&self) -> Result<File, Cause> {
+        match self.folder.is_trash() {
+            true => self.root.trash_open(&self.path),
+            false => self.root.open_read(self.path()),
+        }
+    }
+    fn text(&self) -> Result<Vec<u8>, Cause> {
+        match self.folder.is_trash() {
+            true => self.root.trash_link(&self.path),
+            false => self.root.read_link(self.path()),
+        }
+    }
+}
+
+/// A content's chunks, for the store; empty when there is one at most.
+pub type Manifest = (ContentId, Vec<u8>);
+
+/// What a job found.
+pub struct Found {
+    /// Which job.
+    pub ticket: Ticket,
+    /// What the peer machine is told.
+    pub outcome: Outcome,
+    /// To be kept before that.
+    pub manifest: Option<Manifest>,
+}
+
+impl Found {
+    fn of(ticket: Ticket, result: Result<(Outcome, Option<Hashed>), Cause>) -> Found {
+        let (outcome, hashed) = result.unwrap_or_else(|cause| (Outcome::Failed(cause), None));
+        let manifest = hashed.filter(|h| !h.leaves.is_empty()).map(|h| (h.content, h.leaves));
+        Found { ticket, outcome, manifest }
+    }
+}
+
+/// `Effect::Look`.
+pub fn look(at: &Spot, ticket: Ticket, known: Option<Stat>, block: &mut Vec<u8>, cancel: &AtomicBool) -> Found {
+    Found::of(ticket, look_at(at, known, block, cancel))
+}
+
+fn look_at(
+    spot: &Spot,
+    known: Option<Stat>,
+    block: &mut Vec<u8>,
+    cancel: &AtomicBool,
+) -> Result<(Outcome, Option<Hashed>), Cause> {
+    let at = wall();
+    let looked = |stat: Stat, hashed: Option<Hashed>| {
+        let content = hashed.as_ref().map(|h| h.content);
+        Ok((Outcome::Looked { stat, content, at }, hashed))
+    };
+    let Some(stat) = spot.root.stat(spot.path())? else { return looked(Stat::default(), None) };
+    match stat.kind {
+        Kind::Removed | Kind::Directory => looked(stat, None),
+        _ if known == Some(stat) => looked(stat, None),
+        Kind::Symlink => {
+            let text = spot.root.read_link(spot.path())?;
+            if spot.root.stat(spot.path())? != Some(stat) {
+                return Err(Cause::Changing);
+            }
+            looked(stat, Some(hash_symlink(&text)))
+        }
+        Kind::File => {
+            let file = spot.root.open_read(spot.path())?;
+            // The handle may be on another file than the first stat: that one is looked at then.
+            let stat = file_stat(&file)?;
+            let hashed = hash_file(&file, block, cancel).map_err(cause_of)?;
+            if file_stat(&file)? != stat || spot.root.stat(spot.path())? != Some(stat) {
+                return Err(Cause::Changing);
+            }
+            looked(stat, Some(hashed))
+        }
+    }
+}
+
+/// Why a hash came to nothing.
+fn cause_of(e: HashError) -> Cause {
+    match e {
+        HashError::Io(e) => Cause::Os(e.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())),
+        HashError::TooLarge => Cause::Os(rustix::io::Errno::FBIG.raw_os_error()),
+        HashError::Changed | HashError::Cancelled => Cause::Changing,
+    }
+}
+
+/// `Effect::Make`: content of this device into the part file of `to`.
+pub struct Make {
+    /// Names the answer.
+    pub ticket: Ticket,
+    /// Whose part file.
+    pub to: Spot,
+    /// Where the content is.
+    pub from: Spot,
+    /// File or symlink.
+    pub kind: Kind,
+    /// What it must be.
+    pub content: ContentId,
+    /// The stat of a file that is to be moved.
+    pub take: Option<Stat>,
+}
+
+impl Make {
+    /// Does it.
+    pub fn run(&self, block: &mut Vec<u8>, cancel: &AtomicBool) -> Found {
+        Found::of(self.ticket, self.make(block, cancel))
+    }
+
+    fn make(&self, block: &mut Vec<u8>, cancel: &AtomicBool) -> Result<(Outcome, Option<Hashed>), Cause> {
+        let (root, n) = (&self.to.root, self.to.n);
+        if let Some(expect) = self.take {
+            // Its stat vouches for its content, before and after.
+            root.make_take(n, &self.from.root, self.from.path(), &expect)?;
+            return Ok((Outcome::Ready, None));
+        }
+        let hashed = match self.kind {
+            Kind::Symlink => {
+                let text = self.from.text()?;
+                root.part_write(n, &text)?;
+                hash_symlink(&text)
+            }
+            _ => {
+                let part = root.make_copy(n, &self.from.open()?)?;
+                hash_file(&part, block, cancel).map_err(cause_of)?
+            }
+        };
+        match hashed.content == self.content {
+            true => Ok((Outcome::Ready, Some(hashed))),
+            false => {
+                root.part_drop(n)?;
+                Err(Cause::Corrupt)
+            }
+        }
+    }
+}
+
+/// The content of what lies in a trash, so that it is found there.
+pub fn hash_trash(at: &Spot, kind: Kind, block: &mut Vec<u8>, cancel: &AtomicBool) -> Option<(Hashed, u64)> {
+    match kind {
+        Kind::File => {
+            let file = at.open().ok()?;
+            let hashed = hash_file(&file, block, cancel).ok()?;
+            let size = file.metadata().ok()?.len();
+            Some((hashed, size))
+        }
+        Kind::Symlink => {
+            let text = at.text().ok()?;
+            let size = text.len() as u64;
+            Some((hash_symlink(&text), size))
+        }
+        Kind::Directory | Kind::Removed => None,
+    }
+}

@@ -1,0 +1,271 @@
+//! The device that runs: one thread owns all state and carries the peer machine's effects out.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `mod` | the loop: facts in, effects out, frames out, sleep |
+//! | `start` | from the state directory to a running node |
+//! | `effects` `jobs` `folders` | effects carried out: on workers, by the scan, by the watches |
+//! | `tracker_link` | the link to the tracker |
+//! | `clients` `requests` `status` | commands of this user |
+//!
+//! The loop: wait; gather what happened, the watches first, so that an answer to a command knows what the user did before
+//! he asked; hand it to the machine; drain its effects; send its frames; commit as late as possible, so that a worker's
+//! disk sync runs beside it; drain and send again; answer commands; sleep until the machine's next timeout.
+
+mod clients;
+mod effects;
+mod folders;
+mod jobs;
+mod requests;
+mod start;
+mod status;
+mod tracker_link;
+
+use crate::config::{Config, Lock, State};
+use crate::control::Request;
+use crate::data::{Book, Fetcher, Report};
+use crate::store::Store;
+use crate::workers::Workers;
+use anyhow::{Context, Result};
+use clients::{ClientId, Clients};
+use dartsync_core::ids::{PublicKey, Ticket};
+use dartsync_core::peer::{Effect, Outcome, Peer};
+use dartsync_core::sans_io::Reject;
+use dartsync_core::time::{Instant, Now};
+use dartsync_hal::clock::Clock;
+use dartsync_hal::net::{Event, Net};
+use dartsync_hal::net_std::NetStd;
+use dartsync_hal::os::StopSignals;
+use dartsync_hal::std_impl::StdClock;
+use effects::Done;
+use folders::Folders;
+use requests::Requests;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, RwLock};
+use tracker_link::{Fact, TrackerLink};
+
+/// Tokens of watched descriptors. The control socket has the rest.
+const SIGNALS: u32 = 0;
+const WATCHES: u32 = 1;
+const CONTROL: u32 = 2;
+/// Drains of one turn, at most, before the world outside is looked at again.
+const DRAINS: usize = 4;
+
+/// Everything of a running device.
+pub(crate) struct Node {
+    state: State,
+    config: Config,
+    me: PublicKey,
+    net: NetStd,
+    signals: StopSignals,
+    store: Store,
+    peer: Box<Peer>,
+    tracker: TrackerLink,
+    folders: Folders,
+    workers: Workers<Done>,
+    /// Looks and fetches that may be given up.
+    cancels: HashMap<Ticket, Arc<AtomicBool>>,
+    fetcher: Fetcher,
+    reports: Receiver<Report>,
+    book: Arc<RwLock<Book>>,
+    listen: SocketAddr,
+    clients: Clients,
+    requests: Requests,
+    /// The tracker has greeted this run: its roster is one to trust data links by.
+    welcomed: bool,
+    /// What the user should know, shown in status.
+    revoked: bool,
+    twice: bool,
+    store_full: bool,
+    ready_said: bool,
+    stopping: bool,
+    /// Commands that came in, answered at the end of the turn.
+    asked: Vec<(ClientId, Request)>,
+    gone: Vec<ClientId>,
+    _lock: Lock,
+}
+
+/// Runs the device of `state` until SIGTERM or SIGINT comes, or it has left its home.
+pub fn run(state: &State) -> Result<()> {
+    let mut node = start::start(state)?;
+    while !node.stopping {
+        node.turn()?;
+    }
+    node.end()
+}
+
+/// Logs an event, one line on stderr.
+pub(crate) fn log(line: &str) {
+    eprintln!("{line}");
+}
+
+fn now() -> Now {
+    Now { at: Instant(StdClock.now_us()), wall: StdClock.wall_us() }
+}
+
+impl Node {
+    /// One turn of the loop.
+    fn turn(&mut self) -> Result<()> {
+        let until = self.deadline(now().at.0);
+        self.net.wait(until).context("the network failed")?;
+        self.gather();
+        self.drain();
+        self.answer();
+        Ok(())
+    }
+
+    /// When the loop is to wake at the latest.
+    fn deadline(&self, at: u64) -> u64 {
+        let machine = self.peer.poll_timeout().map(|t| t.0);
+        let all = [
+            machine,
+            self.tracker.deadline(),
+            self.clients.deadline(at),
+            self.requests.deadline(at),
+            self.folders.deadline(),
+        ];
+        let again = if self.folders.has_more() || !self.asked.is_empty() { 0 } else { u64::MAX };
+        all.into_iter().flatten().min().unwrap_or(u64::MAX).min(again)
+    }
+
+    /// Hands what happened to the machine.
+    fn gather(&mut self) {
+        let mut ready = Vec::new();
+        while let Some(event) = self.net.next_event() {
+            match event {
+                Event::Ready(SIGNALS) => self.stopping |= self.signals.came(),
+                Event::Ready(WATCHES) | Event::Woken => {}
+                Event::Ready(token) => ready.push(token),
+                Event::Accepted(key, from) => {
+                    if let Some(stream) = self.net.take(key) {
+                        self.fetcher.accept(stream, from.into());
+                    }
+                }
+                event => self.link_event(event),
+            }
+        }
+        for token in ready {
+            let at = now().at.0;
+            self.clients.ready(&mut self.net, at, token, &mut self.asked, &mut self.gone);
+        }
+        self.read_watches();
+        self.take_completions();
+        self.take_reports();
+        self.step_folders();
+        let t = now();
+        let link = &mut self.tracker;
+        link.timeout(&mut self.net, t.at.0, &mut |fact| tell_machine(&mut self.peer, &mut self.store, fact));
+    }
+
+    fn link_event(&mut self, event: Event) {
+        let (peer, store, listen) = (&mut self.peer, &mut self.store, self.listen);
+        self.tracker.event(&mut self.net, now().at.0, event, &mut |fact| {
+            if let Fact::Opened(_, here) = &fact {
+                let by_loopback = here.is_some_and(|a| a.ip().is_loopback());
+                let addrs = tracker_link::own_addresses(listen, by_loopback);
+                peer.set_addrs(listen.port(), addrs.into_iter().take(dartsync_core::limits::ADDRESSES).collect());
+            }
+            tell_machine(peer, store, fact)
+        });
+        self.update_book();
+    }
+
+    /// Carries effects out, sends frames, commits; until nothing is due or others should have their turn.
+    fn drain(&mut self) {
+        self.peer.handle_timeout(&mut self.store, now());
+        for _ in 0..DRAINS {
+            let mut commit = None;
+            while let Some(effect) = self.peer.poll_effect(&mut self.store, now()) {
+                match effect {
+                    Effect::Commit { ticket } => commit = Some(ticket),
+                    other => self.begin(other),
+                }
+            }
+            let again = self.transmit();
+            let Some(ticket) = commit else {
+                if again {
+                    continue;
+                }
+                return;
+            };
+            self.commit(ticket);
+            // What workers and links have done meanwhile goes into the next commit.
+            self.take_completions();
+            self.take_reports();
+        }
+        self.net_again();
+    }
+
+    /// There is more to do than one turn should take: the loop comes back at once.
+    fn net_again(&self) {
+        self.net.waker().wake();
+    }
+
+    fn commit(&mut self, ticket: Ticket) {
+        let outcome = match self.store.commit(true) {
+            Ok(()) => Outcome::Done,
+            Err(full) => {
+                if !self.store_full {
+                    log(&format!("{}: {full}", self.state.dir().display()));
+                }
+                Outcome::Failed(dartsync_core::peer::Cause::Os(rustix::io::Errno::NOSPC.raw_os_error()))
+            }
+        };
+        self.store_full = outcome != Outcome::Done;
+        self.peer.handle_done(&mut self.store, now(), ticket, outcome);
+    }
+
+    /// Sends what is due on the tracker link. True if there is more.
+    fn transmit(&mut self) -> bool {
+        let mut facts = Vec::new();
+        let (peer, store) = (&mut self.peer, &mut self.store);
+        let mut poll = |link, out: &mut [u8]| peer.poll_transmit(store, now(), link, out);
+        let again = self.tracker.transmit(&mut self.net, now().at.0, &mut poll, &mut |fact| {
+            if let Fact::Closed(link, why) = fact {
+                facts.push((link, why));
+            }
+            Ok(())
+        });
+        for (link, why) in facts {
+            let _ = tell_machine(&mut self.peer, &mut self.store, Fact::Closed(link, why));
+        }
+        again
+    }
+
+    /// Commits and ends everything in order.
+    fn end(mut self) -> Result<()> {
+        log("ending");
+        self.cancels.values().for_each(|c| c.store(true, Ordering::Relaxed));
+        self.fetcher.stop();
+        let left = self.requests.left_home();
+        let kept = self.store.commit(true);
+        if !left {
+            kept.context("the last commit")?;
+        }
+        let state = self.state.clone();
+        let _ = self.net.unwatch(self.signals.as_fd());
+        drop(self);
+        if left { crate::offline::forget_home(&state) } else { Ok(()) }
+    }
+}
+
+/// Hands a fact of the tracker link to the machine.
+fn tell_machine(peer: &mut Peer, store: &mut Store, fact: Fact<'_>) -> Result<(), Reject> {
+    match fact {
+        Fact::Opened(link, _) => peer.handle_open(store, now(), link),
+        Fact::DialFailed(why) => {
+            log(&format!("tracker: not reached: {why}"));
+            peer.handle_dial_failed(now());
+        }
+        Fact::Frame(link, frame) => return peer.handle_frame(store, now(), link, frame),
+        Fact::Closed(link, why) => {
+            log(&format!("tracker: the link ended: {why}"));
+            peer.handle_closed(store, now(), link);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! From the state directory to a running node.
+
+use super::clients::Clients;
+use super::folders::Folders;
+use super::requests::Requests;
+use super::tracker_link::{TrackerLink, own_addresses};
+use super::{CONTROL, Node, SIGNALS, WATCHES, log, now};
+use crate::client::{entropy, seed};
+use crate::config::{Config, State};
+use crate::data::{Book, Fetcher, Roots, Setup, Shelf, has_aes};
+use crate::workers::Workers;
+use crate::{disk, offline};
+use anyhow::{Context, Result, anyhow, bail};
+use dartsync_core::limits;
+use dartsync_core::link::StaticKey;
+use dartsync_core::peer::{Config as PeerConfig, Peer};
+use dartsync_core::wire::message::caps;
+use dartsync_hal::net::Net;
+use dartsync_hal::net_std::NetStd;
+use dartsync_hal::os::{StopSignals, boot_id};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, RwLock};
+
+/// Links at once: the tracker's, and data links between their accepting and their own thread.
+const LINKS: usize = 64;
+/// The first port tried when the user named none, and how many after it.
+const PORT: u16 = 7421;
+const PORTS: u16 = 100;
+
+/// Starts everything; nothing is dialled or scanned yet.
+pub fn start(state: &State) -> Result<Node> {
+    let config = state.config()?;
+    let secret = state.identity()?;
+    let secret = secret.with_context(|| format!("{}: the identity is gone", state.dir().display()))?;
+    let Some(lock) = offline::lock(state)? else {
+        bail!("{}: `dartsync run`, or another command, works on it already", state.dir().display())
+    };
+    let signals = StopSignals::take().context("signals")?;
+    disk::init().context("signals")?;
+    let mut net = listen(&config)?;
+    let listen: SocketAddr = net.listening().context("the listener has no address")?.into();
+    net.watch(signals.as_fd(), SIGNALS).context("signals")?;
+    let clients = Clients::listen(state, &mut net, CONTROL)?;
+    let mut store = offline::open(state)?;
+    let key = StaticKey::from_secret(&secret.0);
+    let me = key.public();
+    let mut peer = machine(&key, listen);
+    let boot = boot_id().map_or(0, |b| u64::from_le_bytes(*b.first_chunk().expect("16 bytes have 8")));
+    let roster = state.read("roster")?;
+    peer.start(&mut store, now(), boot, roster.as_deref());
+
+    let roots = Roots::default();
+    let folders = Folders::new(roots.clone())?;
+    net.watch(folders.as_fd(), WATCHES).context("inotify")?;
+    let book = Arc::new(RwLock::new(Book::default()));
+    let (sender, reports) = channel();
+    let (w1, w2) = (net.waker(), net.waker());
+    let fetcher = Fetcher::start(Setup {
+        key: StaticKey::from_secret(&secret.0),
+        book: book.clone(),
+        source: Arc::new(Shelf::new(store.reader(), roots)),
+        reports: sender,
+        wake: Arc::new(move || w1.wake()),
+        seed: seed(),
+    });
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get() + 1);
+    let workers = Workers::new(threads, move || w2.wake()).context("no threads")?;
+    let tracker = TrackerLink::new(key, config.tracker.public_key()?, entropy());
+    log(&format!("{}: data links at {listen}", config.name));
+    let mut node = Node {
+        state: state.clone(),
+        config,
+        me,
+        net,
+        signals,
+        store,
+        peer,
+        tracker,
+        folders,
+        workers,
+        cancels: HashMap::new(),
+        fetcher,
+        reports,
+        book,
+        listen,
+        clients,
+        requests: Requests::default(),
+        welcomed: false,
+        revoked: false,
+        twice: false,
+        store_full: false,
+        ready_said: false,
+        stopping: false,
+        asked: Vec::new(),
+        gone: Vec::new(),
+        _lock: lock,
+    };
+    for folder in node.config.folders.clone() {
+        node.take_up(&folder)?;
+    }
+    node.say_ready();
+    Ok(node)
+}
+
+/// The peer machine, whose own state is large: made in its place on the heap.
+fn machine(key: &StaticKey, listen: SocketAddr) -> Box<Peer> {
+    let addrs = own_addresses(listen, false).into_iter().take(limits::ADDRESSES).collect();
+    let caps = if has_aes() { caps::AES } else { 0 };
+    Box::new(Peer::new(PeerConfig { key: key.public(), seed: seed(), port: listen.port(), addrs, caps }))
+}
+
+/// Listens for data links where the configuration says; else at the first free port from 7421 on.
+fn listen(config: &Config) -> Result<NetStd> {
+    if let Some(at) = &config.listen {
+        let addr: SocketAddr = at.parse().map_err(|_| anyhow!("config.json: \"listen\": {at} is no ADDR:PORT"))?;
+        return NetStd::new(Some(addr), LINKS).with_context(|| format!("cannot listen at {at}"));
+    }
+    let mut why = None;
+    for port in PORT..PORT + PORTS {
+        match NetStd::new(Some(SocketAddr::from(([0, 0, 0, 0], port))), LINKS) {
+            Ok(net) => return Ok(net),
+            Err(e) => why = Some(e),
+        }
+    }
+    Err(why.expect("some port was tried")).context("cannot listen at any port from 7421 to 7520")
+}
