@@ -356,7 +356,12 @@ mod tests {
     fn a_tracker_that_is_not_there_is_told_within_the_dial() {
         let me = StaticKey::generate(&mut Rng::from_seed([1; 32]));
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let target = Target { tracker: PublicKey([9; 32]), addresses: vec![free.to_string()], invite: None, roster: vec![] };
+        let target = Target {
+            tracker: PublicKey([9; 32]),
+            addresses: vec![free.to_string()],
+            invite: None,
+            roster: vec![],
+        };
         let store = StoreNumbers { tag: Tag(1), counter: 0, run: 1 };
         let e = Client::visit(&me, &target, store, "x").err().unwrap();
         assert!(format!("{e:#}").contains("cannot be reached"), "{e:#}");

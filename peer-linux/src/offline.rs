@@ -33,7 +33,10 @@ pub fn lock(state: &State) -> Result<Option<Lock>> {
 pub fn open(state: &State) -> Result<Store> {
     let (store, found) = Store::open(state.dir())?;
     if let crate::store::Found::Damaged(aside) = found {
-        eprintln!("dartsync: the store was damaged, and is kept as {}; files are scanned anew", aside.display());
+        eprintln!(
+            "dartsync: the store was damaged, and is kept as {}; files are scanned anew",
+            aside.display()
+        );
     }
     Ok(store)
 }
@@ -103,9 +106,7 @@ impl Here<'_> {
             }
             Request::Conflicts => Reply::done(&ops::conflicts(&mut self.store, &self.config)),
             Request::TrashList => Reply::done(&trash::list(&self.config)),
-            Request::TrashRestore { path, date } => {
-                Reply::done(&self.restore(&path.0, date.as_deref())?)
-            }
+            Request::TrashRestore { path, date } => Reply::done(&self.restore(&path.0, date.as_deref())?),
             Request::TrashEmpty => Reply::done(&self.empty_trash()?),
             Request::Pause { label, on } => Reply::done(&self.pause(label.as_deref(), *on)?),
             Request::Approve { label, list } => self.approve(label, *list)?,
@@ -114,7 +115,8 @@ impl Here<'_> {
 
     fn key(&self) -> Result<StaticKey> {
         let secret = self.state.identity()?;
-        let secret = secret.with_context(|| format!("{}: the identity is gone", self.state.dir().display()))?;
+        let secret =
+            secret.with_context(|| format!("{}: the identity is gone", self.state.dir().display()))?;
         Ok(StaticKey::from_secret(&secret.0))
     }
 
@@ -225,7 +227,12 @@ impl Here<'_> {
         let folder = self.config.labelled(label)?.clone();
         self.ask(None, message::Request::Unlink(folder.folder_id()?))?;
         self.drop_folder(&folder)?;
-        Ok(Text { text: format!("\"{label}\" is not synced here any more; its files stay in {}", folder.path.0.display()) })
+        Ok(Text {
+            text: format!(
+                "\"{label}\" is not synced here any more; its files stay in {}",
+                folder.path.0.display()
+            ),
+        })
     }
 
     fn forget(&mut self, label: &str) -> Result<Text> {
@@ -343,7 +350,9 @@ pub fn linked_line(label: &str, path: &Path, made: bool) -> String {
 pub fn move_root(state: &State, config: &mut Config, label: &str, path: &Path) -> Result<Text> {
     config.check_root(state, path, Some(label))?;
     let folder = config.labelled(label)?;
-    let root = Root::open(path).map_err(|e| anyhow!("{}: {e}; \"{label}\" is linked to {}", path.display(), folder.path.0.display()))?;
+    let root = Root::open(path).map_err(|e| {
+        anyhow!("{}: {e}; \"{label}\" is linked to {}", path.display(), folder.path.0.display())
+    })?;
     let id = folder.folder_id()?;
     if root.marker().folder != id.0 {
         bail!("{}: is the root of another folder", path.display());
@@ -367,5 +376,11 @@ pub fn set_paused(config: &mut Config, label: Option<&str>, on: bool) -> Result<
         names.push(format!("\"{}\"", f.label));
     }
     let what = if on { "paused" } else { "resumed" };
-    Ok(Text { text: if names.is_empty() { "no folder is linked here".into() } else { format!("{what}: {}", names.join(", ")) } })
+    Ok(Text {
+        text: if names.is_empty() {
+            "no folder is linked here".into()
+        } else {
+            format!("{what}: {}", names.join(", "))
+        },
+    })
 }

@@ -16,7 +16,10 @@ const ERRORS: usize = 100;
 /// A path for people: what is not text is escaped.
 pub fn show(path: &[u8]) -> String {
     match std::str::from_utf8(path) {
-        Ok(text) => text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect(),
+        Ok(text) => text
+            .chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+            .collect(),
         Err(_) => path.escape_ascii().to_string(),
     }
 }
@@ -88,7 +91,10 @@ pub fn conflicts(store: &mut impl Index, config: &Config) -> Paths {
         {
             before.clone_from(&at);
             let path = at.get().map_or(&b""[..], Path::bytes);
-            if is_copy_name(path.rsplit(|b| *b == b'/').next().unwrap_or(path)) && store.load(row, &mut trees) && trees.disk_kind() != Kind::Removed {
+            if is_copy_name(path.rsplit(|b| *b == b'/').next().unwrap_or(path))
+                && store.load(row, &mut trees)
+                && trees.disk_kind() != Kind::Removed
+            {
                 left -= 1;
                 let bytes = trees.local.as_ref().map_or(0, |l| l.record.size);
                 push(&mut out, PathEntry { folder: f.label.clone(), path: show(path), bytes, date: None });

@@ -89,16 +89,21 @@ pub fn restore(config: &Config, path: &Path, date: Option<&str>) -> Result<Back>
         match (best, &found) {
             (None, _) => {}
             (Some(_), Some((other, ..))) => {
-                bail!("{}: is in the trash of \"{}\" and of \"{}\": say LABEL/PATH", path.display(), other.label, f.label)
+                bail!(
+                    "{}: is in the trash of \"{}\" and of \"{}\": say LABEL/PATH",
+                    path.display(),
+                    other.label,
+                    f.label
+                )
             }
             (Some(item), None) => found = Some((f, root, item)),
         }
     }
-    let (f, root, item) = found.with_context(|| {
-        format!("{}: is in no trash here: see `dartsync trash list`", path.display())
-    })?;
+    let (f, root, item) = found
+        .with_context(|| format!("{}: is in no trash here: see `dartsync trash list`", path.display()))?;
     let restored = root.trash_restore(&item.at);
-    let restored = restored.map_err(|e| anyhow!("{}: cannot be brought back: {}", path.display(), ops::cause(e)))?;
+    let restored =
+        restored.map_err(|e| anyhow!("{}: cannot be brought back: {}", path.display(), ops::cause(e)))?;
     Ok(Back { folder: f.folder(), at: item.at, restored, label: f.label.clone() })
 }
 
@@ -195,7 +200,8 @@ fn wanted(store: &mut impl Index, folders: &[Folder]) -> HashSet<ContentId> {
             while let Some(due) = store.due(*f, lane, after) {
                 after = Some(due);
                 if store.load(due.1, &mut trees) {
-                    let records = [&trees.remote, &trees.withdrawn].into_iter().flatten().map(|r| r.record.content);
+                    let records =
+                        [&trees.remote, &trees.withdrawn].into_iter().flatten().map(|r| r.record.content);
                     wanted.extend(records.chain(trees.pending.iter().map(|p| p.0.content)));
                 }
             }
@@ -213,6 +219,7 @@ pub fn empty_one(root: &Root, deletable: &Deletable) -> Result<(Vec<Vec<u8>>, u6
 
 /// What is told of emptied trashes.
 pub fn emptied(items: usize, bytes: u64, kept: usize) -> String {
-    let kept = if kept > 0 { format!("; {kept} are still wanted or written to, and stay") } else { String::new() };
+    let kept =
+        if kept > 0 { format!("; {kept} are still wanted or written to, and stay") } else { String::new() };
     format!("{items} items deleted, {} freed{kept}", crate::cli::size(bytes))
 }

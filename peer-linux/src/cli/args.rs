@@ -240,10 +240,16 @@ mod tests {
             let r = Args::try_parse_from(std::iter::once("dartsync").chain(line.split(' ')));
             assert!(r.is_ok(), "{line}: {}", r.unwrap_err());
         }
-        for line in ["", "nonsense", "wait --timeout x", "wait --timeout -1", "join", "add /p", "demo --devices 1"] {
-            assert!(Args::try_parse_from(std::iter::once("dartsync").chain(line.split(' '))).is_err(), "{line}");
+        for line in
+            ["", "nonsense", "wait --timeout x", "wait --timeout -1", "join", "add /p", "demo --devices 1"]
+        {
+            assert!(
+                Args::try_parse_from(std::iter::once("dartsync").chain(line.split(' '))).is_err(),
+                "{line}"
+            );
         }
-        let r = Args::try_parse_from("dartsync tracker run --state /s --listen 127.0.0.1:1".split(' ')).unwrap();
+        let r =
+            Args::try_parse_from("dartsync tracker run --state /s --listen 127.0.0.1:1".split(' ')).unwrap();
         let Command::Tracker { args } = r.command else { panic!("a tracker") };
         assert_eq!(args, ["run", "--state", "/s", "--listen", "127.0.0.1:1"]);
         assert!(r.state.is_none());

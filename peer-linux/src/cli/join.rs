@@ -46,7 +46,10 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
     state.create()?;
     crate::disk::init().context("signals")?;
     let Some(_lock) = offline::lock(state)? else {
-        bail!("{}: a device runs on this state: stop it first, or name another with --state DIR", state.dir().display())
+        bail!(
+            "{}: a device runs on this state: stop it first, or name another with --state DIR",
+            state.dir().display()
+        )
     };
     let old = if state.read("config.json")?.is_some() { Some(state.config()?) } else { None };
     if let Some(c) = &old
@@ -142,7 +145,8 @@ fn link_first(
         return Ok(format!("{}: already in the home, with folder \"{label}\"", config.name));
     }
     config.check_root(state, root, None)?;
-    let Reply::Folder(id, slot, made) = client.request(Request::LinkFirst(&label_of(root)))?.granted()? else {
+    let Reply::Folder(id, slot, made) = client.request(Request::LinkFirst(&label_of(root)))?.granted()?
+    else {
         bail!("the tracker answers what was not asked")
     };
     let (sealed, roster) = client.roster()?;

@@ -218,7 +218,8 @@ fn conflict(show: &mut Show<'_>) -> Result<String> {
     };
     let took = show.until(since, &roots, |r| {
         let found = tree::read(r).ok().and_then(|t| copy(&t).0);
-        holds(r, "letter.txt", b"later") && found.is_some_and(|c| fs::read(r.join(c)).is_ok_and(|b| b == b"earlier"))
+        holds(r, "letter.txt", b"later")
+            && found.is_some_and(|c| fs::read(r.join(c)).is_ok_and(|b| b == b"earlier"))
     })?;
     let (_, tree) = show.equal(since, &roots)?;
     let (found, alone) = copy(&tree);
@@ -242,7 +243,11 @@ fn restore(show: &mut Show<'_>) -> Result<String> {
     let since = Instant::now();
     keeper.say(&["trash", "restore", label])?;
     let took = show.settle(since, |r| holds(r, "letter.txt", b"later"), |_| true)?;
-    Ok(format!("removed everywhere, then brought back from {}'s trash; everywhere after {}", keeper.name, ms(took)))
+    Ok(format!(
+        "removed everywhere, then brought back from {}'s trash; everywhere after {}",
+        keeper.name,
+        ms(took)
+    ))
 }
 
 fn offline(show: &mut Show<'_>) -> Result<String> {

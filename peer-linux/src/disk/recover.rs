@@ -1,8 +1,8 @@
 //! After a crash: what lies in tmp.
 
 use super::beneath::{Dir, cause, open};
-use super::hash::look_at;
 use super::grant::chmod;
+use super::hash::look_at;
 use super::part::{part_name, remove_part, swap_name};
 use super::root::{Root, TMP, lock};
 use super::stat::{handle_at, stat_at, wall};

@@ -166,7 +166,9 @@ impl Client {
         self.asked = true;
         match serde_json::from_slice(&std::mem::take(&mut self.input)) {
             Ok(request) => Said::Request(request),
-            Err(e) => Said::Nonsense(format!("a request unknown here; are both programs of one version? {e}")),
+            Err(e) => {
+                Said::Nonsense(format!("a request unknown here; are both programs of one version? {e}"))
+            }
         }
     }
     /// Writes as much as goes; false if the client is gone.

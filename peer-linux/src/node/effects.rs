@@ -93,7 +93,9 @@ impl Node {
                 });
             }
             Effect::Make { ticket, row, kind, content, from, take, size } => {
-                let (Some(to), Some(from)) = (self.spot(ticket, row), self.spot(ticket, from)) else { return };
+                let (Some(to), Some(from)) = (self.spot(ticket, row), self.spot(ticket, from)) else {
+                    return;
+                };
                 let make = Make { ticket, to, from, kind, content, take };
                 let flag = self.flag(ticket);
                 let bulk = take.is_none() && size > dartsync_core::limits::BULK;
@@ -121,7 +123,9 @@ impl Node {
                     s.root.swap(s.path(), s.n, expect.as_ref(), &intent, copy)
                 });
             }
-            Effect::Keep { ticket, row, of } => self.act_at(ticket, row, move |s| s.root.keep(s.path(), of.0)),
+            Effect::Keep { ticket, row, of } => {
+                self.act_at(ticket, row, move |s| s.root.keep(s.path(), of.0))
+            }
             Effect::Meta { ticket, row, expect, mode, mtime } => {
                 self.act_at(ticket, row, move |s| s.root.meta(s.path(), &expect, mode, mtime));
             }

@@ -231,7 +231,8 @@ impl Node {
         let known = |n: u64| {
             let (store, trees) = &mut *store.borrow_mut();
             store.load(Row(n), trees)
-                && (trees.intent.is_some() || trees.remote.as_ref().map(|r| &r.record) != trees.synced.as_ref())
+                && (trees.intent.is_some()
+                    || trees.remote.as_ref().map(|r| &r.record) != trees.synced.as_ref())
         };
         match root.cleanup_tmp(&known) {
             Ok(trashed) => trashed.iter().for_each(|t| self.file_trash(folder, t)),
@@ -385,7 +386,9 @@ impl Node {
                 (Err(e), Ok(at)) => {
                     self.store.add_trash(folder, at, r.stat.kind, r.content, r.stat.size);
                     let (lies, why) = (ops::show(&r.at), ops::cause(e));
-                    log(&format!("{was}: was written to while it was replaced; that is .dartsync/trash/{lies}: {why}"));
+                    log(&format!(
+                        "{was}: was written to while it was replaced; that is .dartsync/trash/{lies}: {why}"
+                    ));
                 }
                 (_, Err(_)) => {}
             }
@@ -444,10 +447,9 @@ impl Node {
         if let Some(view) = self.peer.folder_view(&mut self.store, now(), folder) {
             let label = self.folders.label(folder);
             let why = match view.state {
-                dartsync_core::peer::State::Held => format!(
-                    ": {} removals wait for `dartsync approve {label}` (see --list)",
-                    view.vanished
-                ),
+                dartsync_core::peer::State::Held => {
+                    format!(": {} removals wait for `dartsync approve {label}` (see --list)", view.vanished)
+                }
                 _ => String::new(),
             };
             log(&format!("{label}: {}{why}", view.state.word()));

@@ -64,7 +64,13 @@ impl Found {
 }
 
 /// `Effect::Look`.
-pub fn look(at: &Spot, ticket: Ticket, known: Option<Stat>, block: &mut Vec<u8>, cancel: &AtomicBool) -> Found {
+pub fn look(
+    at: &Spot,
+    ticket: Ticket,
+    known: Option<Stat>,
+    block: &mut Vec<u8>,
+    cancel: &AtomicBool,
+) -> Found {
     Found::of(ticket, look_at(at, known, block, cancel))
 }
 

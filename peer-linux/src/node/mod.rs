@@ -167,7 +167,10 @@ impl Node {
             if let Fact::Opened(_, here) = &fact {
                 let by_loopback = here.is_some_and(|a| a.ip().is_loopback());
                 let addrs = tracker_link::own_addresses(listen, by_loopback);
-                peer.set_addrs(listen.port(), addrs.into_iter().take(dartsync_core::limits::ADDRESSES).collect());
+                peer.set_addrs(
+                    listen.port(),
+                    addrs.into_iter().take(dartsync_core::limits::ADDRESSES).collect(),
+                );
             }
             tell_machine(peer, store, fact)
         });

@@ -51,7 +51,11 @@ struct Asked {
 enum What {
     Invite,
     Revoke(String),
-    Link { label: String, path: PathBuf, make: bool },
+    Link {
+        label: String,
+        path: PathBuf,
+        make: bool,
+    },
     Unlink(Folder, FolderId),
     Forget(String, FolderId),
     Leave,
@@ -276,7 +280,14 @@ impl Node {
     }
 
     /// The home says that this device has linked the folder: now its root is.
-    fn linked(&mut self, client: ClientId, label: String, path: PathBuf, id: FolderId, made: bool) -> Result<()> {
+    fn linked(
+        &mut self,
+        client: ClientId,
+        label: String,
+        path: PathBuf,
+        id: FolderId,
+        made: bool,
+    ) -> Result<()> {
         let claimed = offline::claim_root(id, &path);
         if let Err(e) = claimed {
             let what = What::Undo(id);

@@ -115,7 +115,8 @@ fn machine(key: &StaticKey, listen: SocketAddr) -> Box<Peer> {
 /// Listens for data links where the configuration says; else at the first free port from 7421 on.
 fn listen(config: &Config) -> Result<NetStd> {
     if let Some(at) = &config.listen {
-        let addr: SocketAddr = at.parse().map_err(|_| anyhow!("config.json: \"listen\": {at} is no ADDR:PORT"))?;
+        let addr: SocketAddr =
+            at.parse().map_err(|_| anyhow!("config.json: \"listen\": {at} is no ADDR:PORT"))?;
         return NetStd::new(Some(addr), LINKS).with_context(|| format!("cannot listen at {at}"));
     }
     let mut why = None;

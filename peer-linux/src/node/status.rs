@@ -1,7 +1,7 @@
 //! What is true now, for commands.
 
 use super::{Node, now};
-use crate::control::{DeviceStatus, FolderStatus, Status, Traffic, TrackerStatus};
+use crate::control::{DeviceStatus, FolderStatus, Status, TrackerStatus, Traffic};
 use crate::watch::LIMIT_HELP;
 use crate::{control, ops};
 use dartsync_core::peer::State;
@@ -93,7 +93,10 @@ impl Node {
             notes.push("the tracker sees this device run twice: enrol one of the two anew".into());
         }
         if self.store_full {
-            notes.push(format!("{}: the disk is full: nothing can be kept or announced", self.state.dir().display()));
+            notes.push(format!(
+                "{}: the disk is full: nothing can be kept or announced",
+                self.state.dir().display()
+            ));
         }
         let (used, of) = self.peer.tracker_room();
         if of > 0 && u64::from(used) * 100 > u64::from(of) * 90 {
