@@ -217,7 +217,9 @@ impl Peer {
     pub(super) fn scan_done(&mut self, ix: &mut dyn Index, now: Now, failed: Option<Cause>) {
         let f = self.scan.f;
         let whole = self.scan.dir.is_none();
-        match failed {
+        // No such directory (ENOENT, ENOTDIR): nothing stands below it.
+        let absent = |c: &Cause| matches!(c, Cause::NoParent | Cause::Os(2) | Cause::Os(20));
+        match failed.filter(|c| whole || !absent(c)) {
             None => {
                 self.pass(ix, now, f, None);
                 if whole {

@@ -136,13 +136,14 @@ impl Peer {
     /// Nothing of the folder is to be done: all lanes are empty, nothing is under way or waited for.
     fn is_quiet(&mut self, ix: &mut dyn Index, f: usize) -> bool {
         let folder = self.folders[f].folder;
-        !self.has_delays(f)
-            && !self.folders[f].rescan
-            && self.folders[f].subtrees.is_empty()
-            && !(self.scan.ticket.0 != 0 && self.scan.f == f)
-            && !self.jobs.iter().any(|j| j.f == f && j.work != super::state::Work::Flush)
-            && !self.outbox.iter().any(|a| a.f == f)
-            && Lane::ALL.iter().all(|l| ix.due(folder, *l, None).is_none())
+        let s = &self.folders[f];
+        let scanning = s.rescan || !s.subtrees.is_empty() || (self.scan.ticket.0 != 0 && self.scan.f == f);
+        let working = self.jobs.iter().any(|j| j.f == f && j.work != super::state::Work::Flush);
+        let announcing = self.outbox.iter().any(|a| a.f == f);
+        if scanning || working || announcing || self.has_delays(f) {
+            return false;
+        }
+        Lane::ALL.iter().all(|l| ix.due(folder, *l, None).is_none())
     }
 
     /// Whether anything but waiting rows is there to be done.
