@@ -13,6 +13,7 @@ use dartsync_core::link::admission::Admission;
 use dartsync_core::peer::Outcome;
 use dartsync_core::rng::Rng;
 use dartsync_core::time::Instant;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -30,6 +31,9 @@ struct Running {
     part: Arc<File>,
     leaves: Vec<u8>,
 }
+
+/// Whether that fetch's part file holds that chunk.
+type PartCheck = (Ticket, Leaf, Arc<File>);
 
 /// What the lock holds.
 pub struct Hub {
@@ -58,7 +62,7 @@ pub struct Shared {
     pub admission: Mutex<Admission>,
     pub strangers: dial::Strangers,
     pub threads: AtomicUsize,
-    checks: Mutex<Option<Sender<(Ticket, Leaf, Arc<File>)>>>,
+    checks: Mutex<Option<Sender<PartCheck>>>,
     pub sent: AtomicU64,
     pub received: AtomicU64,
     pub stopping: AtomicBool,
@@ -71,7 +75,7 @@ pub struct Deeds {
     asks: Vec<(Arc<Link>, Vec<Ask>)>,
     dials: Vec<Slot>,
     closes: Vec<Arc<Link>>,
-    checks: Vec<(Ticket, Leaf, Arc<File>)>,
+    checks: Vec<PartCheck>,
     pub reports: Vec<Report>,
 }
 
@@ -223,8 +227,8 @@ impl Hub {
             return;
         }
         self.links.push(link.clone());
-        if !self.chosen.contains_key(&link.slot) {
-            self.chosen.insert(link.slot, link.clone());
+        if let Entry::Vacant(entry) = self.chosen.entry(link.slot) {
+            entry.insert(link.clone());
             self.swarm.handle_open(shared.now(), link.slot);
         }
         if self.links.len() > WARM {
@@ -388,10 +392,10 @@ impl Shared {
     }
 
     /// Has a chunk of a part file checked by the thread for that.
-    fn check(self: &Arc<Self>, check: (Ticket, Leaf, Arc<File>)) {
+    fn check(self: &Arc<Self>, check: PartCheck) {
         let mut checks = self.checks.lock().expect("no thread panics with it");
         if checks.is_none() && !self.stopping.load(Ordering::Relaxed) {
-            let (sender, jobs) = std::sync::mpsc::channel::<(Ticket, Leaf, Arc<File>)>();
+            let (sender, jobs) = std::sync::mpsc::channel::<PartCheck>();
             let weak = Arc::downgrade(self);
             let work = move || {
                 let mut block = vec![0; CHUNK_MAX];

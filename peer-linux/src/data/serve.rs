@@ -5,7 +5,7 @@ use super::link::Outlet;
 use super::record::{Buffer, LENGTH, OVERHEAD, RECORD};
 use super::{Bytes, Report};
 use crate::content::{OwnedManifest, manifest};
-use dartsync_core::content::{Root, symlink_root};
+use dartsync_core::content::{NODE_BYTES, Root, symlink_root};
 use dartsync_core::data::message::{self, BODY, HEAD, Refusal};
 use dartsync_core::data::{DataLink, Work};
 use dartsync_core::ids::ContentId;
@@ -47,6 +47,12 @@ fn stamp(file: &File) -> Option<Stamp> {
 }
 
 impl Served {
+    fn len(&self) -> u64 {
+        match &self.bytes {
+            Bytes::File(_) => self.stamp.map_or(0, |s| s.1),
+            Bytes::Text(text) => text.len() as u64,
+        }
+    }
     fn is_current(&self) -> bool {
         match &self.bytes {
             Bytes::File(file) => stamp(file) == self.stamp,
@@ -119,10 +125,12 @@ impl Server {
             Work::Root { .. } => self.root(shared, id, &content),
             Work::Refuse { .. } => unreachable!("taken above"),
         };
-        if served.is_none() {
-            self.open.retain(|s| s.content != content);
-            gone.push(content);
-            self.record(|out| message::encode_refusal(id, Refusal::Gone, out));
+        if let Err(why) = served {
+            if why == Refusal::Gone {
+                self.open.retain(|s| s.content != content);
+                gone.push(content);
+            }
+            self.record(|out| message::encode_refusal(id, why, out));
         }
     }
 
@@ -165,9 +173,12 @@ impl Server {
         content: &ContentId,
         offset: u64,
         len: usize,
-    ) -> Option<()> {
+    ) -> Result<(), Refusal> {
         for _ in 0..2 {
-            let i = self.find(shared, content)?;
+            let i = self.find(shared, content).ok_or(Refusal::Gone)?;
+            if offset + len as u64 > self.open[i].len() {
+                return Err(Refusal::Unknown);
+            }
             let (start, records) = (self.stage.filled().len(), self.staged.len());
             let mut from = start;
             let room = self.stage.room(ROOM);
@@ -184,12 +195,12 @@ impl Server {
             }
             if ok && self.open[i].is_current() {
                 self.stage.grow(from - start);
-                return Some(());
+                return Ok(());
             }
             self.staged.truncate(records);
             self.open.remove(i);
         }
-        None
+        Err(Refusal::Gone)
     }
 
     fn manifest(&mut self, shared: &Arc<Shared>, content: &ContentId) -> Option<&OwnedManifest> {
@@ -208,25 +219,26 @@ impl Server {
         content: &ContentId,
         level: u8,
         offset: u64,
-    ) -> Option<()> {
-        let mut bytes = vec![0; dartsync_core::content::NODE_BYTES];
-        let manifest = self.manifest(shared, content)?;
-        let n = manifest.encode(manifest.node(level, offset)?, &mut bytes);
+    ) -> Result<(), Refusal> {
+        let mut bytes = vec![0; NODE_BYTES];
+        let manifest = self.manifest(shared, content).ok_or(Refusal::Gone)?;
+        let node = manifest.node(level, offset).ok_or(Refusal::Unknown)?;
+        let n = manifest.encode(node, &mut bytes);
         self.record(|out| {
             let head = message::encode_node_head(id, out);
             out[head..head + n].copy_from_slice(&bytes[..n]);
             head + n
         });
-        Some(())
+        Ok(())
     }
 
-    fn root(&mut self, shared: &Arc<Shared>, id: u32, content: &ContentId) -> Option<()> {
-        let i = self.find(shared, content)?;
+    fn root(&mut self, shared: &Arc<Shared>, id: u32, content: &ContentId) -> Result<(), Refusal> {
+        let i = self.find(shared, content).ok_or(Refusal::Gone)?;
         let root: Root = match &self.open[i].bytes {
             Bytes::Text(text) => symlink_root(text),
-            Bytes::File(_) => self.manifest(shared, content)?.root(),
+            Bytes::File(_) => self.manifest(shared, content).ok_or(Refusal::Gone)?.root(),
         };
         self.record(|out| message::encode_root(id, &root, out));
-        Some(())
+        Ok(())
     }
 }

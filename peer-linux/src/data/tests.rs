@@ -33,12 +33,18 @@ impl Drop for Dir {
     }
 }
 
+/// A file and its length, or a link's text; and the list of chunks.
+type Kept = (Result<(PathBuf, u64), Vec<u8>>, Vec<u8>);
+
 #[derive(Default)]
-struct Shelf(Mutex<HashMap<ContentId, (Result<PathBuf, Vec<u8>>, Vec<u8>)>>);
+struct Shelf(Mutex<HashMap<ContentId, Kept>>);
 impl Source for Shelf {
     fn open(&self, content: &ContentId) -> Option<Bytes> {
         Some(match &self.0.lock().unwrap().get(content)?.0 {
-            Ok(path) => Bytes::File(File::open(path).ok()?),
+            Ok((path, len)) => {
+                let file = File::open(path).ok()?;
+                Bytes::File((file.metadata().unwrap().len() == *len).then_some(file)?)
+            }
             Err(text) => Bytes::Text(text.clone()),
         })
     }
@@ -121,7 +127,7 @@ impl Node {
         std::fs::write(&path, bytes).unwrap();
         let file = File::open(&path).unwrap();
         let hashed = hash_file(&file, &mut Vec::new(), &AtomicBool::new(false)).unwrap();
-        self.shelf.0.lock().unwrap().insert(hashed.content, (Ok(path), hashed.leaves));
+        self.shelf.0.lock().unwrap().insert(hashed.content, (Ok((path, bytes.len() as u64)), hashed.leaves));
         hashed.content
     }
     fn part(&self, name: &str) -> File {

@@ -16,6 +16,8 @@ mod file;
 mod flights;
 mod plan;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use super::message::{Ask, Refusal};
 use crate::content::{Hash, LEVELS, Leaf, NODE_BYTES, Root};

@@ -16,8 +16,8 @@ pub(super) const TICK: Duration = Duration::millis(100);
 const STALL: Duration = Duration::secs(4);
 /// A link that brought nothing for so long is dead.
 const DEAD: Duration = Duration::secs(15);
-/// An ask that is so old is forgotten, whatever its source brings meanwhile.
-const OLD: Duration = Duration::secs(60);
+/// An ask that is so old is taken back, whatever its source brings meanwhile.
+const OLD: Duration = Duration::secs(600);
 /// An unreachable device may still dial back within this.
 const DIAL_BACK: Duration = Duration::secs(3);
 /// An unreachable device is tried again after this.
@@ -134,9 +134,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
             let mut others = SlotSet(self.large(i).whence.left().0 & rooms.0);
             others.remove(f.slot);
             let thief = self.least_loaded(others)?;
-            let (owes, takes) = (self.source(f.slot).backlog(), self.source(thief));
-            let own = takes.backlog().0 + f.len as u64 * 1_000_000 / takes.rate.max(1);
-            (takes.rate > 0 && owes.0 > 2 * own).then_some((f, thief, i, place))
+            self.source(thief).speed()?;
+            let (owed, own) = (self.source(f.slot).backlog(0), self.source(thief).backlog(f.len));
+            (owed.0 > 2 * own.0).then_some((f, thief, i, place))
         });
         let Some((flight, thief, i, place)) = found.max_by_key(|(f, ..)| f.at) else {
             self.may_steal = false;
@@ -191,21 +191,22 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         }
         while let Some(old) = self.flights.find(|f| at.since(f.at) >= OLD) {
             self.release(old);
+            self.remark(Effect::Ask(old.slot, Ask::Cancel { id: old.id }));
         }
         self.judge(at);
     }
 
     /// Looks whether a source that owes something is stalled or dead.
     fn look_after(&mut self, at: Instant, slot: Slot) {
-        let silent = at.since(self.source(slot).progress);
-        if silent >= DEAD {
+        let silence = self.source(slot).silence(at);
+        if silence >= DEAD {
             self.release_all(slot);
             let source = self.source_mut(slot);
             source.closed(at);
             source.state = State::Failed(at);
             self.remark(Effect::Hang(slot));
-        } else if silent >= STALL {
-            let mut others = self.slots_where(|s| s.is_open() && at.since(s.progress) < STALL);
+        } else if at.since(self.source(slot).progress) >= STALL {
+            let mut others = self.slots_where(|s| s.is_open() && s.silence(at) < STALL);
             others.remove(slot);
             let movable = |s: &Self, f: &Flight| {
                 let left = match f.work {
@@ -214,10 +215,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
                 };
                 f.slot == slot && left.0 & others.0 != 0
             };
+            if self.flights.find(|f| movable(self, f)).is_some() {
+                self.source_mut(slot).stalls(at, at + STALL);
+            }
             while let Some(f) = self.flights.find(|f| movable(self, f)) {
                 self.release(f);
                 self.remark(Effect::Ask(slot, Ask::Cancel { id: f.id }));
-                self.source_mut(slot).pause = Some(at + STALL);
             }
         }
     }

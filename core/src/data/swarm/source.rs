@@ -37,12 +37,15 @@ pub(super) struct Source {
     pub bytes: u32,
     pub count: u16,
     pub window: u32,
-    /// Bytes a second, 0 = not measured.
-    pub rate: u64,
+    /// Bytes a second, 0 = not measured; and a first guess.
+    rate: u64,
+    first: u64,
     /// When it last brought anything, or was asked when nothing was out.
     pub progress: Instant,
     /// Not to be asked before.
     pub pause: Option<Instant>,
+    /// How long it has been silent over asks that were taken from it, since it last brought anything.
+    stalled: Duration,
     measured: (Instant, u64),
     /// Bytes it brought on this link.
     brought: u64,
@@ -56,8 +59,10 @@ impl Source {
             count: 0,
             window: WINDOW,
             rate: 0,
+            first: 0,
             progress: Instant(0),
             pause: None,
+            stalled: Duration(0),
             measured: (Instant(0), 0),
             brought: 0,
         }
@@ -71,15 +76,24 @@ impl Source {
     pub(super) fn has_room(&self) -> bool {
         self.is_open() && self.pause.is_none() && self.count < COUNT && self.bytes < self.window
     }
-    /// How full it is, in thousandths.
+    /// How full it is, in thousandths; one that stalled comes after all others.
     pub(super) fn load(&self) -> u64 {
-        self.bytes as u64 * 1000 / self.window as u64 + self.count as u64
+        self.bytes as u64 * 1000 / self.window as u64 + self.count as u64 + self.stalled.0
     }
-    /// How long until what is out will be here.
-    pub(super) fn backlog(&self) -> Duration {
-        match self.rate {
-            0 => Duration::secs(1),
-            r => Duration(self.bytes as u64 * 1_000_000 / r),
+    /// How long it has owed something and brought nothing.
+    pub(super) fn silence(&self, at: Instant) -> Duration {
+        let now = if self.count > 0 { at.since(self.progress).0 } else { 0 };
+        Duration(self.stalled.0 + now)
+    }
+    /// Bytes a second, as far as it is known.
+    pub(super) fn speed(&self) -> Option<u64> {
+        [self.rate, self.first].into_iter().find(|r| *r > 0)
+    }
+    /// How long until what is out, and so much more, will be here.
+    pub(super) fn backlog(&self, more: u32) -> Duration {
+        match self.speed() {
+            None => Duration::secs(1),
+            Some(r) => Duration((self.bytes + more) as u64 * 1_000_000 / r),
         }
     }
 
@@ -109,6 +123,13 @@ impl Source {
     /// Bytes came, of use or not.
     pub(super) fn progressed(&mut self, at: Instant) {
         self.progress = self.progress.max(at);
+        self.stalled = Duration(0);
+    }
+    /// It brought nothing for long: its asks go to others.
+    pub(super) fn stalls(&mut self, at: Instant, until: Instant) {
+        self.stalled = self.silence(at);
+        self.progress = at;
+        self.pause = Some(until);
     }
     /// A whole answer of so many bytes came.
     pub(super) fn delivered(&mut self, at: Instant, len: u32) {
@@ -117,6 +138,9 @@ impl Source {
         self.measured.1 += len as u64;
         let span = at.since(self.measured.0);
         if span < MEASURE {
+            if self.rate == 0 {
+                self.first = self.measured.1 * 1_000_000 / span.0.max(1_000);
+            }
             return;
         }
         let now = self.measured.1 * 1_000_000 / span.0;
