@@ -90,6 +90,7 @@ impl Tracker<'_> {
             self.book.forget_in(f, slot);
             if let Some(i) = self.peers[slot.0 as usize].session {
                 self.sessions[i].stream.leave(f);
+                self.sessions[i].claims.retain(|c| c.folder != f);
             }
         }
         true
@@ -100,7 +101,10 @@ impl Tracker<'_> {
         self.files.drop_folder(f);
         self.turns.drop_folder(f);
         self.book.drop_folder(f);
-        self.sessions.iter_mut().for_each(|s| s.stream.leave(f));
+        for s in &mut self.sessions {
+            s.stream.leave(f);
+            s.claims.retain(|c| c.folder != f);
+        }
     }
     /// A key is put out for good, and its links with it; nothing is committed. False if the list is full.
     pub(super) fn put_out(&mut self, key: &PublicKey, keep_link: Option<usize>) -> Result<(), roster::Full> {

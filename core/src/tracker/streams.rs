@@ -140,8 +140,9 @@ impl Tracker<'_> {
         let s = &mut self.sessions[i];
         let mut w = BatchWriter::new(&mut out[HEAD..]);
         let mut n = 0;
-        while let Some(v) = s.verdicts.get(n) {
-            if let Some(e) = subject(v).and_then(|seq| self.files.get(seq)) {
+        // Not beyond a verdict that tells the peer the seq of its own record: a later seq must not come before.
+        while let Some(seq) = s.verdicts.get(n).and_then(subject) {
+            if let Some(e) = self.files.get(seq) {
                 let f = e.folder();
                 if (s.stream.joined.has(f) && s.stream.sent(f) < e.seq()) || !push(&mut w, &e) {
                     break;

@@ -64,7 +64,9 @@ impl Tracker<'_> {
             return sent;
         }
         let mut again = false;
-        for step in [Step::Live, Step::Verdicts, Step::Small, Step::Back] {
+        // Verdicts first: a record that the peer announced and is not sent back must be known to it before any later one
+        // raises its `seen`.
+        for step in [Step::Verdicts, Step::Live, Step::Small, Step::Back] {
             let drawn = match step {
                 Step::Live => self.records(now.at, i, slot, Which::Live, out),
                 Step::Verdicts => self.verdicts(i, out),
@@ -216,8 +218,8 @@ impl Tracker<'_> {
 /// The parts of a live link's output, most urgent first.
 #[derive(Clone, Copy)]
 enum Step {
-    Live,
     Verdicts,
+    Live,
     Small,
     Back,
 }

@@ -1,6 +1,7 @@
 //! A home in a test: one tracker and a few clients that speak frames and do nothing by themselves.
 
 mod claim;
+mod follow;
 mod fuzz;
 mod join;
 mod recover;
