@@ -163,7 +163,11 @@ fn run(seed: u8) {
         h.link(i, "k");
     }
     h.clear();
-    let mut w = World { h, notes: List::from_iter((0..3).map(|_| Notes::default())), rng: Rng::from_seed([seed; 32]) };
+    let mut w = World {
+        h,
+        notes: List::from_iter((0..3).map(|_| Notes::default())),
+        rng: Rng::from_seed([seed; 32]),
+    };
     (0..3).for_each(|i| w.begin(i));
     for _ in 0..400 {
         let i = w.rng.below(3) as usize;
