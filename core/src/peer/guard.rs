@@ -12,6 +12,8 @@ use crate::time::{Duration, Instant, Now};
 const FREE: u32 = 100;
 /// … within this time.
 const WINDOW: Duration = Duration::secs(10);
+/// A root that is emptied at once is judged as a burst, but not one that held so few: a user may remove his only file.
+const SCARCE: u64 = 8;
 /// A burst is judged once no removal was seen for so long.
 const QUIET: Duration = Duration::secs(2);
 /// A few removals are judged as soon as the looks that came with them are done.
@@ -93,7 +95,7 @@ impl Peer {
                 (s.passed, s.window_end) = (0, now.at + WINDOW);
             }
             let few = u64::from(s.passed) + n <= u64::from(FREE);
-            if live == 0 || (!few && n > live) {
+            if (live == 0 && n > SCARCE) || (!few && n > live) {
                 s.held = true;
                 self.keep_state(ix, now, f);
                 continue;

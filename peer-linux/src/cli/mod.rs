@@ -49,7 +49,7 @@ fn run(args: Args) -> Result<ExitCode> {
         _ => {}
     }
     let state = State::locate(args.state)?;
-    let done = match args.command {
+    match args.command {
         Command::Demo(_) | Command::Tracker { .. } => unreachable!("done above"),
         Command::Join { code, root, name, listen, tracker } => {
             say(&join::join(&state, &join::Join { code, root, name, listen, tracker })?)
@@ -57,7 +57,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Run => node::run(&state)?,
         Command::Invite { force } => text(&state, Request::Invite { force })?,
         Command::Devices { json } => {
-            show::<Devices>(&state, Request::Devices, json, print::devices, |d| Ok(to_json(&d.devices)?))?
+            show::<Devices>(&state, Request::Devices, json, print::devices, |d| to_json(&d.devices))?
         }
         Command::Revoke { name, force } => text(&state, Request::Revoke { name, force })?,
         Command::Add { path, label, force } => {
@@ -70,15 +70,15 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Forget { label } => text(&state, Request::Forget { label })?,
         Command::Leave => text(&state, Request::Leave)?,
         Command::Folders { json } => {
-            show::<Folders>(&state, Request::Folders, json, print::folders, |f| Ok(to_json(&f.folders)?))?
+            show::<Folders>(&state, Request::Folders, json, print::folders, |f| to_json(&f.folders))?
         }
         Command::Status { json, watch } => status(&state, json, watch)?,
         Command::Wait { timeout, all } => return wait(&state, timeout, all),
         Command::Conflicts { json } => {
-            show::<Paths>(&state, Request::Conflicts, json, print::paths, |p| Ok(to_json(&p.paths)?))?
+            show::<Paths>(&state, Request::Conflicts, json, print::paths, |p| to_json(&p.paths))?
         }
         Command::Trash { what: Trash::List { json } } => {
-            show::<Paths>(&state, Request::TrashList, json, print::paths, |p| Ok(to_json(&p.paths)?))?
+            show::<Paths>(&state, Request::TrashList, json, print::paths, |p| to_json(&p.paths))?
         }
         Command::Trash { what: Trash::Restore { path, date } } => {
             text(&state, Request::TrashRestore { path: Root(path), date })?
@@ -88,11 +88,10 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Resume { label } => text(&state, Request::Pause { label, on: false })?,
         Command::Approve { label, list: true } => {
             let request = Request::Approve { label, list: true };
-            show::<Paths>(&state, request, false, print::paths, |p| Ok(to_json(&p.paths)?))?
+            show::<Paths>(&state, request, false, print::paths, |p| to_json(&p.paths))?
         }
         Command::Approve { label, list: false } => text(&state, Request::Approve { label, list: false })?,
-    };
-    let () = done;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
