@@ -105,7 +105,7 @@ impl Record {
     pub fn compare(&self, other: &Record) -> Order {
         let order = self.version.compare(&other.version);
         let fork = match order {
-            Order::Equal => self.edit != other.edit && !self.same_content(other),
+            Order::Equal => !self.same_content(other),
             Order::Dominates => self.forks(other),
             Order::Dominated => other.forks(self),
             Order::Concurrent => false,

@@ -1,186 +1,21 @@
 //! Minting, merging, announcing: what of this device's knowledge the tracker is to have, and its verdicts.
 
-use super::copy_name::copy_path;
 use super::index::{Index, Number};
 use super::machine::Peer;
-use super::reconcile::{Step, copy_record, judge, merge_meta, ours, step};
+use super::reconcile::{Step, ours, step};
 use super::rows::Open;
-use super::state::{Announcement, Telling, What};
-use super::trees::{Cause, Lane, Local, Made, Remote, Stat, Trees};
+use super::state::{Announcement, Stage, Telling, What, Work};
+use super::trees::{Cause, Lane, Made, Remote, Trees};
 use crate::ids::{Row, Seq};
 use crate::limits;
 use crate::path::PathBuf;
-use crate::record::{Kind, Record};
+use crate::record::Record;
 use crate::sans_io::Reject;
-use crate::time::{Duration, Now};
-use crate::version::{Edit, VersionVector};
+use crate::time::Now;
 use crate::wire::batch::{BatchWriter, Entry, EntryFlags};
 use crate::wire::message::{ToTracker, Verdict, encode};
 
-/// Written this long ago, a file is on the platter whoever wrote it (µs).
-const SETTLED_ON_DISK: u64 = 120_000_000;
-
 impl Peer {
-    /// A fresh edit of this store (R1).
-    pub(super) fn mint(&mut self, now: Now) -> Edit {
-        self.counter = (self.counter + 1).max(now.wall).min(limits::COUNTER - 1);
-        Edit { tag: self.tag, counter: self.counter }
-    }
-
-    /// Gives an unminted local tree its version: that of the synced tree, the own entry raised (R1).
-    fn mint_local(&mut self, now: Now, o: &mut Open) {
-        let edit = self.mint(now);
-        let author = self.session.device;
-        let synced = o.t.synced.clone();
-        let l = o.t.local.as_mut().expect("only an unminted row is minted");
-        let meta_only = !l.record.version.is_empty();
-        let mut version = if meta_only { l.record.version.clone() } else { VersionVector::new() };
-        if let Some(s) = &synced {
-            self.join(&mut version, &s.version);
-        }
-        let l = o.t.local.as_mut().expect("as above");
-        if !meta_only {
-            let below = Some(l.record.edit).filter(|e| e.tag.0 != 0);
-            l.record.parent = below.or(synced.as_ref().map(|s| s.edit));
-            l.record.edit = edit;
-            l.record.author = author;
-            if l.record.kind == Kind::File {
-                let fresh = now.wall.saturating_sub((l.record.mtime / 1000).max(0) as u64) < SETTLED_ON_DISK;
-                o.t.unsynced = fresh;
-                if fresh {
-                    self.folders[o.f].flush_at.get_or_insert(now.at + Duration::secs(3));
-                }
-            }
-        } else if l.record.author.0 == 0 {
-            l.record.author = author;
-        }
-        l.made = Made::Minted;
-        let keep = (l.record.edit, l.record.parent);
-        self.raise(&mut version, edit, keep);
-        o.t.local.as_mut().expect("as above").record.version = version;
-    }
-
-    /// Raises an entry; a full vector loses a dead tag's smallest counter first (R6).
-    pub(super) fn raise(&self, v: &mut VersionVector, edit: Edit, keep: (Edit, Option<Edit>)) {
-        while !v.raise(edit) {
-            let dead = v
-                .entries()
-                .iter()
-                .filter(|e| self.roster.device_by_tag(e.tag).is_none() && e.tag != keep.0.tag)
-                .filter(|e| keep.1.is_none_or(|p| p.tag != e.tag))
-                .min_by_key(|e| e.counter)
-                .map(|e| e.tag);
-            let Some(tag) = dead.or_else(|| v.entries().iter().min_by_key(|e| e.counter).map(|e| e.tag))
-            else {
-                return;
-            };
-            v.drop_tag(tag);
-        }
-    }
-
-    fn join(&self, v: &mut VersionVector, other: &VersionVector) {
-        for e in other.entries() {
-            self.raise(v, *e, (*e, None));
-        }
-    }
-
-    /// The merge of two concurrent records of which `winner` keeps its content (R7).
-    pub(super) fn merge(
-        &mut self,
-        now: Now,
-        base: Option<&Record>,
-        winner: &Record,
-        loser: &Record,
-        fork: bool,
-    ) -> Record {
-        let (mode, mtime) = merge_meta(base, winner, loser);
-        let mut m = winner.clone();
-        (m.mode, m.mtime) = (mode, mtime);
-        m.flags.0 &= !crate::record::Flags::WITHDRAWN;
-        self.join(&mut m.version, &loser.version);
-        let same = winner.same_content(loser) && m.same_meta(winner) && m.same_meta(loser);
-        let both_removed = !winner.is_live() && !loser.is_live();
-        if !same || fork || both_removed {
-            let edit = self.mint(now);
-            if fork || both_removed {
-                m.parent = Some(winner.edit);
-                m.edit = edit;
-                m.author = self.session.device;
-            }
-            self.raise(&mut m.version, edit, (m.edit, m.parent));
-        }
-        m
-    }
-
-    /// Whether, of two concurrent records, ours wins and whether the loser becomes a copy.
-    pub(super) fn judgement(&mut self, ix: &mut dyn Index, o: &Open) -> Option<super::reconcile::Judgement> {
-        let x = ours(&o.t)?.clone();
-        let r = o.t.remote.as_ref()?.record.clone();
-        let (folder, row) = (self.folders[o.f].folder, o.row);
-        let roster = &self.roster;
-        let (mut path, mut copy) = (PathBuf::new(), PathBuf::new());
-        let mut t = Trees::default();
-        let mut copied = |loser: &Record| {
-            ix.path(row, &mut path);
-            let Some(p) = path.get() else { return false };
-            copy_path(p, loser, roster.name_of(loser.author), &mut copy);
-            let at = copy.get().and_then(|c| ix.find(folder, c));
-            at.is_some_and(|at| ix.load(at, &mut t) && Peer::stands(&t) != Kind::Removed)
-        };
-        Some(judge(&x, &r, &mut copied))
-    }
-
-    /// The row of the conflict copy of `loser`, with the copy's record pending on it; none if it stands there already.
-    pub(super) fn plan_copy(
-        &mut self,
-        ix: &mut dyn Index,
-        now: Now,
-        o: &Open,
-        loser: &Record,
-    ) -> Option<Row> {
-        let mut at = PathBuf::new();
-        let mut copy = PathBuf::new();
-        ix.path(o.row, &mut at);
-        let name = self.roster.name_of(loser.author);
-        copy_path(at.get()?, loser, name, &mut copy);
-        let mut c = self.open_path(ix, o.f, copy.get()?);
-        let record = copy_record(loser);
-        let stands = c.t.local.as_ref().is_some_and(|l| l.record.same_content(&record));
-        let known = c.t.synced.as_ref().is_some_and(|s| s.version.covers(record.edit));
-        let row = c.row;
-        if stands || known {
-            return None;
-        }
-        c.t.conflict = true;
-        c.t.pending = Some((record, o.row));
-        self.close(ix, now, c);
-        Some(row)
-    }
-
-    /// Ours wins, or both are the same: the merge becomes the local record; a losing content gets its copy's record (R9).
-    fn resolve(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
-        let Some(j) = self.judgement(ix, o) else { return };
-        let x = ours(&o.t).expect("judged").clone();
-        let r = o.t.remote.as_ref().expect("judged").record.clone();
-        debug_assert!(j.ours || x.same_content(&r));
-        let (winner, loser) = if j.ours { (&x, &r) } else { (&r, &x) };
-        let base = o.t.synced.clone();
-        let merged = self.merge(now, base.as_ref(), winner, loser, j.fork);
-        if j.copy {
-            if let Some(row) = self.plan_copy(ix, now, o, &r) {
-                let _ = o.t.copies.push(row);
-                self.tell(super::Tell::Conflict(row));
-            }
-        }
-        let stat = o.t.local.as_ref().map_or(Stat::default(), |l| l.stat);
-        let at = o.t.local.as_ref().map_or(now.wall, |l| l.at);
-        let before = o.t.local.as_ref().map_or(&x, |l| &l.record);
-        if merged.is_live() && !merged.same_meta(before) {
-            o.t.disk_due = true;
-        }
-        o.t.local = Some(Local { record: merged, made: Made::Minted, stat, at });
-    }
-
     /// Fills the outbox from what is owed in this epoch (R8), then from the lanes.
     pub(super) fn fill_outbox(&mut self, ix: &mut dyn Index, now: Now) {
         if !self.session.has_roster(self.roster.version()) {
@@ -215,9 +50,7 @@ impl Peer {
             self.mint_local(now, &mut o);
         }
         super::reconcile::absorb(&mut o.t, ctx);
-        if step(&o.t, ctx) == Step::Resolve
-            && self.judgement(ix, &o).is_some_and(|j| j.ours || self.is_same(&o))
-        {
+        if step(&o.t, ctx) == Step::Resolve && self.stays_ours(ix, &o) {
             self.resolve(ix, now, &mut o);
         }
         let next = step(&o.t, ctx);
@@ -259,9 +92,11 @@ impl Peer {
         }
     }
 
-    fn is_same(&self, o: &Open) -> bool {
+    /// Whether two concurrent records are settled without fetching: ours wins, or both hold the same.
+    pub(super) fn stays_ours(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
         let r = o.t.remote.as_ref().map(|r| &r.record);
-        ours(&o.t).zip(r).is_some_and(|(x, r)| x.same_content(r))
+        let same = ours(&o.t).zip(r).is_some_and(|(x, r)| x.same_content(r));
+        same || self.judgement(ix, o).is_some_and(|j| j.ours)
     }
 
     fn post_pair(&mut self, f: usize, row: Row, copy: Row, generation: u64) {
@@ -287,6 +122,7 @@ impl Peer {
             self.sweep = Some((f, PathBuf::new()));
         }
         let Some((f, mut at)) = self.sweep.take() else { return };
+        self.sweep_stalled = false;
         let folder = self.folders[f].folder;
         let mut next = PathBuf::new();
         let mut t = Trees::default();
@@ -297,7 +133,8 @@ impl Peer {
                 self.folders[f].telling = Telling::Owed;
                 return;
             };
-            if self.is_busy(row) {
+            if self.is_changing(row) {
+                self.sweep_stalled = true;
                 break;
             }
             core::mem::swap(&mut at, &mut next);
@@ -318,7 +155,14 @@ impl Peer {
 
     /// Whether the sweep was stopped by its budget alone and can go on at once.
     pub(super) fn sweep_waits(&self) -> bool {
-        self.sweep.is_some() && self.outbox.len() + 2 <= self.outbox.capacity()
+        self.sweep.is_some() && !self.sweep_stalled && self.outbox.len() + 2 <= self.outbox.capacity()
+    }
+
+    /// Whether the row's trees are about to change, or are being announced.
+    fn is_changing(&self, row: Row) -> bool {
+        let waits = |w: Work| matches!(w, Work::Install(Stage::Seeking | Stage::Fetching | Stage::Making));
+        self.jobs.iter().any(|j| (j.row == row && !waits(j.work)) || j.also == Some(row))
+            || self.outbox.iter().any(|a| a.row == row)
     }
 
     /// A frame of announcements whose rows are durable (R2). A pair has a frame of its own.
@@ -416,8 +260,11 @@ impl Peer {
         o.retry = true;
         match v {
             Verdict::Accepted(seq) => self.accepted(ix, now, &mut o, &a, seq),
-            Verdict::Full(_) => return Ok(self.trouble(ix, now, o, Cause::TrackerFull)),
-            Verdict::Refused => return Ok(self.trouble(ix, now, o, Cause::Refused)),
+            Verdict::Full(_) | Verdict::Refused => {
+                let full = matches!(v, Verdict::Full(_));
+                self.trouble(ix, now, o, if full { Cause::TrackerFull } else { Cause::Refused });
+                return Ok(());
+            }
             Verdict::Superseded(_) | Verdict::Conflict(_) | Verdict::Withdrawn(_) | Verdict::Pair => {
                 // The record itself came with or before the verdict: reconcile acts on it. One that still is of another
                 // epoch is not at the tracker in that form.
@@ -439,14 +286,13 @@ impl Peer {
             _ => {}
         }
         o.t.trouble = None;
-        if a.what == What::Pending {
-            if let Some((_, winner)) = o.t.pending.take() {
-                if let Some(mut w) = self.open(ix, o.f, winner) {
-                    let row = o.row;
-                    w.t.copies.retain(|c| *c != row);
-                    self.close(ix, now, w);
-                }
-            }
+        if a.what == What::Pending
+            && let Some((_, winner)) = o.t.pending.take()
+            && let Some(mut w) = self.open(ix, o.f, winner)
+        {
+            let row = o.row;
+            w.t.copies.retain(|c| *c != row);
+            self.close(ix, now, w);
         }
     }
 
@@ -456,33 +302,6 @@ impl Peer {
         self.first_unjudged = 0;
         for f in self.folders.iter_mut() {
             f.cursors[Lane::Announce as usize] = None;
-        }
-    }
-
-    /// R4: under a new tag, edits that nobody accepted are minted anew on their synced base; copies' records are not.
-    pub(super) fn unmint_all(&mut self, ix: &mut dyn Index, now: Now) {
-        for f in 0..self.folders.len() {
-            if !self.folders[f].linked {
-                continue;
-            }
-            let folder = self.folders[f].folder;
-            let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
-            while let Some(row) = ix.next(folder, at.get(), &mut next) {
-                core::mem::swap(&mut at, &mut next);
-                let Some(mut o) = self.open(ix, f, row) else { continue };
-                let conflict = o.t.conflict;
-                let Some(l) = o.t.local.as_mut().filter(|l| l.made == Made::Minted && !conflict) else {
-                    continue;
-                };
-                let like = o.t.synced.as_ref().filter(|s| s.same_content(&l.record));
-                let r = &mut l.record;
-                (r.edit, r.parent, r.version) = match like {
-                    Some(s) => (s.edit, s.parent, s.version.clone()),
-                    None => (Edit::default(), None, VersionVector::new()),
-                };
-                l.made = Made::Unminted;
-                self.close(ix, now, o);
-            }
         }
     }
 }

@@ -51,10 +51,10 @@ impl Peer {
             ToPeer::Sources { folder, seq, holders, seekers } => {
                 if let Some(f) = self.place_of_slot(folder) {
                     let folder = self.folders[f].folder;
-                    if let Some((s, row)) = ix.by_seq(folder, Seq(seq.0.saturating_sub(1))) {
-                        if s == seq {
-                            self.sources(ix, now, f, row, holders, seekers);
-                        }
+                    if let Some((s, row)) = ix.by_seq(folder, Seq(seq.0.saturating_sub(1)))
+                        && s == seq
+                    {
+                        self.sources(ix, now, f, row, holders, seekers);
                     }
                 }
             }
@@ -144,11 +144,11 @@ impl Peer {
                 continue;
             }
             o.t.copies.swap_remove(i);
-            if pending.is_some() {
-                if let Some(mut c) = self.open(ix, o.f, row) {
-                    c.t.pending = None;
-                    self.close(ix, now, c);
-                }
+            if pending.is_some()
+                && let Some(mut c) = self.open(ix, o.f, row)
+            {
+                c.t.pending = None;
+                self.close(ix, now, c);
             }
         }
     }
@@ -337,21 +337,21 @@ impl Peer {
                 open = Some(SeqRange { from, to: seq });
             } else if t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq == seq) {
                 // A gap ends a range; seqs that are no current record of the folder do not.
-                if let Some(r) = open.take() {
-                    if ranges.push(r).is_err() {
-                        open = Some(r);
-                        more = true;
-                        break;
-                    }
+                if let Some(r) = open.take()
+                    && ranges.push(r).is_err()
+                {
+                    open = Some(r);
+                    more = true;
+                    break;
                 }
             }
             at = seq;
         }
-        if let Some(r) = open {
-            if ranges.push(r).is_err() {
-                at = Seq(r.from.0 - 1);
-                more = true;
-            }
+        if let Some(r) = open
+            && ranges.push(r).is_err()
+        {
+            at = Seq(r.from.0 - 1);
+            more = true;
         }
         self.folders[f].have_sweep = more.then_some(at);
         if ranges.is_empty() {

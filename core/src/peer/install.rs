@@ -7,16 +7,15 @@ use super::reconcile::{Judgement, Step, merge_meta, ours, step};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::tree::{Below, Parent};
-use super::trees::{Cause, Intent, Local, Made, Stat, Trees};
-use crate::ids::{ContentId, Row, SlotSet, Ticket};
-use crate::limits::BULK;
+use super::trees::{Intent, Local, Made, Stat};
+use crate::ids::{ContentId, Row, Ticket};
 use crate::record::{Kind, Record};
 use crate::time::{Duration, Now};
 use crate::version::{Edit, Order, VersionVector};
 
 impl Peer {
     /// The record that a row's install is to make, if it has one to make now.
-    fn wanted(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Record> {
+    pub(super) fn wanted(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Record> {
         let ctx = self.context(o.f);
         match step(&o.t, ctx) {
             Step::Follow => o.t.local.as_ref().map(|l| l.record.clone()),
@@ -99,118 +98,8 @@ impl Peer {
         self.obtain(ix, now, o, want)
     }
 
-    /// Brings the content of `want` into the row's part file: from this device if it is here, else from others.
-    fn obtain(&mut self, ix: &mut dyn Index, now: Now, o: Open, want: Record) -> Option<Effect> {
-        let ticket = self.ticket();
-        let bulk = want.size > BULK;
-        let job = Job {
-            ticket,
-            f: o.f,
-            row: o.row,
-            work: Work::Install(Stage::Making),
-            want: (want.kind, want.content, want.edit),
-            generation: 0,
-            also: None,
-            sought: false,
-            made: false,
-            took: false,
-            since: now.at,
-            bulk,
-        };
-        assert!(self.jobs.push(job).is_ok(), "the plan leaves room");
-        if want.kind == Kind::Directory {
-            return self.prepare(ix, now, ticket);
-        }
-        self.copy_or_fetch(ix, now, ticket, &want)
-    }
-
-    fn copy_or_fetch(
-        &mut self,
-        ix: &mut dyn Index,
-        now: Now,
-        ticket: Ticket,
-        want: &Record,
-    ) -> Option<Effect> {
-        let job = *self.job(ticket)?;
-        if !job.made {
-            self.job_mut(ticket).expect("it is there").made = true;
-            if let Some((from, take)) = self.source_here(ix, job.f, job.row, want) {
-                let j = self.job_mut(ticket).expect("it is there");
-                j.work = Work::Install(Stage::Making);
-                j.also = Some(from);
-                j.took = take.is_some();
-                let (kind, content, size) = (want.kind, want.content, want.size);
-                return Some(Effect::Make { ticket, row: job.row, kind, content, size, from, take });
-            }
-        }
-        let from = self.author_slot(want);
-        let seq = {
-            let mut t = Trees::default();
-            ix.load(job.row, &mut t);
-            t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.seq)
-        };
-        let j = self.job_mut(ticket).expect("it is there");
-        j.also = None;
-        j.since = now.at;
-        if !j.sought && (from.is_empty() || job.bulk) {
-            j.sought = true;
-            if let Some(seq) = seq {
-                let _ = self.seeks.push_back((job.f, job.row, seq));
-            }
-        }
-        let j = self.job_mut(ticket).expect("it is there");
-        if from.is_empty() {
-            j.work = Work::Install(Stage::Seeking);
-            return None;
-        }
-        j.work = Work::Install(Stage::Fetching);
-        let (kind, content, size) = (want.kind, want.content, want.size);
-        Some(Effect::Fetch { ticket, row: job.row, kind, content, size, from })
-    }
-
-    /// The author's slot, if it is online and is not us.
-    fn author_slot(&self, want: &Record) -> SlotSet {
-        let online = self.presence(want.author).is_some_and(|p| p.online);
-        match self.roster.device_by_id(want.author) {
-            Some((slot, _)) if online && Some(slot) != self.session.slot => SlotSet::one(slot),
-            _ => SlotSet::default(),
-        }
-    }
-
-    /// A row of this device that holds the content; with its stat if its own removal is due, so that it can be moved.
-    fn source_here(
-        &mut self,
-        ix: &mut dyn Index,
-        f: usize,
-        row: Row,
-        want: &Record,
-    ) -> Option<(Row, Option<Stat>)> {
-        let mut after = None;
-        let mut t = Trees::default();
-        for _ in 0..8 {
-            let from = ix.with_content(&want.content, after)?;
-            after = Some(from);
-            if from == row || !ix.load(from, &mut t) {
-                continue;
-            }
-            let Some(l) = &t.local else { continue };
-            if l.record.kind != want.kind || t.stale || l.stat.kind != want.kind {
-                continue;
-            }
-            let mut path = core::mem::take(&mut self.buf);
-            let folder = ix.path(from, &mut path);
-            self.buf = path;
-            let ctx = self.context(f);
-            let mine = folder == self.folders[f].folder;
-            let leaving =
-                mine && l.made == Made::Synced && !self.is_busy(from) && step(&t, ctx) == Step::Remove;
-            return Some((from, leaving.then_some(l.stat)));
-        }
-        None
-    }
-
     /// The part file is complete: the intent is saved, and the swap file made while it is committed.
-    fn prepare(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket) -> Option<Effect> {
+    pub(super) fn prepare(&mut self, ix: &mut dyn Index, now: Now, ticket: Ticket) -> Option<Effect> {
         let job = *self.job(ticket)?;
         let Some(mut o) = self.open(ix, job.f, job.row) else {
             self.end_job(ticket);
@@ -333,102 +222,11 @@ impl Peer {
         }
     }
 
-    fn drop_install(&mut self, ix: &mut dyn Index, now: Now, job: Job) -> Option<Effect> {
+    pub(super) fn drop_install(&mut self, ix: &mut dyn Index, now: Now, job: Job) -> Option<Effect> {
         self.end_job(job.ticket);
         let o = self.open(ix, job.f, job.row)?;
         self.retry(ix, now, o);
         None
-    }
-
-    fn fetch_failed(&mut self, ix: &mut dyn Index, now: Now, job: Job, cause: Cause) -> Option<Effect> {
-        let o = self.open(ix, job.f, job.row)?;
-        let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
-        let starved = matches!(cause, Cause::NoSource | Cause::Unreachable | Cause::Corrupt);
-        if want.is_none() {
-            return self.drop_install(ix, now, job);
-        }
-        let seq = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.seq);
-        if let (true, false, Some(seq)) = (starved, job.sought, seq) {
-            // The author alone was asked: who else has it?
-            let _ = self.seeks.push_back((job.f, job.row, seq));
-            let j = self.job_mut(job.ticket)?;
-            (j.sought, j.since) = (true, now.at);
-            j.work = Work::Install(Stage::Seeking);
-            return None;
-        }
-        self.end_job(job.ticket);
-        self.trouble(ix, now, o, cause);
-        None
-    }
-
-    /// The tracker said who has a record's content.
-    pub(super) fn sources(
-        &mut self,
-        ix: &mut dyn Index,
-        now: Now,
-        f: usize,
-        row: Row,
-        holders: SlotSet,
-        seekers: SlotSet,
-    ) {
-        let Some(job) = self.jobs.iter().find(|j| j.f == f && j.row == row).copied() else { return };
-        let online = |s: &crate::ids::Slot| {
-            self.roster.device(*s).is_some_and(|d| self.presence(d.id).is_some_and(|p| p.online))
-        };
-        let mut from = SlotSet::default();
-        holders.iter().filter(online).filter(|s| Some(*s) != self.session.slot).for_each(|s| from.add(s));
-        match job.work {
-            Work::Install(Stage::Fetching) => {
-                let _ = self.ready.push_back(Effect::Sources { ticket: job.ticket, holders: from, seekers });
-            }
-            Work::Install(Stage::Seeking) if from.is_empty() => {
-                self.end_job(job.ticket);
-                if let Some(o) = self.open(ix, f, row) {
-                    self.trouble(ix, now, o, Cause::NoSource);
-                }
-            }
-            Work::Install(Stage::Seeking) => {
-                let Some(o) = self.open(ix, f, row) else { return };
-                let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
-                let Some(want) = want else {
-                    self.drop_install(ix, now, job);
-                    return;
-                };
-                let (ticket, kind, content, size) = (job.ticket, want.kind, want.content, want.size);
-                if self.ready.push_back(Effect::Fetch { ticket, row, kind, content, size, from }).is_err() {
-                    return;
-                }
-                if let Some(j) = self.job_mut(ticket) {
-                    j.work = Work::Install(Stage::Fetching);
-                    j.since = now.at;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A rename's source whose file was moved: its removal is done thereby.
-    fn source_moved(&mut self, ix: &mut dyn Index, now: Now, f: usize, from: Row) {
-        let Some(mut o) = self.open(ix, f, from) else { return };
-        let ctx = self.context(f);
-        let removed =
-            step(&o.t, ctx) == Step::Remove && o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced);
-        if removed {
-            let r = o.t.remote.as_ref().expect("a removal is due").record.clone();
-            o.t.local = None;
-            o.t.synced = Some(r);
-            self.close(ix, now, o);
-            self.recheck(now, f);
-        }
-    }
-
-    fn look_again(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
-        let folder = ix.path(row, &mut self.buf);
-        let Some(f) = self.place_of(folder) else { return };
-        if let Some(mut o) = self.open(ix, f, row) {
-            o.t.stale = true;
-            self.retry(ix, now, o);
-        }
     }
 
     /// It stands at its path: the local and synced trees say so; the intent stays until the directory is durable.
@@ -567,88 +365,6 @@ impl Peer {
                 }
             }
             _ => self.end_job(job.ticket),
-        }
-    }
-
-    fn start_meta(&mut self, now: Now, o: &Open) -> Effect {
-        let l = o.t.local.as_ref().expect("something follows");
-        let ticket = self.ticket();
-        self.push_job(now, ticket, o.f, o.row, Work::Meta);
-        Effect::Meta { ticket, row: o.row, expect: l.stat, mode: l.record.mode, mtime: l.record.mtime }
-    }
-
-    pub(super) fn meta_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
-        self.end_job(job.ticket);
-        let Some(mut o) = self.open(ix, job.f, job.row) else { return };
-        match out {
-            Outcome::Swapped { stat, at, .. } => {
-                o.t.disk_due = false;
-                o.t.trouble = None;
-                if let Some(l) = &mut o.t.local {
-                    (l.stat, l.at) = (stat, at);
-                }
-                self.retry(ix, now, o);
-            }
-            Outcome::Failed(cause) => self.trouble(ix, now, o, cause),
-            _ => self.retry(ix, now, o),
-        }
-    }
-
-    /// Begins a removal: children are gone, nothing live is below.
-    pub(super) fn start_remove(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) -> Option<Effect> {
-        match self.revives_displaced(ix, now, &mut o) {
-            Some(Below::Clear) => {}
-            Some(_) => {
-                self.recheck(now, o.f);
-                return None;
-            }
-            None => {
-                self.close(ix, now, o);
-                return None;
-            }
-        }
-        let l = o.t.local.as_ref()?;
-        let expect = l.stat;
-        let ticket = self.ticket();
-        self.push_job(now, ticket, o.f, o.row, Work::Remove { done: false, syncing: false });
-        Some(Effect::Remove { ticket, row: o.row, expect })
-    }
-
-    pub(super) fn remove_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
-        let Some(mut o) = self.open(ix, job.f, job.row) else { return self.end_job(job.ticket) };
-        match out {
-            Outcome::Removed => {
-                let gone =
-                    (Peer::stands(&o.t), o.t.local.as_ref().map_or(ContentId::NONE, |l| l.record.content));
-                let ctx = self.context(o.f);
-                if step(&o.t, ctx) == Step::Remove {
-                    o.t.synced = o.t.remote.as_ref().map(|r| r.record.clone());
-                    o.t.local = None;
-                } else if let Some(l) = &mut o.t.local {
-                    // An invented directory: its removal is ours to announce, and needs no judgement.
-                    l.record = Record { kind: Kind::Removed, ..Record::default() };
-                    l.stat = Stat::default();
-                    l.made = Made::Unminted;
-                    o.judged = true;
-                }
-                o.t.intent = Some(Intent { from: gone, to: (Kind::Removed, ContentId::NONE), copy: None });
-                o.t.trouble = None;
-                if let Some(j) = self.job_mut(job.ticket) {
-                    j.work = Work::Remove { done: true, syncing: false };
-                }
-                let f = o.f;
-                self.close(ix, now, o);
-                self.folders[f].revivals_due = true;
-                self.folders[f].recheck_at.get_or_insert(now.at + Duration::millis(5));
-            }
-            Outcome::Failed(cause) => {
-                self.end_job(job.ticket);
-                self.trouble(ix, now, o, cause);
-            }
-            _ => {
-                self.end_job(job.ticket);
-                self.retry(ix, now, o);
-            }
         }
     }
 

@@ -10,9 +10,9 @@
 //! | `reconcile` | the next step of a row, who wins: pure |
 //! | `rows` | a row is opened, changed, closed: lane and counts follow |
 //! | `session`, `frames` | the tracker link |
-//! | `announce` | minting, merging, announcing, verdicts |
+//! | `announce`, `merge` | announcing and verdicts; minting, merging, conflict copies |
 //! | `scan`, `guard` | what the disk says, and when it is not believed |
-//! | `plan`, `install`, `recover` | what is done next, and what became of it |
+//! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
 //! | `tree` | what hangs together by paths |
 //! | `views` | status |
 
@@ -26,9 +26,14 @@ mod install;
 mod machine;
 #[cfg(test)]
 pub mod mem_index;
+mod merge;
+mod obtain;
 mod plan;
 mod reconcile;
+#[cfg(test)]
+mod reconcile_tests;
 mod recover;
+mod remove;
 mod rows;
 mod scan;
 mod session;

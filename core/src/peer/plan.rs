@@ -19,10 +19,10 @@ const FLUSH_EVERY: Duration = Duration::secs(5);
 impl Peer {
     /// The next effect that follows from the state; `None` when nothing more can be begun.
     pub(super) fn plan(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
-        if let Some(t) = self.swap_ready() {
-            if let Some(e) = self.start_swap(ix, now, t) {
-                return Some(e);
-            }
+        if let Some(t) = self.swap_ready()
+            && let Some(e) = self.start_swap(ix, now, t)
+        {
+            return Some(e);
         }
         if let Some(e) = self.dial_due(now) {
             return Some(e);
@@ -30,10 +30,10 @@ impl Peer {
         if let Some(e) = self.start_watch(now) {
             return Some(e);
         }
-        if let Some((f, dir)) = self.start_scan() {
-            if let Some(e) = self.begin_scan(ix, f, dir) {
-                return Some(e);
-            }
+        if let Some((f, dir)) = self.start_scan()
+            && let Some(e) = self.begin_scan(ix, f, dir)
+        {
+            return Some(e);
         }
         self.fill_outbox(ix, now);
         self.plan_looks(ix, now)
@@ -206,19 +206,19 @@ impl Peer {
             Outcome::Failed(cause) => Some(cause),
             _ => None,
         };
-        if let Some((t, generation)) = self.commits.running {
-            if t == ticket {
-                self.commits.running = None;
-                match failed {
-                    None => self.commits.durable = generation,
-                    Some(_) => {
-                        self.commits.dirty = self.commits.dirty.max(1);
-                        self.commits.wanted = true;
-                        self.commits.not_before = now.at + Duration::secs(1);
-                    }
+        if let Some((t, generation)) = self.commits.running
+            && t == ticket
+        {
+            self.commits.running = None;
+            match failed {
+                None => self.commits.durable = generation,
+                Some(_) => {
+                    self.commits.dirty = self.commits.dirty.max(1);
+                    self.commits.wanted = true;
+                    self.commits.not_before = now.at + Duration::secs(1);
                 }
-                return;
             }
+            return;
         }
         if ticket == self.scan.ticket && ticket.0 != 0 {
             self.scan_done(ix, now, failed);

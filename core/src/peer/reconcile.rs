@@ -125,11 +125,11 @@ fn unminted(t: &mut Trees, heard: Option<Record>) -> bool {
     let l = t.local.as_ref().expect("only called with a local tree");
     let rec = &l.record;
     let fresh = rec.edit.tag.0 == 0 || t.synced.as_ref().is_some_and(|s| s.version == rec.version);
-    if let Some(r) = heard.filter(|r| rec.same_content(r)) {
-        if rec.same_meta(&r) || t.synced.is_none() {
-            adopt(t, r);
-            return true;
-        }
+    if let Some(r) = heard.filter(|r| rec.same_content(r))
+        && (rec.same_meta(&r) || t.synced.is_none())
+    {
+        adopt(t, r);
+        return true;
     }
     match &t.synced {
         Some(s) if fresh && rec.same_thing(s) => {

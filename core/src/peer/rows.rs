@@ -92,6 +92,13 @@ impl Peer {
     pub(super) fn close(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
         let ctx = self.context(o.f);
         absorb(&mut o.t, ctx);
+        let heard = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch);
+        if let (Some((copy, _)), Some(r)) = (&o.t.pending, heard)
+            && r.record.version.covers(copy.edit)
+        {
+            // The copy half counts as accepted (R9); the winner forgets it at its next record.
+            o.t.pending = None;
+        }
         let next = step(&o.t, ctx);
         let busy = self.is_busy(o.row);
         if next == Step::Rest && !busy && self.is_forgettable(&o.t) {
@@ -151,9 +158,10 @@ impl Peer {
         let lane = match next {
             Step::Look => Lane::Look,
             Step::Mint => self.removal_lane(ix, now, o),
-            Step::Announce | Step::Resolve => Lane::Announce,
+            Step::Announce => Lane::Announce,
+            Step::Resolve if self.stays_ours(ix, o) => Lane::Announce,
             Step::Recover | Step::Follow => Lane::Quick,
-            Step::Get => {
+            Step::Get | Step::Resolve => {
                 let large = o.t.remote.as_ref().is_some_and(|r| r.record.size > BULK);
                 if large { Lane::Bulk } else { Lane::Quick }
             }

@@ -201,14 +201,14 @@ impl Peer {
                 return;
             }
             let hidden = self.scan.blinded || self.scan.blind.get().is_some_and(|b| path.is_under(b));
-            if !hidden {
-                if let Some(mut o) = self.open(ix, f, row) {
-                    if Peer::stands(&o.t) != Kind::Removed && !o.t.stale {
-                        o.t.stale = true;
-                        o.bulk = true;
-                        self.close(ix, now, o);
-                    }
-                }
+            if !hidden
+                && let Some(mut o) = self.open(ix, f, row)
+                && Peer::stands(&o.t) != Kind::Removed
+                && !o.t.stale
+            {
+                o.t.stale = true;
+                o.bulk = true;
+                self.close(ix, now, o);
             }
             core::mem::swap(&mut at, &mut next);
         }

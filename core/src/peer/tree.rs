@@ -155,10 +155,10 @@ impl Peer {
         let stat = p.t.local.as_ref().map_or(Stat::default(), |l| l.stat);
         // A file of the remote tree that is not here loses to the directory: its record becomes a pending copy.
         let loser = remote.filter(|r| r.has_content() && Peer::stands(&p.t) == Kind::Directory);
-        if let Some(loser) = loser {
-            if let Some(row) = self.plan_copy(ix, now, p, &loser) {
-                let _ = p.t.copies.push(row);
-            }
+        if let Some(loser) = loser
+            && let Some(row) = self.plan_copy(ix, now, p, &loser)
+        {
+            let _ = p.t.copies.push(row);
         }
         if let Some(l) = p.t.local.as_ref().filter(|l| l.record.has_content() && l.stat.kind != Kind::Removed)
         {

@@ -2,7 +2,7 @@
 
 use super::session::State;
 use super::{Peer, Tracker};
-use crate::ids::{Slot, Tag};
+use crate::ids::{PublicKey, Slot, Tag};
 use crate::limits;
 use crate::sans_io::Reject;
 use crate::time::{Duration, Instant, Now};
@@ -54,8 +54,8 @@ impl Tracker<'_> {
     fn enrol(&mut self, now: Now, i: usize, hello: Hello<'_>) -> Result<(), Reject> {
         let (key, invite) = (self.sessions[i].key, self.sessions[i].invite);
         let founds = self.founder == Some(key) && self.roster.is_unused();
-        let good = invite.and_then(|id| self.invites.secret(now.at, id)).is_some();
-        if !founds && !good {
+        let invite = invite.filter(|id| self.invites.is_good(now.at, *id));
+        if !founds && invite.is_none() {
             return Err(Reject::new("an invite that is used, expired or unknown"));
         }
         if !founds && !self.recovery.may_change(&self.roster) {
@@ -68,7 +68,7 @@ impl Tracker<'_> {
         let avoid = self.files.leaving();
         let slot =
             self.roster.enrol(key, hello.name, hello.tag, avoid).map_err(|full| Reject::new(full.0))?;
-        let by = invite.and_then(|id| self.invites.take(now.at, id)).unwrap_or_default();
+        let by = invite.map_or_else(PublicKey::default, |id| self.invites.take(now.at, id));
         self.peers[slot.0 as usize] = Peer::NEW;
         self.enrolled(slot, by);
         self.come_in(now, i, slot, hello);

@@ -180,7 +180,8 @@ impl<'m> Tracker<'m> {
     pub fn sealed_roster(&self) -> &[u8] {
         &self.sealed
     }
-    /// The secret of an invite that is good now.
+    /// The secret of an invite that is good now, or was used within its hour: a device that it took in may come by it
+    /// again, nobody else.
     pub fn invite_secret(&self, now: Now, id: InviteId) -> Option<[u8; 16]> {
         self.invites.secret(now.at, id)
     }
@@ -215,8 +216,9 @@ impl<'m> Tracker<'m> {
         if self.roster.is_revoked(&who.key) {
             return Err(Reject::new("a revoked device"));
         }
-        if !self.knows(&who.key) && who.invite.is_none() {
-            return Err(Reject::new("not a device of this home"));
+        let invited = who.invite.is_some_and(|id| self.invites.is_good(now.at, id));
+        if !self.knows(&who.key) && !invited {
+            return Err(Reject::new("not a device of this home, nor a good invite"));
         }
         let Some(i) = self.sessions.iter().position(|s| s.state == State::Free) else {
             return Err(Reject::new("too many links"));

@@ -38,6 +38,7 @@ fn an_invite_lets_one_device_in_within_the_hour() {
     h.clients[c].invite = Some(invite);
     h.dial(c);
     assert!(!h.is_live(c), "a used one");
+    assert!(h.t.invite_secret(h.now, invite).is_some(), "though the one it let in can use it again");
     h.close(b);
     h.dial(b);
     assert!(h.is_live(b), "who is enrolled already comes in whatever the code");

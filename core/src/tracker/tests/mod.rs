@@ -5,6 +5,7 @@ mod follow;
 mod fuzz;
 mod join;
 mod recover;
+mod speed;
 mod sync;
 
 use super::*;

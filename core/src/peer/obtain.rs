@@ -1,0 +1,222 @@
+//! Where an install's content comes from: this device, its author, or whoever the tracker names.
+
+use super::effect::Effect;
+use super::index::Index;
+use super::machine::Peer;
+use super::reconcile::{Step, step};
+use super::rows::Open;
+use super::state::{Job, Stage, Work};
+use super::trees::{Cause, Made, Stat, Trees};
+use crate::ids::{Row, SlotSet, Ticket};
+use crate::limits::BULK;
+use crate::record::{Kind, Record};
+use crate::time::Now;
+
+impl Peer {
+    /// Brings the content of `want` into the row's part file: from this device if it is here, else from others.
+    pub(super) fn obtain(&mut self, ix: &mut dyn Index, now: Now, o: Open, want: Record) -> Option<Effect> {
+        let ticket = self.ticket();
+        let bulk = want.size > BULK;
+        let job = Job {
+            ticket,
+            f: o.f,
+            row: o.row,
+            work: Work::Install(Stage::Making),
+            want: (want.kind, want.content, want.edit),
+            generation: 0,
+            also: None,
+            sought: false,
+            made: false,
+            took: false,
+            since: now.at,
+            bulk,
+        };
+        assert!(self.jobs.push(job).is_ok(), "the plan leaves room");
+        if want.kind == Kind::Directory {
+            return self.prepare(ix, now, ticket);
+        }
+        self.copy_or_fetch(ix, now, ticket, &want)
+    }
+
+    pub(super) fn copy_or_fetch(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        ticket: Ticket,
+        want: &Record,
+    ) -> Option<Effect> {
+        let job = *self.job(ticket)?;
+        if !job.made {
+            self.job_mut(ticket).expect("it is there").made = true;
+            if let Some((from, take)) = self.source_here(ix, job.f, job.row, want) {
+                let j = self.job_mut(ticket).expect("it is there");
+                j.work = Work::Install(Stage::Making);
+                j.also = Some(from);
+                j.took = take.is_some();
+                let (kind, content, size) = (want.kind, want.content, want.size);
+                return Some(Effect::Make { ticket, row: job.row, kind, content, size, from, take });
+            }
+        }
+        let from = self.author_slot(want);
+        let seq = {
+            let mut t = Trees::default();
+            ix.load(job.row, &mut t);
+            t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.seq)
+        };
+        let j = self.job_mut(ticket).expect("it is there");
+        j.also = None;
+        j.since = now.at;
+        if !j.sought && (from.is_empty() || job.bulk) {
+            j.sought = true;
+            if let Some(seq) = seq {
+                let _ = self.seeks.push_back((job.f, job.row, seq));
+            }
+        }
+        let j = self.job_mut(ticket).expect("it is there");
+        if from.is_empty() {
+            j.work = Work::Install(Stage::Seeking);
+            return None;
+        }
+        j.work = Work::Install(Stage::Fetching);
+        let (kind, content, size) = (want.kind, want.content, want.size);
+        Some(Effect::Fetch { ticket, row: job.row, kind, content, size, from })
+    }
+
+    /// The author's slot, if it is online and is not us.
+    fn author_slot(&self, want: &Record) -> SlotSet {
+        let online = self.presence(want.author).is_some_and(|p| p.online);
+        match self.roster.device_by_id(want.author) {
+            Some((slot, _)) if online && Some(slot) != self.session.slot => SlotSet::one(slot),
+            _ => SlotSet::default(),
+        }
+    }
+
+    /// A row of this device that holds the content; with its stat if its own removal is due, so that it can be moved.
+    fn source_here(
+        &mut self,
+        ix: &mut dyn Index,
+        f: usize,
+        row: Row,
+        want: &Record,
+    ) -> Option<(Row, Option<Stat>)> {
+        let mut after = None;
+        let mut t = Trees::default();
+        for _ in 0..8 {
+            let from = ix.with_content(&want.content, after)?;
+            after = Some(from);
+            if from == row || !ix.load(from, &mut t) {
+                continue;
+            }
+            let Some(l) = &t.local else { continue };
+            if l.record.kind != want.kind || t.stale || l.stat.kind != want.kind {
+                continue;
+            }
+            let mut path = core::mem::take(&mut self.buf);
+            let folder = ix.path(from, &mut path);
+            self.buf = path;
+            let ctx = self.context(f);
+            let mine = folder == self.folders[f].folder;
+            let leaving =
+                mine && l.made == Made::Synced && !self.is_busy(from) && step(&t, ctx) == Step::Remove;
+            return Some((from, leaving.then_some(l.stat)));
+        }
+        None
+    }
+
+    pub(super) fn fetch_failed(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        job: Job,
+        cause: Cause,
+    ) -> Option<Effect> {
+        let o = self.open(ix, job.f, job.row)?;
+        let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
+        let starved = matches!(cause, Cause::NoSource | Cause::Unreachable | Cause::Corrupt);
+        if want.is_none() {
+            return self.drop_install(ix, now, job);
+        }
+        let seq = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.seq);
+        if let (true, false, Some(seq)) = (starved, job.sought, seq) {
+            // The author alone was asked: who else has it?
+            let _ = self.seeks.push_back((job.f, job.row, seq));
+            let j = self.job_mut(job.ticket)?;
+            (j.sought, j.since) = (true, now.at);
+            j.work = Work::Install(Stage::Seeking);
+            return None;
+        }
+        self.end_job(job.ticket);
+        self.trouble(ix, now, o, cause);
+        None
+    }
+
+    /// The tracker said who has a record's content.
+    pub(super) fn sources(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        f: usize,
+        row: Row,
+        holders: SlotSet,
+        seekers: SlotSet,
+    ) {
+        let Some(job) = self.jobs.iter().find(|j| j.f == f && j.row == row).copied() else { return };
+        let online = |s: &crate::ids::Slot| {
+            self.roster.device(*s).is_some_and(|d| self.presence(d.id).is_some_and(|p| p.online))
+        };
+        let mut from = SlotSet::default();
+        holders.iter().filter(online).filter(|s| Some(*s) != self.session.slot).for_each(|s| from.add(s));
+        match job.work {
+            Work::Install(Stage::Fetching) => {
+                let _ = self.ready.push_back(Effect::Sources { ticket: job.ticket, holders: from, seekers });
+            }
+            Work::Install(Stage::Seeking) if from.is_empty() => {
+                self.end_job(job.ticket);
+                if let Some(o) = self.open(ix, f, row) {
+                    self.trouble(ix, now, o, Cause::NoSource);
+                }
+            }
+            Work::Install(Stage::Seeking) => {
+                let Some(o) = self.open(ix, f, row) else { return };
+                let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
+                let Some(want) = want else {
+                    self.drop_install(ix, now, job);
+                    return;
+                };
+                let (ticket, kind, content, size) = (job.ticket, want.kind, want.content, want.size);
+                if self.ready.push_back(Effect::Fetch { ticket, row, kind, content, size, from }).is_err() {
+                    return;
+                }
+                if let Some(j) = self.job_mut(ticket) {
+                    j.work = Work::Install(Stage::Fetching);
+                    j.since = now.at;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A rename's source whose file was moved: its removal is done thereby.
+    pub(super) fn source_moved(&mut self, ix: &mut dyn Index, now: Now, f: usize, from: Row) {
+        let Some(mut o) = self.open(ix, f, from) else { return };
+        let ctx = self.context(f);
+        let removed =
+            step(&o.t, ctx) == Step::Remove && o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced);
+        if removed {
+            let r = o.t.remote.as_ref().expect("a removal is due").record.clone();
+            o.t.local = None;
+            o.t.synced = Some(r);
+            self.close(ix, now, o);
+            self.recheck(now, f);
+        }
+    }
+
+    pub(super) fn look_again(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
+        let folder = ix.path(row, &mut self.buf);
+        let Some(f) = self.place_of(folder) else { return };
+        if let Some(mut o) = self.open(ix, f, row) {
+            o.t.stale = true;
+            self.retry(ix, now, o);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Reconcile against an exhaustive table: every pair of records over two tags, every state of the local tree.
+
+use super::reconcile::*;
+use super::trees::{Local, Made, Remote, Stat, Trees};
+use crate::ids::{ContentId, Epoch, Seq, Tag};
+use crate::record::{Kind, Record};
+use crate::version::{Edit, Order, VersionVector};
+use std::vec::Vec;
+
+const NOW: Context = Context { epoch: Epoch(7), told: true };
+
+fn version(a: u64, b: u64) -> VersionVector {
+    let mut v = VersionVector::new();
+    assert!(v.raise(Edit { tag: Tag(1), counter: a }) && v.raise(Edit { tag: Tag(2), counter: b }));
+    v
+}
+
+/// Every record over two tags with counters up to 2, three kinds; content follows from the edit, as it does in life.
+fn records() -> Vec<Record> {
+    let mut all = Vec::new();
+    for (a, b) in (0..3).flat_map(|a| (0..3).map(move |b| (a, b))).filter(|v| *v != (0, 0)) {
+        for (tag, counter) in [(1, a), (2, b)].into_iter().filter(|e| e.1 > 0) {
+            for kind in [Kind::File, Kind::Directory, Kind::Removed] {
+                let content = if kind == Kind::File {
+                    ContentId([(tag * 16 + counter) as u8; 32])
+                } else {
+                    ContentId::NONE
+                };
+                let edit = Edit { tag: Tag(tag as u32), counter };
+                // A parent of the other tag, so that no fork comes in by accident.
+                let parent = Some(Edit { tag: Tag(3 - tag as u32), counter: 1 });
+                let mtime = if kind == Kind::File { (tag * 10 + counter) as i64 } else { 0 };
+                all.push(Record {
+                    kind,
+                    content,
+                    edit,
+                    parent,
+                    mtime,
+                    version: version(a, b),
+                    ..Record::default()
+                });
+            }
+        }
+    }
+    all
+}
+
+fn on_disk(r: &Record, made: Made) -> Option<Local> {
+    r.is_live().then(|| Local {
+        record: r.clone(),
+        made,
+        stat: Stat { kind: r.kind, ..Stat::default() },
+        at: 1,
+    })
+}
+
+fn heard(r: &Record) -> Option<Remote> {
+    Some(Remote { record: r.clone(), epoch: NOW.epoch, seq: Seq(1) })
+}
+
+#[test]
+fn both_sides_of_a_conflict_name_the_same_winner_and_the_same_copy() {
+    let (all, mut conflicts) = (records(), 0);
+    for x in &all {
+        for r in all.iter().filter(|r| x.compare(r) == Order::Concurrent) {
+            conflicts += 1;
+            let (here, there) = (judge(x, r, &mut |_| false), judge(r, x, &mut |_| false));
+            assert_eq!((here.copy, here.fork), (there.copy, there.fork), "{x:?} {r:?}");
+            if !x.same_content(r) {
+                assert_ne!(here.ours, there.ours, "one wins, on both sides: {x:?} {r:?}");
+            }
+            let (winner, loser) = if here.ours { (x, r) } else { (r, x) };
+            assert!(!here.copy || loser.kind == Kind::File, "only a file can become a copy");
+            let ancestor = !here.fork && (x.version.covers(r.edit) || r.version.covers(x.edit));
+            let beaten = loser.kind == Kind::File && winner.kind != Kind::Removed;
+            assert_eq!(here.copy, beaten && !ancestor && !x.same_content(r), "{x:?} {r:?}");
+            if !ancestor && winner.kind == Kind::Removed {
+                assert_eq!(loser.kind, Kind::Removed, "an edit beats a concurrent removal");
+            }
+        }
+    }
+    assert!(conflicts > 200, "the table is not empty: {conflicts}");
+}
+
+#[test]
+fn a_synced_row_follows_what_is_newer_and_tells_what_is_newer_here() {
+    for s in records() {
+        for r in records() {
+            let mut t = Trees {
+                local: on_disk(&s, Made::Synced),
+                synced: Some(s.clone()),
+                remote: heard(&r),
+                ..Trees::default()
+            };
+            absorb(&mut t, NOW);
+            let got = step(&t, NOW);
+            let want = match s.compare(&r) {
+                Order::Equal => Step::Rest,
+                Order::Dominates => Step::Announce,
+                Order::Concurrent => Step::Resolve,
+                Order::Dominated if s.same_content(&r) && s.same_meta(&r) => Step::Rest,
+                Order::Dominated if s.same_content(&r) => Step::Follow,
+                Order::Dominated if r.is_live() => Step::Get,
+                Order::Dominated => Step::Remove,
+            };
+            assert_eq!(got, want, "synced {s:?} remote {r:?}");
+            if got == Step::Rest {
+                assert_eq!(t.synced.as_ref(), Some(&r), "at rest, synced is the remote");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_unknown_in_this_epoch_is_never_acted_on() {
+    for s in records() {
+        for r in records() {
+            let old = Remote { record: r.clone(), epoch: Epoch(6), seq: Seq(1) };
+            let mut t = Trees {
+                local: on_disk(&s, Made::Synced),
+                synced: Some(s.clone()),
+                remote: Some(old),
+                ..Trees::default()
+            };
+            let before = t.clone();
+            absorb(&mut t, NOW);
+            assert_eq!((step(&t, NOW), &t), (Step::Rest, &before), "synced {s:?} unknown {r:?}");
+        }
+    }
+}
+
+#[test]
+fn remote_absence_is_no_removal() {
+    for s in records() {
+        let t = Trees { local: on_disk(&s, Made::Synced), synced: Some(s.clone()), ..Trees::default() };
+        assert_eq!(step(&t, NOW), Step::Announce);
+        assert_eq!(step(&t, Context { told: false, ..NOW }), Step::Rest, "the sweep of this epoch tells it");
+    }
+}
+
+#[test]
+fn an_unminted_change_is_minted_unless_it_is_what_the_remote_says_already() {
+    for s in records() {
+        for r in records().into_iter().filter(|r| matches!(r.compare(&s), Order::Dominates | Order::Equal)) {
+            let edited =
+                Record { kind: Kind::File, content: ContentId([0xee; 32]), mtime: 99, ..Record::default() };
+            let mut t = Trees {
+                local: on_disk(&edited, Made::Unminted),
+                synced: Some(s.clone()),
+                remote: heard(&r),
+                ..Trees::default()
+            };
+            absorb(&mut t, NOW);
+            assert_eq!(step(&t, NOW), Step::Mint);
+            if r.kind != Kind::File {
+                continue;
+            }
+            let same = Record { content: r.content, mtime: r.mtime, ..edited };
+            let mut t = Trees {
+                local: on_disk(&same, Made::Unminted),
+                synced: Some(s.clone()),
+                remote: heard(&r),
+                ..Trees::default()
+            };
+            absorb(&mut t, NOW);
+            assert_eq!(step(&t, NOW), Step::Rest, "equal content is no edit");
+            assert_eq!(t.synced.as_ref(), Some(&r));
+        }
+    }
+}
+
+#[test]
+fn a_fresh_link_adopts_equal_content_with_the_homes_metadata_and_mints_nothing() {
+    let home = records().into_iter().find(|r| r.kind == Kind::File).unwrap();
+    let here = Record { kind: Kind::File, content: home.content, mtime: 5, mode: 0o600, ..Record::default() };
+    let mut t = Trees { local: on_disk(&here, Made::Unminted), remote: heard(&home), ..Trees::default() };
+    absorb(&mut t, NOW);
+    assert_eq!(step(&t, NOW), Step::Follow);
+    assert_eq!((t.synced.as_ref(), t.local.as_ref().map(|l| l.made)), (Some(&home), Some(Made::Synced)));
+}
+
+#[test]
+fn metadata_merges_per_field_against_the_base() {
+    let base =
+        Record { kind: Kind::File, mode: 0o644, mtime: 1, content: ContentId([1; 32]), ..Record::default() };
+    let edited = Record { content: ContentId([2; 32]), mtime: 9, ..base.clone() };
+    let chmodded = Record { mode: 0o600, ..base.clone() };
+    assert_eq!(
+        merge_meta(Some(&base), &edited, &chmodded),
+        (0o600, 9),
+        "a chmod here and an edit there: both stay"
+    );
+    let touched = Record { mtime: 4, ..base.clone() };
+    assert_eq!(merge_meta(Some(&base), &touched, &chmodded), (0o600, 4));
+    assert_eq!(
+        merge_meta(None, &touched, &chmodded),
+        (0o600, 4),
+        "no base: bits that both have, the later mtime"
+    );
+}
+
+#[test]
+fn a_look_that_sees_what_was_installed_is_no_edit_though_the_disk_kept_less() {
+    let r = Record {
+        kind: Kind::File,
+        mode: 0o640,
+        mtime: 1_000_000_007,
+        content: ContentId([1; 32]),
+        ..Record::default()
+    };
+    // A disk of coarse times and masked modes: the stat read back differs from the record.
+    let stat = Stat { kind: Kind::File, mode: 0o600, mtime: 1_000_000_000, ino: 4, ..Stat::default() };
+    let local = Local { record: r.clone(), made: Made::Synced, stat, at: 1 };
+    let t = Trees { local: Some(local), synced: Some(r.clone()), ..Trees::default() };
+    let seen = observed(&t, &stat, Some(r.content), 2).unwrap();
+    assert_eq!((seen.made, &seen.record), (Made::Synced, &r));
+    let chmod = Stat { mode: 0o400, ..stat };
+    let seen = observed(&t, &chmod, None, 2).unwrap();
+    assert_eq!((seen.made, seen.record.mode, seen.record.mtime), (Made::Unminted, 0o400, 1_000_000_007));
+    assert_eq!(seen.record.edit, r.edit, "a change of metadata keeps the edit");
+}

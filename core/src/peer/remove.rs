@@ -1,0 +1,97 @@
+//! Metadata in place, and removals.
+
+use super::effect::{Effect, Outcome};
+use super::index::Index;
+use super::machine::Peer;
+use super::reconcile::{Step, step};
+use super::rows::Open;
+use super::state::{Job, Work};
+use super::tree::Below;
+use super::trees::{Intent, Made, Stat};
+use crate::ids::ContentId;
+use crate::record::{Kind, Record};
+use crate::time::{Duration, Now};
+
+impl Peer {
+    pub(super) fn start_meta(&mut self, now: Now, o: &Open) -> Effect {
+        let l = o.t.local.as_ref().expect("something follows");
+        let ticket = self.ticket();
+        self.push_job(now, ticket, o.f, o.row, Work::Meta);
+        Effect::Meta { ticket, row: o.row, expect: l.stat, mode: l.record.mode, mtime: l.record.mtime }
+    }
+
+    pub(super) fn meta_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
+        self.end_job(job.ticket);
+        let Some(mut o) = self.open(ix, job.f, job.row) else { return };
+        match out {
+            Outcome::Swapped { stat, at, .. } => {
+                o.t.disk_due = false;
+                o.t.trouble = None;
+                if let Some(l) = &mut o.t.local {
+                    (l.stat, l.at) = (stat, at);
+                }
+                self.retry(ix, now, o);
+            }
+            Outcome::Failed(cause) => self.trouble(ix, now, o, cause),
+            _ => self.retry(ix, now, o),
+        }
+    }
+
+    /// Begins a removal: children are gone, nothing live is below.
+    pub(super) fn start_remove(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) -> Option<Effect> {
+        match self.revives_displaced(ix, now, &mut o) {
+            Some(Below::Clear) => {}
+            Some(_) => {
+                self.recheck(now, o.f);
+                return None;
+            }
+            None => {
+                self.close(ix, now, o);
+                return None;
+            }
+        }
+        let l = o.t.local.as_ref()?;
+        let expect = l.stat;
+        let ticket = self.ticket();
+        self.push_job(now, ticket, o.f, o.row, Work::Remove { done: false, syncing: false });
+        Some(Effect::Remove { ticket, row: o.row, expect })
+    }
+
+    pub(super) fn remove_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
+        let Some(mut o) = self.open(ix, job.f, job.row) else { return self.end_job(job.ticket) };
+        match out {
+            Outcome::Removed => {
+                let gone =
+                    (Peer::stands(&o.t), o.t.local.as_ref().map_or(ContentId::NONE, |l| l.record.content));
+                let ctx = self.context(o.f);
+                if step(&o.t, ctx) == Step::Remove {
+                    o.t.synced = o.t.remote.as_ref().map(|r| r.record.clone());
+                    o.t.local = None;
+                } else if let Some(l) = &mut o.t.local {
+                    // An invented directory: its removal is ours to announce, and needs no judgement.
+                    l.record = Record { kind: Kind::Removed, ..Record::default() };
+                    l.stat = Stat::default();
+                    l.made = Made::Unminted;
+                    o.judged = true;
+                }
+                o.t.intent = Some(Intent { from: gone, to: (Kind::Removed, ContentId::NONE), copy: None });
+                o.t.trouble = None;
+                if let Some(j) = self.job_mut(job.ticket) {
+                    j.work = Work::Remove { done: true, syncing: false };
+                }
+                let f = o.f;
+                self.close(ix, now, o);
+                self.folders[f].revivals_due = true;
+                self.folders[f].recheck_at.get_or_insert(now.at + Duration::millis(5));
+            }
+            Outcome::Failed(cause) => {
+                self.end_job(job.ticket);
+                self.trouble(ix, now, o, cause);
+            }
+            _ => {
+                self.end_job(job.ticket);
+                self.retry(ix, now, o);
+            }
+        }
+    }
+}
