@@ -32,6 +32,12 @@ struct Running {
     leaves: Vec<u8>,
 }
 
+/// A fetch that can begin.
+struct Prepared {
+    fetch: Fetch,
+    part: File,
+}
+
 /// Whether that fetch's part file holds that chunk.
 type PartCheck = (Ticket, Leaf, Arc<File>);
 
@@ -40,7 +46,9 @@ pub struct Hub {
     pub swarm: Box<Swarm<Vec<u8>>>,
     running: HashMap<Ticket, Running>,
     /// Fetches that wait for room in the machine: small ones, large ones.
-    waiting: [VecDeque<Job>; 2],
+    waiting: [VecDeque<Prepared>; 2],
+    /// Fetches that are over, but a thread still writes to their part file what it verified before.
+    ending: Vec<(Running, Ticket, Outcome)>,
     links: Vec<Arc<Link>>,
     chosen: HashMap<Slot, Arc<Link>>,
     stopped: bool,
@@ -125,6 +133,7 @@ impl Hub {
                 break;
             }
         }
+        self.report_ends(deeds);
         if self.minding && self.swarm.poll_timeout().is_some() {
             self.minding = false;
             shared.tick.notify_one();
@@ -144,8 +153,8 @@ impl Hub {
                 let part = self.running.get(&ticket).map(|r| r.part.clone());
                 deeds.checks.extend(part.map(|p| (ticket, leaf, p)));
             }
-            Effect::Finished(ticket) => self.done(ticket, Outcome::Ready, deeds),
-            Effect::Failed(ticket, cause) => self.done(ticket, Outcome::Failed(cause), deeds),
+            Effect::Finished(ticket) => self.done(ticket, Outcome::Ready),
+            Effect::Failed(ticket, cause) => self.done(ticket, Outcome::Failed(cause)),
             Effect::Bad(slot, content) => {
                 let book = shared.book.read().expect("no thread panics with it");
                 deeds.reports.extend(book.at(slot).map(|k| Report::Bad(k.device, content)));
@@ -153,10 +162,21 @@ impl Hub {
         }
     }
 
-    fn done(&mut self, ticket: Ticket, outcome: Outcome, deeds: &mut Deeds) {
-        let leaves = self.running.remove(&ticket).map(|r| r.leaves).unwrap_or_default();
-        let leaves = if outcome == Outcome::Ready { leaves } else { Vec::new() };
-        deeds.reports.push(Report::Done { ticket, outcome, leaves });
+    fn done(&mut self, ticket: Ticket, outcome: Outcome) {
+        let mut running = self.running.remove(&ticket).expect("a fetch ends once");
+        if outcome != Outcome::Ready {
+            running.leaves.clear();
+        }
+        self.ending.push((running, ticket, outcome));
+    }
+
+    /// Reports the ends of fetches whose part file nobody else holds any more: a late write must not meet the next
+    /// fetch of that file, nor what becomes of it.
+    fn report_ends(&mut self, deeds: &mut Deeds) {
+        let free = |e: &mut (Running, Ticket, Outcome)| Arc::strong_count(&e.0.part) == 1;
+        for (running, ticket, outcome) in self.ending.extract_if(.., free) {
+            deeds.reports.push(Report::Done { ticket, outcome, leaves: running.leaves });
+        }
     }
 
     /// Begins fetches that waited for room; whether any began.
@@ -164,7 +184,7 @@ impl Hub {
         let mut began = false;
         for kind in 0..self.waiting.len() {
             while let Some(job) = self.waiting[kind].front()
-                && self.swarm.has_room(job.size)
+                && self.swarm.has_room(job.fetch.size)
             {
                 let job = self.waiting[kind].pop_front().expect("it is at the front");
                 self.begin(at, job);
@@ -174,30 +194,25 @@ impl Hub {
         began
     }
 
-    fn begin(&mut self, at: Instant, job: Job) {
-        let Job { ticket, kind, content, size, from, part } = job;
-        // Chunks of zeros stay holes, so the length comes first. Should it fail, so will the writes.
-        let _ = part.set_len(size);
-        let large = Swarm::<Vec<u8>>::needs_memory(size);
-        let present = if large { part::written(&part) } else { 0 };
-        let fetch = Fetch { ticket, kind, content, size, present, from };
-        let memory = large.then(|| vec![0; WALK_MEMORY]);
-        self.running.insert(ticket, Running { part: Arc::new(part), leaves: Vec::new() });
+    fn begin(&mut self, at: Instant, job: Prepared) {
+        let Prepared { fetch, part } = job;
+        let memory = Swarm::<Vec<u8>>::needs_memory(fetch.size).then(|| vec![0; WALK_MEMORY]);
+        self.running.insert(fetch.ticket, Running { part: Arc::new(part), leaves: Vec::new() });
         self.swarm.handle_fetch(at, &fetch, memory);
     }
 
     /// See [`super::Fetcher::sources`].
     pub fn sources(&mut self, at: Instant, ticket: Ticket, holders: SlotSet, seekers: SlotSet) {
-        for job in self.waiting.iter_mut().flatten().filter(|j| j.ticket == ticket) {
-            job.from = holders;
+        for job in self.waiting.iter_mut().flatten().filter(|j| j.fetch.ticket == ticket) {
+            job.fetch.from = holders;
         }
         self.swarm.handle_sources(at, ticket, holders, seekers);
     }
     /// See [`super::Fetcher::cancel`].
     pub fn cancel(&mut self, ticket: Ticket) {
         // One that waits is begun without sources, and fails at once.
-        if let Some(job) = self.waiting.iter_mut().flatten().find(|j| j.ticket == ticket) {
-            job.from = SlotSet(0);
+        if let Some(job) = self.waiting.iter_mut().flatten().find(|j| j.fetch.ticket == ticket) {
+            job.fetch.from = SlotSet(0);
         }
         self.swarm.handle_cancel(ticket);
     }
@@ -222,10 +237,13 @@ impl Hub {
     }
 
     fn opened(&mut self, shared: &Shared, link: &Arc<Link>, deeds: &mut Deeds) {
-        if self.stopped {
+        // The book may have changed since the handshake.
+        let book = shared.book.read().expect("no thread panics with it");
+        if self.stopped || book.of(&link.key).is_none_or(|k| k.slot != link.slot) {
             deeds.closes.push(link.clone());
             return;
         }
+        drop(book);
         self.links.push(link.clone());
         if let Entry::Vacant(entry) = self.chosen.entry(link.slot) {
             entry.insert(link.clone());
@@ -261,6 +279,7 @@ impl Shared {
             running: HashMap::new(),
             waiting: Default::default(),
             minding: false,
+            ending: Vec::new(),
             links: Vec::new(),
             chosen: HashMap::new(),
             stopped: false,
@@ -317,8 +336,13 @@ impl Shared {
 
     /// See [`super::Fetcher::fetch`].
     pub fn fetch(self: &Arc<Self>, job: Job) {
-        let large = Swarm::<Vec<u8>>::needs_memory(job.size);
-        self.with(|hub, _| hub.waiting[usize::from(large)].push_back(job));
+        let Job { ticket, kind, content, size, from, part } = job;
+        // Chunks of zeros stay holes, so the length comes first. Should it fail, so will the writes.
+        let _ = part.set_len(size);
+        let large = Swarm::<Vec<u8>>::needs_memory(size);
+        let present = if large { part::written(&part) } else { 0 };
+        let fetch = Fetch { ticket, kind, content, size, present, from };
+        self.with(|hub, _| hub.waiting[usize::from(large)].push_back(Prepared { fetch, part }));
     }
     /// See [`super::Fetcher::connect_back`].
     pub fn connect_back(self: &Arc<Self>, slot: Slot) {
@@ -401,6 +425,7 @@ impl Shared {
                 let mut block = vec![0; CHUNK_MAX];
                 for (ticket, leaf, part) in jobs {
                     let good = part::holds(&part, &leaf, &mut block);
+                    drop(part);
                     let Some(shared) = weak.upgrade() else { return };
                     shared.with(|hub, _| hub.swarm.handle_checked(ticket, leaf.offset, good));
                 }
@@ -408,10 +433,11 @@ impl Shared {
             let spawned = std::thread::Builder::new().name("data-check".into()).spawn(work);
             *checks = spawned.is_ok().then_some(sender);
         }
-        let handed = checks.as_ref().is_some_and(|c| c.send(check.clone()).is_ok());
+        let (ticket, offset) = (check.0, check.1.offset);
+        let handed = checks.as_ref().is_some_and(|c| c.send(check).is_ok());
         drop(checks);
         if !handed {
-            self.with(|hub, _| hub.swarm.handle_checked(check.0, check.1.offset, false));
+            self.with(|hub, _| hub.swarm.handle_checked(ticket, offset, false));
         }
     }
 }

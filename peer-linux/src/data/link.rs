@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// A link on which nothing was asked for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
+/// When nothing happened for so long, a link gives back memory and files that it may not need for long.
+const LULL: Duration = Duration::from_secs(2);
 /// The dialler must have shown itself by a first record within this.
 pub const FIRST_RECORD: Duration = Duration::from_secs(5);
 /// Room for what is sealed and not yet written: some chunks, and asks.
@@ -181,6 +183,7 @@ pub fn run(shared: &Arc<Shared>, shaken: Shaken, opened: impl FnOnce()) -> io::R
         server: Server::new(Buffer::new(OUT)),
         receiver: Receiver::new(),
         since: Instant::now(),
+        tidy: false,
     };
     drop(keys);
     if dialled {
@@ -206,6 +209,8 @@ struct Thread<'a> {
     server: Server,
     receiver: Receiver,
     since: Instant,
+    /// Nothing happened since it was tidied.
+    tidy: bool,
 }
 
 impl Thread<'_> {
@@ -236,9 +241,22 @@ impl Thread<'_> {
             if idle >= IDLE && !busy {
                 return Ok(());
             }
-            let rest = self.server.rest().unwrap_or(IDLE).min(IDLE.saturating_sub(idle).max(IDLE / 100));
-            self.wait(pending, if more { Duration::ZERO } else { rest })?;
-            self.read()?;
+            let rest = match self.tidy {
+                _ if more => Duration::ZERO,
+                false => LULL,
+                true => IDLE.saturating_sub(idle).max(IDLE / 100),
+            };
+            let happened = self.wait(pending, rest)?;
+            if happened || more {
+                self.tidy = false;
+                self.read()?;
+            } else if !self.tidy {
+                self.tidy = true;
+                self.inbox.renew();
+                self.server.tidy();
+                self.receiver.tidy();
+                self.link.outlet.lock().expect("no thread panics with it").out.renew();
+            }
         }
     }
 
@@ -256,21 +274,22 @@ impl Thread<'_> {
         outlet.flush(&self.shared.sent).map(|all| !all)
     }
 
-    fn wait(&mut self, pending: bool, most: Duration) -> io::Result<()> {
+    /// Waits for the socket or a call; whether anything came.
+    fn wait(&mut self, pending: bool, most: Duration) -> io::Result<bool> {
         let mut want = PollFlags::POLLIN;
         want.set(PollFlags::POLLOUT, pending);
         let wake = PollFd::new(self.link.wake.as_fd(), PollFlags::POLLIN);
         let mut fds = [PollFd::new(self.stream.as_fd(), want), wake];
         let most = most.as_millis().min(i32::MAX as u128) as i32;
-        match poll(&mut fds, PollTimeout::try_from(most).expect("it is not negative")) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(e) => return Err(e.into()),
-        }
+        let ready = match poll(&mut fds, PollTimeout::try_from(most).expect("it is not negative")) {
+            Err(nix::errno::Errno::EINTR) => 1,
+            other => other?,
+        };
         if fds[1].any().unwrap_or(false) {
             // Read only to be reset; it may have been reset by now.
             let _ = self.link.wake.read();
         }
-        Ok(())
+        Ok(ready > 0)
     }
 
     /// Reads what is there and acts on it; how many records came.

@@ -32,6 +32,12 @@ impl Receiver {
     pub fn is_busy(&self) -> bool {
         matches!(self.coming, Some((_, Some(_))))
     }
+    /// Nothing came for a while: gives memory back.
+    pub fn tidy(&mut self) {
+        if self.coming.is_none() {
+            self.whole = Vec::new();
+        }
+    }
     /// A part of something is here: its source is slow, not dead.
     pub fn progress(&mut self, shared: &Arc<Shared>, slot: Slot) {
         if self.remarked.elapsed() >= REMARK {

@@ -100,6 +100,12 @@ impl Buffer {
     pub fn new(size: usize) -> Buffer {
         Buffer { bytes: vec![0; size].into(), start: 0, end: 0 }
     }
+    /// Gives the memory that was touched back to the system, if nothing is in it.
+    pub fn renew(&mut self) {
+        if self.is_empty() {
+            *self = Buffer::new(self.bytes.len());
+        }
+    }
     /// What is in it.
     pub fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]

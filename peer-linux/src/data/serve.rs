@@ -13,12 +13,9 @@ use dartsync_core::limits::{AEAD_TAG, CHUNK_MAX};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Contents that are kept open for the next ask.
 const OPEN: usize = 4;
-/// They are closed when nothing was asked for so long.
-const KEEP: Duration = Duration::from_secs(2);
 /// Room that the longest answer takes.
 const ROOM: usize = CHUNK_MAX + (CHUNK_MAX / BODY + 1) * (OVERHEAD + HEAD);
 
@@ -38,7 +35,6 @@ pub struct Server {
     /// Records that are laid out in `stage`.
     staged: Vec<(usize, usize)>,
     open: Vec<Served>,
-    used: Instant,
 }
 
 fn stamp(file: &File) -> Option<Stamp> {
@@ -77,21 +73,17 @@ impl Served {
 impl Server {
     /// Serves from this buffer.
     pub fn new(stage: Buffer) -> Server {
-        Server { stage, staged: Vec::new(), open: Vec::new(), used: Instant::now() }
+        Server { stage, staged: Vec::new(), open: Vec::new() }
     }
 
-    /// How long until files that are kept open are to be closed; closes them if it is time. None: none is.
-    pub fn rest(&mut self) -> Option<Duration> {
-        if self.used.elapsed() >= KEEP {
-            self.open.clear();
-        }
-        (!self.open.is_empty())
-            .then(|| KEEP.saturating_sub(self.used.elapsed()).max(Duration::from_millis(10)))
+    /// Nothing was asked for a while: closes files, gives memory back.
+    pub fn tidy(&mut self) {
+        self.open.clear();
+        self.stage.renew();
     }
 
     /// Lays out answers while there is room for one more.
     pub fn stage(&mut self, shared: &Arc<Shared>, machine: &mut DataLink) {
-        self.used = Instant::now();
         let mut gone = Vec::new();
         while self.stage.filled().len() < CHUNK_MAX && self.stage.room(ROOM).len() >= ROOM {
             let Some(work) = machine.poll_work() else { break };
