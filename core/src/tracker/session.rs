@@ -107,7 +107,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    const NEW: Stream = Stream {
+    pub(super) const NEW: Stream = Stream {
         live: Seq(0),
         back: Seq(0),
         joined: FolderSet::EMPTY,

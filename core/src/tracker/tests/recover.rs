@@ -6,7 +6,7 @@ use crate::roster::part_at;
 /// The devices of `h` meet a tracker of the same identity that remembers only what `past` says.
 fn reborn(h: &mut Home, past: Past<'_>) -> Home {
     let mut c = config(past);
-    c.seed = [6; 32];
+    c.seed = h.t.rng.bytes();
     let mut n = Home::of(c, 256 * 1024);
     n.clients = core::mem::take(&mut h.clients);
     n.clients.iter_mut().for_each(|c| c.link = None);
@@ -102,6 +102,32 @@ fn a_revocation_in_a_rosters_side_branch_is_taken_too() {
         n.t.roster().folder_by_label("g").is_some() && n.t.roster().folder_by_label("k").is_some(),
         "redone"
     );
+}
+
+#[test]
+fn what_a_device_announced_goes_when_an_older_roster_tells_of_its_revocation() {
+    let mut h = Home::with(4);
+    let (base, version) = (h.t.sealed_roster().to_vec(), h.clients[1].sealed_version);
+    h.ask(0, Request::Revoke("c"));
+    let side = (h.clients[0].sealed.clone(), h.clients[0].sealed_version);
+    // A boot that had not heard of it went on for longer.
+    let mut n = reborn(&mut h, Past::Sealed(&base));
+    n.clients[1..].iter_mut().for_each(|c| (c.sealed, c.sealed_version) = (base.clone(), version));
+    assert!(come(&mut n, 1) && come(&mut n, 2));
+    n.link(1, "g");
+    n.link(1, "k");
+    let mut n = reborn(&mut n, Past::Lost);
+    (n.clients[0].sealed, n.clients[0].sealed_version) = side;
+    assert!(come(&mut n, 1) && come(&mut n, 2));
+    assert!(n.t.roster().version() > n.clients[0].sealed_version);
+    n.seen(2, Seq(0));
+    assert_eq!(n.put(2, "x", &file(1, edit(30, 100), None)), Verdict::Accepted(Seq(1)));
+    let epoch = n.t.epoch();
+    come(&mut n, 0);
+    assert!(n.t.roster().is_revoked(&n.clients[2].key) && n.clients[2].link.is_none());
+    assert!(n.t.epoch() != epoch && n.t.files.table().is_empty());
+    assert!(come(&mut n, 0) && come(&mut n, 1) && come(&mut n, 3) && !come(&mut n, 2));
+    n.invite(3);
 }
 
 #[test]

@@ -217,6 +217,21 @@ fn folders_seen_to_different_points_are_each_sent_from_there_in_order() {
 }
 
 #[test]
+fn what_was_sent_is_not_sent_again_when_another_folder_joins_further_back() {
+    let (f, g) = (FolderSlot(1), FolderSlot(2));
+    let mut s = session::Stream { live: Seq(100), ..session::Stream::NEW };
+    s.join(f, Seq(10));
+    s.back = Seq(50);
+    s.join(g, Seq(20));
+    assert_eq!((s.back, s.seen[1], s.seen[2], s.sent(f)), (Seq(20), Seq(50), Seq(20), Seq(50)));
+    s.back = Seq(100);
+    s.meet();
+    assert!(s.behind.is_empty() && s.sent(f) == Seq(100));
+    s.join(g, Seq(100));
+    assert!(s.behind.is_empty(), "it stands there already");
+}
+
+#[test]
 fn a_full_table_answers_so_and_still_takes_removals() {
     let mut h = Home::of(config(Past::New), 24 * 1024);
     h.join(0);
