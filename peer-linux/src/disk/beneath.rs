@@ -1,9 +1,10 @@
 //! Resolving paths beneath a root, anew for each act.
 
+use super::grant::Grant;
 use super::root::Root;
 use dartsync_core::path::Path;
 use dartsync_core::peer::Cause;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fstat, openat2, statat};
 use rustix::io::{Errno, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -80,7 +81,7 @@ pub(super) struct Place<'p> {
     /// The name in it.
     pub name: &'p [u8],
     /// Permissions lent on the way, given back when the act is over.
-    _lent: Vec<super::grant::Grant>,
+    _lent: Vec<Grant>,
 }
 
 impl Root {
@@ -97,11 +98,22 @@ impl Root {
             Err(Errno::ACCESS) => self.walk_lending(parent)?,
             dir => (dir?, Vec::new()),
         };
+        let lent = self.lend_search(&dir, lent)?;
         Ok(Place { dir, parent, name, _lent: lent })
     }
 
+    /// Lends search permission to the directory itself if names in it cannot be looked up.
+    fn lend_search(&self, dir: &Dir, mut lent: Vec<Grant>) -> Result<Vec<Grant>> {
+        if fstat(dir)?.st_mode & 0o100 == 0
+            && statat(dir, ".", AtFlags::SYMLINK_NOFOLLOW).is_err_and(|e| e == Errno::ACCESS)
+        {
+            lent.extend(self.lend(dir.as_fd())?);
+        }
+        Ok(lent)
+    }
+
     /// Walks part by part, lending search permission to directories of ours that lack it.
-    fn walk_lending(&self, path: &[u8]) -> Result<(Dir, Vec<super::grant::Grant>)> {
+    fn walk_lending(&self, path: &[u8]) -> Result<(Dir, Vec<Grant>)> {
         let mut lent = Vec::new();
         let mut at = open_dir(self.dir(), b"")?;
         for name in path.split(|b| *b == b'/') {

@@ -120,7 +120,12 @@ impl Job<'_> {
     /// Removes an exchanged-out directory; one that is not empty goes back.
     fn drop_directory(&self, found: Stat) -> Result<Odd, Cause> {
         match unlinkat(&self.tmp, self.name.as_str(), AtFlags::REMOVEDIR) {
-            Ok(()) => Ok(None),
+            Ok(()) => {
+                if self.new.1.kind != Kind::Directory {
+                    self.root.untouch(self.path.bytes());
+                }
+                Ok(None)
+            }
             Err(Errno::NOTEMPTY | Errno::EXIST) => match self.swap_back() {
                 Ok(()) => Err(Cause::NotEmpty),
                 Err(_) => Ok(Some((Kind::Directory, ContentId::NONE, found))),

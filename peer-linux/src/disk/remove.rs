@@ -28,18 +28,19 @@ impl Root {
                 return Err(Cause::Raced);
             }
             if expect.kind == Kind::Directory {
-                return self.remove_dir(&place);
+                return self.remove_dir(&place, path);
             }
             self.clear_swap(&tmp, n, path.bytes(), trashed)?;
             self.remove_file(&tmp, &place, path, n, (expect, content), trashed)
         })
     }
 
-    fn remove_dir(&self, place: &Place<'_>) -> Result<Outcome, Cause> {
+    fn remove_dir(&self, place: &Place<'_>, path: Path<'_>) -> Result<Outcome, Cause> {
         let gone =
             self.allowing(&[place.dir.as_fd()], || unlinkat(&place.dir, place.name, AtFlags::REMOVEDIR));
         match gone {
             Ok(()) => {
+                self.untouch(path.bytes());
                 self.touch(place.parent);
                 Ok(Outcome::Removed)
             }

@@ -36,6 +36,11 @@ impl Root {
         }
     }
 
+    /// That directory was removed by an act: what was done in it needs no care of its own.
+    pub(super) fn untouch(&self, dir: &[u8]) {
+        lock(&self.touched).dirs.remove(dir);
+    }
+
     /// The metadata of that file was changed by an act.
     pub(super) fn touch_file(&self, path: Path<'_>) {
         lock(&self.touched).files.insert(path.bytes().to_vec());

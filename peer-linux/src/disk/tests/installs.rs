@@ -1,0 +1,176 @@
+//! Parts, preparing, swapping, copies, metadata: the quiet case.
+
+use super::*;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+#[test]
+fn a_new_file_appears_whole_with_its_metadata() {
+    let place = Place::new("new");
+    let act = place.install(b"a", 1, None, b"", b"hello");
+    let stat = swapped(&act);
+    assert!(act.trashed.is_empty());
+    assert_eq!(stat, place.stat("a"));
+    assert_eq!((stat.kind, stat.mode, stat.size, stat.mtime), (Kind::File, 0o640, 5, MTIME));
+    assert_eq!(place.read("a"), b"hello");
+    assert!(place.tmp().is_empty());
+    place.root.sync_dirs().unwrap();
+}
+
+#[test]
+fn the_old_version_goes_to_the_trash_with_its_content_known() {
+    let place = Place::new("over");
+    let old = place.put("a", b"old");
+    let act = place.install(b"a", 1, Some(&old), b"old", b"new");
+    assert_eq!(swapped(&act), place.stat("a"));
+    assert_eq!(act.trashed.len(), 1);
+    assert_eq!((act.trashed[0].content, act.trashed[0].n), (Some(id(b"old")), 1));
+    assert_eq!(act.trashed[0].stat.ino, old.ino);
+    assert_eq!(place.read("a"), b"new");
+    place.trash_is(&[(b"a", b"old")]);
+    assert_eq!(read_all(&place.root.trash_open(&act.trashed[0].at).unwrap()), b"old");
+    // Again and again: the same name is taken in the trash.
+    for i in 0..4u8 {
+        let now = place.stat("a");
+        let bytes = place.read("a");
+        swapped(&place.install(b"a", 1, Some(&now), &bytes, &[b'0' + i]));
+    }
+    place.trash_is(&[(b"a", b"0"), (b"a", b"1"), (b"a", b"2"), (b"a", b"new"), (b"a", b"old")]);
+    assert!(place.tmp().is_empty());
+}
+
+#[test]
+fn parts_are_sparse_and_keep_what_was_written() {
+    let place = Place::new("part");
+    let part = place.root.part_open(3, 10 << 20).unwrap();
+    part.write_all_at(b"end", (10 << 20) - 3).unwrap();
+    let meta = part.metadata().unwrap();
+    assert!(meta.blocks() * 512 < 1 << 20);
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600, "private until it is installed");
+    let again = place.root.part_open(3, 10 << 20).unwrap();
+    let mut end = [0; 3];
+    again.read_exact_at(&mut end, (10 << 20) - 3).unwrap();
+    assert_eq!(&end, b"end");
+    assert_eq!(place.root.part_open(3, 1 << 62).unwrap_err(), Cause::Os(28), "no room is told at once");
+    let copy = place.root.make_copy(4, &again).unwrap();
+    assert_eq!(copy.metadata().unwrap().len(), 10 << 20);
+    assert!(copy.metadata().unwrap().blocks() * 512 < 1 << 20, "a copy keeps holes");
+    assert_eq!(read_all(&copy), read_all(&again));
+    place.root.part_drop(3).unwrap();
+    place.root.part_drop(3).unwrap();
+    assert_eq!(place.tmp(), ["4.part"]);
+}
+
+#[test]
+fn a_taken_file_is_moved_and_a_linked_one_copied() {
+    let place = Place::new("take");
+    let stat = place.put("old name", b"content");
+    let taken = place.root.make_take(1, &place.root, p(b"old name"), &stat).unwrap();
+    assert_eq!(read_all(&taken), b"content");
+    assert!(!place.at("old name").exists());
+    assert_eq!(place.root.prepare(p(b"new"), 1, Kind::File, 0o600, MTIME).outcome, Outcome::Done);
+    let got = swapped(&place.root.swap(p(b"new"), 1, None, &intent(NOTHING, file(b"content")), None));
+    assert_eq!((got.ino, got.mtime, got.mode), (stat.ino, MTIME, 0o600));
+
+    place.put("one", b"twice");
+    fs::hard_link(place.at("one"), place.at("two")).unwrap();
+    let stat = place.stat("one");
+    let copied = place.root.make_take(2, &place.root, p(b"one"), &stat).unwrap();
+    assert_eq!(read_all(&copied), b"twice");
+    assert!(place.at("one").exists());
+    assert_ne!(copied.metadata().unwrap().ino(), stat.ino);
+
+    place.put("three", b"changed");
+    let stale = Stat { mtime: 1, ..place.stat("three") };
+    assert_eq!(place.root.make_take(3, &place.root, p(b"three"), &stale).unwrap_err(), Cause::Raced);
+    assert_eq!(place.read("three"), b"changed");
+}
+
+#[test]
+fn a_taken_file_that_is_no_longer_wanted_is_not_deleted() {
+    let place = Place::new("taken");
+    let stat = place.put("old", b"only here");
+    drop(place.root.make_take(1, &place.root, p(b"old"), &stat).unwrap());
+    place.part(1, b"other");
+    let strays = place.root.take_strays();
+    assert_eq!((strays.len(), strays[0].n), (1, 1));
+    place.trash_is(&[(b"old", b"only here")]);
+}
+
+#[test]
+fn a_losing_version_gets_its_copys_name_before_it_is_displaced() {
+    let place = Place::new("copy");
+    let old = place.put("a.txt", b"mine");
+    place.ready(b"a.txt", 1, b"theirs");
+    let plan = intent(file(b"mine"), file(b"theirs"));
+    let act = place.root.swap(p(b"a.txt"), 1, Some(&old), &plan, Some(p(b"a (conflict).txt")));
+    let Outcome::Swapped { stat, copy: Some((copy, _)), odd: None, .. } = act.outcome else {
+        panic!("{act:?}")
+    };
+    assert_eq!((stat, copy), (place.stat("a.txt"), place.stat("a (conflict).txt")));
+    assert_eq!(copy.ino, old.ino);
+    assert_eq!((place.read("a.txt"), place.read("a (conflict).txt")), (b"theirs".to_vec(), b"mine".to_vec()));
+    assert!(act.trashed.is_empty(), "the copy is that inode: nothing is shared with the trash");
+    assert_eq!(fs::metadata(place.at("a (conflict).txt")).unwrap().nlink(), 1);
+    assert!(place.tmp().is_empty());
+}
+
+#[test]
+fn a_copy_that_is_there_already_counts_if_its_content_is_the_same() {
+    let place = Place::new("copy-there");
+    let old = place.put("a", b"mine");
+    place.put("c", b"mine");
+    place.ready(b"a", 1, b"theirs");
+    let plan = intent(file(b"mine"), file(b"theirs"));
+    let act = place.root.swap(p(b"a"), 1, Some(&old), &plan, Some(p(b"c")));
+    swapped(&act);
+    place.trash_is(&[(b"a", b"mine")]);
+
+    let old = place.stat("a");
+    place.put("d", b"something else");
+    place.ready(b"a", 1, b"third");
+    let plan = intent(file(b"theirs"), file(b"third"));
+    let act = place.root.swap(p(b"a"), 1, Some(&old), &plan, Some(p(b"d")));
+    assert_eq!(failed(&act), Cause::Os(17));
+    assert_eq!((place.read("a"), place.read("d")), (b"theirs".to_vec(), b"something else".to_vec()));
+}
+
+#[test]
+fn metadata_is_set_in_place() {
+    let place = Place::new("meta");
+    let old = place.put("a", b"x");
+    let got = swapped(&place.root.meta(p(b"a"), &old, 0o604, MTIME));
+    assert_eq!((got.mode, got.mtime, got.ino), (0o604, MTIME, old.ino));
+    assert_eq!(got, place.stat("a"));
+    assert_eq!(failed(&place.root.meta(p(b"a"), &old, 0o600, MTIME)), Cause::Raced);
+    fs::create_dir(place.at("d")).unwrap();
+    let dir = place.stat("d");
+    assert_eq!(swapped(&place.root.meta(p(b"d"), &dir, 0o711, 5)).mode, 0o711);
+    fs::set_permissions(place.at("a"), fs::Permissions::from_mode(0o4755)).unwrap();
+    let now = place.stat("a");
+    swapped(&place.root.meta(p(b"a"), &now, 0o755, MTIME));
+    assert_eq!(fs::metadata(place.at("a")).unwrap().mode() & 0o7777, 0o755, "no setuid is carried over");
+    place.root.sync_dirs().unwrap();
+}
+
+#[test]
+fn flushing_takes_what_was_noted_and_what_is_gone() {
+    let place = Place::new("flush");
+    place.put("a", b"x");
+    place.root.note(p(b"a"));
+    place.root.note(p(b"gone"));
+    place.root.flush().unwrap();
+}
+
+#[test]
+fn a_swap_prepared_before_is_used_again_after_a_delay_but_not_instead_of_a_newer_part() {
+    let place = Place::new("again");
+    place.ready(b"a", 1, b"first");
+    let again = place.root.prepare(p(b"a"), 1, Kind::File, 0o600, 5);
+    assert_eq!((again.outcome, again.trashed.len()), (Outcome::Done, 0));
+    place.part(1, b"second");
+    let act = place.root.prepare(p(b"a"), 1, Kind::File, 0o600, 5);
+    assert_eq!((act.outcome, act.trashed.len()), (Outcome::Done, 1));
+    let got = swapped(&place.root.swap(p(b"a"), 1, None, &intent(NOTHING, file(b"second")), None));
+    assert_eq!((got.mtime, place.read("a")), (5, b"second".to_vec()));
+    assert_eq!(failed(&place.root.prepare(p(b"b"), 2, Kind::File, 0o600, 5)), Cause::Os(2));
+}

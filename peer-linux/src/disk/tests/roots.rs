@@ -1,0 +1,61 @@
+//! Linking, opening, unlinking.
+
+use super::*;
+
+#[test]
+fn a_link_is_found_again_and_belongs_to_one_folder() {
+    let mut place = Place::new("link");
+    let marker = place.root.marker();
+    assert_eq!(marker.folder, 7);
+    place.restart();
+    assert_eq!(place.root.marker(), marker);
+    let (root, linked) = Root::link(&place.dir, 7).unwrap();
+    assert_eq!((linked, root.marker()), (Linked::Again, marker));
+    assert!(matches!(Root::link(&place.dir, 8), Err(DiskError::OtherFolder(7))));
+    let probe = root.probe();
+    assert!(probe.modes && probe.hard_links && !probe.folds_case && probe.mtime_grain <= 1_000_000_000);
+    assert!(place.tmp().is_empty());
+    assert_eq!(fs::metadata(place.at(".dartsync")).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn roots_do_not_nest_and_must_be_directories() {
+    let place = Place::new("nest");
+    fs::create_dir_all(place.at("a/b")).unwrap();
+    match Root::link(&place.at("a/b"), 8) {
+        Err(DiskError::Nested(outer)) => assert_eq!(outer, fs::canonicalize(&place.dir).unwrap()),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    place.put("f", b"");
+    assert!(matches!(Root::link(&place.at("f"), 8), Err(DiskError::Open(_))));
+    assert!(matches!(Root::link(&place.at("none"), 8), Err(DiskError::Open(_))));
+    let bare = temp("bare");
+    assert!(matches!(Root::open(&bare), Err(DiskError::NoMarker)));
+    assert_eq!(fs::read_dir(&bare).unwrap().count(), 0, "nothing is left behind");
+    fs::create_dir_all(bare.join("own")).unwrap();
+    std::os::unix::fs::symlink(bare.join("own"), bare.join(".dartsync")).unwrap();
+    assert!(matches!(Root::link(&bare, 8), Err(DiskError::Failed(_))));
+    assert_eq!(fs::read_dir(bare.join("own")).unwrap().count(), 0, "no symlink is followed");
+    fs::remove_dir_all(&bare).unwrap();
+}
+
+#[test]
+fn unlinking_takes_the_marker_and_leaves_what_is_a_users() {
+    let place = Place::new("unlink");
+    let old = place.put("a", b"old");
+    swapped(&place.install(b"a", 1, Some(&old), b"old", b"new"));
+    place.part(5, b"half");
+    place.ready(b"b", 2, b"ready");
+    let trashed = place.root.unlink().unwrap();
+    assert_eq!(trashed.len(), 1);
+    assert!(!place.at(".dartsync/folder").exists() && !place.at(".dartsync/tmp").exists());
+    assert_eq!(place.root.verify(), Err(Cause::RootGone));
+    assert!(matches!(Root::open(&place.dir), Err(DiskError::NoMarker)));
+    let (root, linked) = Root::link(&place.dir, 9).unwrap();
+    assert_eq!(linked, Linked::New);
+    let mut items = 0;
+    root.trash_list(&mut |_| items += 1).unwrap();
+    assert_eq!((items, place.read("a")), (2, b"new".to_vec()));
+}

@@ -1,0 +1,153 @@
+//! What becomes of things in the trash.
+
+use super::*;
+
+const DAY: u64 = 86_400_000_000;
+
+impl Place {
+    fn removed(&self, path: &[u8], bytes: &[u8]) -> Vec<u8> {
+        let stat = self.put(path, bytes);
+        let mut act = self.root.remove(p(path), 1, &stat, Some(id(bytes)));
+        assert_eq!(act.outcome, Outcome::Removed);
+        act.trashed.remove(0).at
+    }
+    /// Forgets writers: everything was closed long ago.
+    fn settle(&self) {
+        assert_eq!(self.root.poll_displaced(), []);
+    }
+    /// Makes today's items look as if they came some days ago.
+    fn age(&self, days: u64, to: &str) {
+        let slot = super::super::trash::slot_name(wall() - days * DAY, 0);
+        let from = fs::read_dir(self.at(".dartsync/trash")).unwrap().map(|e| e.unwrap().path());
+        let today = super::super::trash::slot_name(wall(), 0);
+        for dir in from.filter(|d| d.file_name().unwrap().to_str().unwrap().starts_with(&today)) {
+            fs::rename(&dir, self.at(format!(".dartsync/trash/{slot}{to}"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn restoring_is_an_edit_that_displaces_into_the_trash() {
+    let place = Place::new("restore");
+    fs::create_dir_all(place.at("d/e")).unwrap();
+    let at = place.removed(b"d/e/f", b"old");
+    fs::remove_dir_all(place.at("d")).unwrap();
+    let done = place.root.trash_restore(&at).unwrap();
+    assert_eq!((&done.path[..], done.trashed), (&b"d/e/f"[..], None));
+    assert_eq!(place.read("d/e/f"), b"old");
+    place.trash_is(&[]);
+
+    let at = place.removed(b"x", b"first");
+    place.put("x", b"second");
+    let done = place.root.trash_restore(&at).unwrap();
+    assert_eq!(place.read("x"), b"first");
+    place.trash_is(&[(b"x", b"second")]);
+    let back = place.root.trash_restore(&done.trashed.unwrap().at).unwrap();
+    assert_eq!(place.read("x"), b"second");
+    assert!(back.trashed.is_some());
+    let gone = b"2025-01-01/x";
+    assert_eq!(place.root.trash_restore(gone).unwrap_err(), Cause::Os(2), "it lies there no more");
+    assert!(place.tmp().is_empty());
+}
+
+#[test]
+fn restoring_waits_for_writers_and_spares_full_directories() {
+    let place = Place::new("restore-not");
+    let at = place.removed(b"x", b"item");
+    fs::create_dir(place.at("x")).unwrap();
+    place.put("x/inside", b"");
+    assert_eq!(place.root.trash_restore(&at).unwrap_err(), Cause::NotEmpty);
+    fs::remove_file(place.at("x/inside")).unwrap();
+    place.root.trash_restore(&at).unwrap();
+    assert_eq!(place.read("x"), b"item");
+    fs::create_dir(place.at("d")).unwrap();
+    let at = place.removed(b"d/f", b"item");
+    fs::remove_dir(place.at("d")).unwrap();
+    place.put("d", b"a file");
+    assert_eq!(place.root.trash_restore(&at).unwrap_err(), Cause::NoParent);
+    let at = place.removed(b"y", b"item");
+    place.put("y", b"now");
+    if place.root.probe().leases {
+        let writer = append(&place.at("y"));
+        assert_eq!(place.root.trash_restore(&at).unwrap_err(), Cause::OpenWriter);
+        drop(writer);
+    }
+    place.root.trash_restore(&at).unwrap();
+    for bad in [&b""[..], b"x", b"../x", b"2025-01-01/../../x", b"/etc/passwd"] {
+        assert!(place.root.trash_restore(bad).is_err());
+    }
+}
+
+#[test]
+fn emptying_spares_what_is_wanted() {
+    let place = Place::new("empty");
+    fs::create_dir_all(place.at("d/e")).unwrap();
+    place.removed(b"d/e/a", b"1");
+    let wanted = place.removed(b"d/b", b"2");
+    place.removed(b"c", b"3");
+    std::thread::sleep(std::time::Duration::from_millis(25));
+    place.settle();
+    let purged = place.root.trash_empty(&|at| at == wanted).unwrap();
+    assert_eq!((purged.gone.len(), purged.kept), (2, 1));
+    place.trash_is(&[(b"d/b", b"2")]);
+    let purged = place.root.trash_empty(&|_| false).unwrap();
+    assert_eq!(purged.gone, [wanted]);
+    assert_eq!(
+        fs::read_dir(place.at(".dartsync/trash")).unwrap().count(),
+        0,
+        "no empty directories are left"
+    );
+    fs::create_dir(place.at(".dartsync/trash/mine")).unwrap();
+    fs::write(place.at(".dartsync/trash/mine/x"), b"not ours").unwrap();
+    assert_eq!(place.root.trash_empty(&|_| false).unwrap(), Purged::default());
+    assert!(place.at(".dartsync/trash/mine/x").exists());
+}
+
+#[test]
+fn pruning_takes_the_old_and_then_the_oldest_but_never_the_young() {
+    let place = Place::new("prune");
+    place.removed(b"old", b"1");
+    place.age(31, "");
+    place.removed(b"wanted", b"2");
+    place.age(31, "T000000");
+    place.removed(b"middle", b"3");
+    place.age(20, "");
+    place.removed(b"week", b"4");
+    place.age(7, "");
+    place.removed(b"today", b"5");
+    std::thread::sleep(std::time::Duration::from_millis(25));
+    place.settle();
+    let keep = |at: &[u8]| at.ends_with(b"wanted");
+    let purged = place.root.trash_prune(wall(), &Policy::default(), &keep).unwrap();
+    assert_eq!((purged.gone.len(), purged.kept), (1, 1));
+    place.trash_is(&[(b"middle", b"3"), (b"today", b"5"), (b"wanted", b"2"), (b"week", b"4")]);
+    let none = Policy { percent: 0, ..Policy::default() };
+    place.root.trash_prune(wall(), &none, &keep).unwrap();
+    place.trash_is(&[(b"today", b"5"), (b"wanted", b"2"), (b"week", b"4")]);
+}
+
+#[test]
+fn a_wrong_clock_does_not_age_the_trash() {
+    let place = Place::new("clock");
+    place.removed(b"a", b"1");
+    place.age(wall() / DAY - 3, "");
+    place.settle();
+    assert_eq!(place.root.trash_prune(5 * DAY, &Policy::default(), &|_| false).unwrap().gone.len(), 0);
+    assert_eq!(place.root.trash_prune(wall(), &Policy::default(), &|_| false).unwrap().gone.len(), 0);
+    place.trash_is(&[(b"a", b"1")]);
+}
+
+#[test]
+fn a_path_below_what_was_a_file_finds_room_too() {
+    let place = Place::new("below");
+    place.removed(b"a", b"file");
+    fs::create_dir(place.at("a")).unwrap();
+    place.removed(b"a/b", b"below");
+    fs::remove_dir(place.at("a")).unwrap();
+    place.removed(b"a", b"file again");
+    place.trash_is(&[(b"a", b"file"), (b"a", b"file again"), (b"a/b", b"below")]);
+    let mut items = Vec::new();
+    place.root.trash_list(&mut |i| items.push(i)).unwrap();
+    let now = (wall() / 1_000_000) as i64;
+    assert!(items.iter().all(|i| (now - 60..=now + 1).contains(&i.when)));
+}
