@@ -2,3 +2,4 @@
 
 #[path = "../../core/src/peer/mem_index.rs"]
 pub mod mem_index;
+pub mod tidy;

@@ -107,6 +107,19 @@ impl Peer {
             return self.start_discard(ix, now, job.f, job.row, None);
         }
         self.take_over(now, &mut o, intent, stat, at, is(intent.to, at_path));
+        self.settle_swap_file(ix, now, job, o, swap.map(|s| (s, is(intent.from, Some(s)))))
+    }
+
+    /// The swap was made: what lies in the swap file, if anything, is what was expected there (then to the trash), or
+    /// another's edit (then kept as a copy).
+    fn settle_swap_file(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        job: Job,
+        mut o: Open,
+        swap: Option<((Kind, ContentId), bool)>,
+    ) -> Option<Effect> {
         match swap {
             None => {
                 (o.t.intent, o.t.target) = (None, None);
@@ -114,14 +127,14 @@ impl Peer {
                 self.retry(ix, now, o);
                 None
             }
-            Some(s) if is(intent.from, Some(s)) => {
+            Some((_, true)) => {
                 self.close(ix, now, o);
                 if let Some(j) = self.job_mut(job.ticket) {
                     j.work = Work::Discard { cause: None };
                 }
                 Some(Effect::Discard { ticket: job.ticket, row: job.row, unused: false })
             }
-            Some((kind, content)) => {
+            Some(((kind, content), false)) => {
                 let odd = Stat {
                     kind,
                     mode: 0o644,

@@ -4,7 +4,7 @@ use super::clients::Clients;
 use super::folders::Folders;
 use super::requests::Requests;
 use super::tracker_link::{TrackerLink, own_addresses};
-use super::{CONTROL, Node, SIGNALS, WATCHES, log, now};
+use super::{CONTROL, Done, Node, SIGNALS, WATCHES, log, now};
 use crate::client::{entropy, seed};
 use crate::config::{Config, State};
 use crate::data::{Book, Fetcher, Roots, Setup, Shelf, has_aes};
@@ -33,8 +33,8 @@ const PORTS: u16 = 100;
 /// Starts everything; nothing is dialled or scanned yet.
 pub fn start(state: &State) -> Result<Node> {
     let config = state.config()?;
-    let secret = state.identity()?;
-    let secret = secret.with_context(|| format!("{}: the identity is gone", state.dir().display()))?;
+    let gone = || format!("{}: the identity is gone", state.dir().display());
+    let secret = state.identity()?.with_context(gone)?;
     let Some(lock) = offline::lock(state)? else {
         bail!("{}: `dartsync run`, or another command, works on it already", state.dir().display())
     };
@@ -48,26 +48,23 @@ pub fn start(state: &State) -> Result<Node> {
     let key = StaticKey::from_secret(&secret.0);
     let me = key.public();
     let mut peer = machine(&key, listen);
-    let boot = boot_id().map_or(0, |b| u64::from_le_bytes(*b.first_chunk().expect("16 bytes have 8")));
-    let roster = state.read("roster")?;
-    peer.start(&mut store, now(), boot, roster.as_deref());
+    peer.start(&mut store, now(), boot(), state.read("roster")?.as_deref());
 
     let roots = Roots::default();
     let folders = Folders::new(roots.clone())?;
     net.watch(folders.as_fd(), WATCHES).context("inotify")?;
     let book = Arc::new(RwLock::new(Book::default()));
     let (sender, reports) = channel();
-    let (w1, w2) = (net.waker(), net.waker());
+    let wake = net.waker();
     let fetcher = Fetcher::start(Setup {
         key: StaticKey::from_secret(&secret.0),
         book: book.clone(),
         source: Arc::new(Shelf::new(store.reader(), roots)),
         reports: sender,
-        wake: Arc::new(move || w1.wake()),
+        wake: Arc::new(move || wake.wake()),
         seed: seed(),
     });
-    let threads = std::thread::available_parallelism().map_or(2, |n| n.get() + 1);
-    let workers = Workers::new(threads, move || w2.wake()).context("no threads")?;
+    let workers = workers(&net)?;
     let tracker = TrackerLink::new(key, config.tracker.public_key()?, entropy());
     log(&format!("{}: data links at {listen}", config.name));
     let mut node = Node {
@@ -103,6 +100,17 @@ pub fn start(state: &State) -> Result<Node> {
     }
     node.say_ready();
     Ok(node)
+}
+
+fn workers(net: &NetStd) -> Result<Workers<Done>> {
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get() + 1);
+    let wake = net.waker();
+    Workers::new(threads, move || wake.wake()).context("no threads")
+}
+
+/// Tells this boot of the machine from others.
+fn boot() -> u64 {
+    boot_id().map_or(0, |b| u64::from_le_bytes(*b.first_chunk().expect("16 bytes have 8")))
 }
 
 /// The peer machine, whose own state is large: made in its place on the heap.

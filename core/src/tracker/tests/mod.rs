@@ -5,7 +5,6 @@ mod follow;
 mod fuzz;
 mod join;
 mod recover;
-mod speed;
 mod sync;
 
 use super::*;
