@@ -83,7 +83,9 @@ impl<'a> Source<'a> {
             .map(|at| {
                 let head = at + attribute.len();
                 let end = self.body(head).map(|b| b.end);
-                at..end.or_else(|| self.code[head..].find(';').map(|n| head + n + 1)).unwrap_or(self.code.len())
+                at..end
+                    .or_else(|| self.code[head..].find(';').map(|n| head + n + 1))
+                    .unwrap_or(self.code.len())
             })
             .collect()
     }
@@ -186,7 +188,8 @@ fn character_end(bytes: &[u8], at: usize) -> usize {
         return bytes[at + 2..].iter().position(|b| *b == b'\'').map_or(at, |n| at + 2 + n);
     }
     let text = std::str::from_utf8(&bytes[at..bytes.len().min(at + 8)]);
-    let text = text.unwrap_or_else(|e| std::str::from_utf8(&bytes[at..at + e.valid_up_to()]).expect("valid so far"));
+    let text =
+        text.unwrap_or_else(|e| std::str::from_utf8(&bytes[at..at + e.valid_up_to()]).expect("valid so far"));
     let width = text.chars().next().map_or(0, char::len_utf8);
     if bytes.get(at + width) == Some(&b'\'') { at + width } else { at }
 }

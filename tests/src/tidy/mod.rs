@@ -24,7 +24,8 @@ pub struct Tree {
 impl Tree {
     /// Reads the repository that this crate stands in.
     pub fn read() -> Tree {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_path_buf();
+        let root =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_path_buf();
         let mut files = Vec::new();
         collect(&root, Path::new(""), &mut files);
         files.sort();

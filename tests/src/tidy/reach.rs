@@ -24,8 +24,10 @@ fn is_root(tree: &Tree, path: &Path) -> bool {
     };
     let Ok(inside) = path.strip_prefix(package) else { return false };
     let parts: Vec<_> = inside.iter().filter_map(|p| p.to_str()).collect();
-    matches!(parts[..], ["src", "lib.rs" | "main.rs"] | ["build.rs"] | ["src", "bin", _] | ["src", "bin", _, "main.rs"])
-        || matches!(parts[..], ["tests" | "benches" | "examples", _] | ["tests" | "examples", _, "main.rs"])
+    matches!(
+        parts[..],
+        ["src", "lib.rs" | "main.rs"] | ["build.rs"] | ["src", "bin", _] | ["src", "bin", _, "main.rs"]
+    ) || matches!(parts[..], ["tests" | "benches" | "examples", _] | ["tests" | "examples", _, "main.rs"])
 }
 
 fn follow(sources: &[Source], path: &Path, product: bool, root: bool, out: &mut BTreeMap<PathBuf, bool>) {

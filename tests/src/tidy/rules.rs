@@ -13,7 +13,9 @@ const UNSAFE_FILES: &[(&str, &str)] = &[];
 
 /// Sources and scripts of more than 500 lines.
 pub fn files_too_long(tree: &Tree) -> Vec<String> {
-    let judged = |path: &Path| path.extension().is_some_and(|e| e == "rs" || e == "sh") || path == Path::new("tests/run");
+    let judged = |path: &Path| {
+        path.extension().is_some_and(|e| e == "rs" || e == "sh") || path == Path::new("tests/run")
+    };
     let long = tree.files.iter().filter(|(path, _)| judged(path) && !allowed(path, LONG_FILES));
     long.map(|(path, text)| (path, text.lines().count()))
         .filter(|(_, lines)| *lines > FILE_LINES)
@@ -36,7 +38,14 @@ pub fn functions_too_long(tree: &Tree) -> Vec<String> {
 
 /// Marks of unfinished work, and tests that nothing runs. (The words are put together here so as not to be found.)
 pub fn banned_words(tree: &Tree) -> Vec<String> {
-    let halves = [("todo", "!("), ("unimpl", "emented!("), ("FIX", "ME"), ("XX", "X"), ("db", "g!("), ("#[ign", "ore")];
+    let halves = [
+        ("todo", "!("),
+        ("unimpl", "emented!("),
+        ("FIX", "ME"),
+        ("XX", "X"),
+        ("db", "g!("),
+        ("#[ign", "ore"),
+    ];
     let words: Vec<String> = halves.iter().map(|(a, b)| format!("{a}{b}")).collect();
     lines_with(tree, |path| !is_text_of_others(path), |line| words.iter().any(|w| line.contains(w.as_str())))
 }
@@ -47,7 +56,8 @@ pub fn machine_paths(tree: &Tree) -> Vec<String> {
     let begins = |line: &str, at: usize| {
         line[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && !"._-~]}".contains(c))
     };
-    let found = |line: &str| words.iter().any(|w| line.match_indices(w.as_str()).any(|(at, _)| begins(line, at)));
+    let found =
+        |line: &str| words.iter().any(|w| line.match_indices(w.as_str()).any(|(at, _)| begins(line, at)));
     lines_with(tree, |path| !is_text_of_others(path), found)
 }
 
@@ -74,7 +84,9 @@ pub fn allocation_in_core(tree: &Tree) -> Vec<String> {
             continue;
         }
         let tests = source.test_parts();
-        let used = ["std", "alloc"].iter().flat_map(|word| source.words(word).into_iter().map(|at| (at, word.len())));
+        let used = ["std", "alloc"]
+            .iter()
+            .flat_map(|word| source.words(word).into_iter().map(|at| (at, word.len())));
         for (at, length) in used {
             let path = source.code[at + length..].starts_with("::");
             let linked = source.code[..at].trim_end().ends_with("extern crate");
@@ -135,7 +147,8 @@ pub fn broken_links(tree: &Tree) -> Vec<String> {
 /// The names that links use for the headings of a file.
 fn sections(tree: &Tree, path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(tree.root.join(path)).unwrap_or_default();
-    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let headings =
+        text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let kept = |c: char| match c {
         ' ' => Some('-'),
         c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c.to_ascii_lowercase()),
