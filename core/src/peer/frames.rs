@@ -28,7 +28,8 @@ impl Peer {
         }
         let m: ToPeer<'_> = decode(frame).ok_or(Reject::new("a frame that does not decode"))?;
         self.note_heard(now);
-        let early = matches!(m, ToPeer::Welcome { .. } | ToPeer::NewTag { .. } | ToPeer::Pong);
+        let early =
+            matches!(m, ToPeer::Welcome { .. } | ToPeer::NewTag { .. } | ToPeer::WantRoster | ToPeer::Pong);
         if !self.session.welcomed && !early {
             return Err(Reject::new("a message before the welcome"));
         }

@@ -390,9 +390,6 @@ impl Peer {
             };
             return encode(&m, out);
         }
-        if !self.session.welcomed {
-            return None;
-        }
         if let Some(at) = self.session.hand_in {
             let of = self.roster.version();
             if let Some(p) = crate::roster::part_at(&self.sealed, of, at, limits::FRAME - 64) {
@@ -400,6 +397,9 @@ impl Peer {
                 return encode(&ToTracker::Roster(p), out);
             }
             self.session.hand_in = None;
+        }
+        if !self.session.welcomed {
+            return None;
         }
         if !self.session.has_roster(self.roster.version()) && !self.session.roster_asked {
             self.session.roster_asked = true;
