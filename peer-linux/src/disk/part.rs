@@ -20,8 +20,8 @@ use std::io::Write;
 pub(super) struct Tmp {
     /// Swap files whose content is vouched for: prepared here from a verified part (`None`), or hashed after a crash.
     pub ready: HashMap<u64, Option<ContentId>>,
-    /// Files taken: the stat after they were, and where they came from.
-    pub taken: HashMap<u64, (Stat, Vec<u8>)>,
+    /// Files taken: the stat after they were, and the path they had, if it was in this root.
+    pub taken: HashMap<u64, (Stat, Option<Vec<u8>>)>,
 }
 
 pub(super) fn part_name(n: u64) -> String {
@@ -135,7 +135,9 @@ impl Root {
             self.put_back(&tmp, &name, source, from, n)?;
             return Err(Cause::Raced);
         };
-        lock(&self.tmp_state).taken.insert(n, (now, from.bytes().to_vec()));
+        lock(&self.tmp_state)
+            .taken
+            .insert(n, (now, source.is_same_root(self).then(|| from.bytes().to_vec())));
         remove_part(&tmp, &part_name(n))?;
         read_at(&tmp, name.as_bytes())
     }
@@ -165,12 +167,12 @@ impl Root {
     }
 
     /// Moves a taken file of row `n`, if there is one, to the trash: it is a user's.
-    fn drop_take(&self, tmp: &Dir, n: u64) -> Result<(), Cause> {
+    pub(super) fn drop_take(&self, tmp: &Dir, n: u64) -> Result<(), Cause> {
         let name = take_name(n);
         if stat_at(tmp, name.as_bytes())?.is_none() {
             return Ok(());
         }
-        let from = lock(&self.tmp_state).taken.remove(&n).map(|(_, from)| from);
+        let from = lock(&self.tmp_state).taken.remove(&n).and_then(|(_, from)| from);
         let path = from.unwrap_or_else(|| format!("taken-{n}").into_bytes());
         let trashed = self.to_trash(tmp, name.as_bytes(), &path, n)?;
         lock(&self.strays).push(trashed);

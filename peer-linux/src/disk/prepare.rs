@@ -87,9 +87,12 @@ impl Root {
                 return Err(Cause::OpenWriter);
             }
             if !is_same_data(&stat, &file_stat(&file)?) {
-                let from = Path::new(&from).map_err(|_| Cause::Raced)?;
                 lock(&self.tmp_state).taken.remove(&n);
-                self.put_back(tmp, &name, self, from, n)?;
+                match from.as_deref().map(Path::new) {
+                    Some(Ok(from)) => self.put_back(tmp, &name, self, from, n)?,
+                    // From another root: to the trash, and told.
+                    _ => self.drop_take(tmp, n)?,
+                }
                 return Err(Cause::Raced);
             }
         }

@@ -111,7 +111,16 @@ impl Root {
         probe::check_resolving(&dir)?;
         make_own(&dir)?;
         let marker = Marker::draw(folder);
-        let root = Root::start(path, dir, meta, marker)?;
+        let root = match Root::start(path.clone(), dir, meta, marker) {
+            Ok(root) => root,
+            Err(e) => {
+                for own in [".dartsync/tmp", ".dartsync/trash", ".dartsync"] {
+                    // Not empty: then it was there before.
+                    let _ = std::fs::remove_dir(path.join(own));
+                }
+                return Err(e);
+            }
+        };
         marker.write(&marker::own_dir(&root.dir)?, &open_dir(&root.dir, TMP).map_err(cause)?)?;
         marker::sync_dir(&root.dir)?;
         Ok((root, Linked::New))
@@ -153,6 +162,10 @@ impl Root {
 
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    pub(super) fn is_same_root(&self, other: &Root) -> bool {
+        (self.dev, self.ino) == (other.dev, other.ino)
     }
 
     pub(super) fn dev(&self) -> u64 {

@@ -14,6 +14,8 @@ use std::os::fd::{AsFd, OwnedFd};
 const NOTES: usize = 4096;
 /// Bytes that wait in the system's cache, up to which flushing a whole file system is cheap.
 const FEW: u64 = 64 << 20;
+/// Directories, beyond which flushing the file system is cheaper than each of them, if little waits.
+const MANY: usize = 64;
 /// Threads that flush files side by side.
 const THREADS: usize = 8;
 
@@ -73,6 +75,9 @@ impl Root {
     }
 
     fn sync_all(&self, dirs: &HashSet<Vec<u8>>, files: &HashSet<Vec<u8>>) -> Result<(), Cause> {
+        if dirs.len() + files.len() > MANY && waiting() <= FEW {
+            return self.sync_fs();
+        }
         let mut lost = false;
         for path in files {
             match self.open_for_sync(path, OFlags::NONBLOCK) {

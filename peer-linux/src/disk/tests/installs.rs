@@ -174,3 +174,23 @@ fn a_swap_prepared_before_is_used_again_after_a_delay_but_not_instead_of_a_newer
     assert_eq!((got.mtime, place.read("a")), (5, b"second".to_vec()));
     assert_eq!(failed(&place.root.prepare(p(b"b"), 2, Kind::File, 0o600, 5)), Cause::Os(2));
 }
+
+#[test]
+fn a_taken_file_that_changed_meanwhile_goes_back_or_to_the_trash() {
+    let (place, other) = (Place::new("take-changed"), Place::new("take-other"));
+    for (source, n) in [(&place, 1), (&other, 2)] {
+        let stat = source.put("src", b"content");
+        drop(place.root.make_take(n, &source.root, p(b"src"), &stat).unwrap());
+        let mut late = append(&place.at(format!(".dartsync/tmp/{n}.take")));
+        late.write_all(b" and late").unwrap();
+        if place.root.probe().leases {
+            let act = place.root.prepare(p(b"new"), n, Kind::File, 0o600, 1);
+            assert_eq!(failed(&act), Cause::OpenWriter);
+        }
+        drop(late);
+        assert_eq!(failed(&place.root.prepare(p(b"new"), n, Kind::File, 0o600, 1)), Cause::Raced);
+    }
+    assert_eq!(place.read("src"), b"content and late");
+    assert_eq!(place.root.take_strays().len(), 1);
+    place.trash_is(&[(b"taken-2", b"content and late")]);
+}
