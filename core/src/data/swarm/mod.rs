@@ -29,7 +29,7 @@ use crate::time::{Duration, Instant};
 use file::{Large, Small, Whence};
 use flights::{Flight, Flights, Work};
 use heapless::Deque;
-use source::{Source, State};
+use source::Source;
 
 /// Small contents at once.
 pub const SMALLS: usize = 512;
@@ -194,6 +194,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         if self.is_idle() {
             self.tick_at = at + plan::TICK;
         }
+        from.iter().for_each(|slot| self.source_mut(slot).forgive(at, true));
         if size == 0 {
             let empty = kind == Kind::File && content == Root::EMPTY.file_id();
             let end = if empty { Effect::Finished(ticket) } else { Effect::Failed(ticket, Cause::Corrupt) };
@@ -250,17 +251,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
     pub fn handle_unreachable(&mut self, at: Instant, slot: Slot) {
         let source = self.source_mut(slot);
         if !source.is_open() {
-            source.state = State::Failed(at);
+            source.failed(at);
             self.dirty = true;
         }
     }
     /// What is known of how to reach the device changed: it is worth another try.
     pub fn handle_reachable(&mut self, slot: Slot) {
-        let source = self.source_mut(slot);
-        if matches!(source.state, State::Failed(_)) {
-            source.state = State::Off;
-            self.dirty = true;
-        }
+        self.source_mut(slot).reachable();
+        self.dirty = true;
     }
     /// Part of a body came from that device: it is slow, not dead.
     pub fn handle_progress(&mut self, at: Instant, slot: Slot) {

@@ -18,10 +18,6 @@ const STALL: Duration = Duration::secs(4);
 const DEAD: Duration = Duration::secs(15);
 /// An ask that is so old is taken back, whatever its source brings meanwhile.
 const OLD: Duration = Duration::secs(600);
-/// An unreachable device may still dial back within this.
-const DIAL_BACK: Duration = Duration::secs(3);
-/// An unreachable device is tried again after this.
-const AGAIN: Duration = Duration::secs(10);
 /// Sources of a large content that are linked, if there are so many.
 const SEVERAL: u32 = 4;
 /// An ask younger than this is not taken over by a faster source.
@@ -177,6 +173,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         self.tick_at = at + TICK;
         self.dirty = true;
         self.may_steal = true;
+        self.judge(at);
         for i in 0..limits::DEVICES {
             let source = &mut self.sources[i];
             source.pause = source.pause.filter(|until| *until > at);
@@ -184,7 +181,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
                 self.tick_at = self.tick_at.min(until);
             }
             match source.state {
-                State::Failed(since) if at.since(since) >= AGAIN => source.state = State::Off,
+                State::Failed(_) => source.forgive(at, false),
                 State::Open(_) if source.count > 0 => self.look_after(at, Slot(i as u8)),
                 _ => {}
             }
@@ -193,7 +190,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
             self.release(old);
             self.remark(Effect::Ask(old.slot, Ask::Cancel { id: old.id }));
         }
-        self.judge(at);
     }
 
     /// Looks whether a source that owes something is stalled or dead.
@@ -201,9 +197,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         let silence = self.source(slot).silence(at);
         if silence >= DEAD {
             self.release_all(slot);
-            let source = self.source_mut(slot);
-            source.closed(at);
-            source.state = State::Failed(at);
+            self.source_mut(slot).died(at, silence);
             self.remark(Effect::Hang(slot));
         } else if at.since(self.source(slot).progress) >= STALL {
             let mut others = self.slots_where(|s| s.is_open() && s.silence(at) < STALL);
@@ -227,8 +221,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
 
     /// Ends the fetches that nobody is left for.
     pub(super) fn judge(&mut self, at: Instant) {
-        let lost =
-            self.slots_where(|s| matches!(s.state, State::Failed(since) if at.since(since) >= DIAL_BACK));
+        let lost = self.slots_where(|s| s.is_lost(at));
         let verdict = |whence: &super::Whence| {
             let left = whence.left();
             match (left.is_empty(), whence.lied) {

@@ -16,6 +16,12 @@ const COUNT: u16 = ASKS as u16 - 16;
 /// A link that ends so soon without having brought anything counts as a failed dial.
 const STILLBORN: Duration = Duration::secs(1);
 
+/// An unreachable device may still dial back within this.
+const DIAL_BACK: Duration = Duration::secs(3);
+/// It is tried again after this; when it has failed for the longer of the two, after that.
+const AGAIN: Duration = Duration::secs(1);
+const AGAIN_LONG: Duration = Duration::secs(10);
+
 /// How a device can be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
@@ -25,7 +31,7 @@ pub(super) enum State {
     Dialling,
     /// A link stands since then.
     Open(Instant),
-    /// It could not be reached, since then.
+    /// The last try to reach it failed, then.
     Failed(Instant),
 }
 
@@ -33,6 +39,8 @@ pub(super) enum State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source {
     pub state: State,
+    /// Since when nothing came from it, every try to reach it or its link having failed.
+    failing: Option<Instant>,
     /// What is out.
     pub bytes: u32,
     pub count: u16,
@@ -55,6 +63,7 @@ impl Source {
     pub(super) const fn new() -> Source {
         Source {
             state: State::Off,
+            failing: None,
             bytes: 0,
             count: 0,
             window: WINDOW,
@@ -98,14 +107,50 @@ impl Source {
     }
 
     pub(super) fn opened(&mut self, at: Instant) {
-        *self = Source { state: State::Open(at), progress: at, rate: self.rate, ..Source::new() };
+        let (state, failing) = (State::Open(at), self.failing);
+        *self = Source { state, failing, progress: at, rate: self.rate, ..Source::new() };
     }
     /// Its link ended.
     pub(super) fn closed(&mut self, at: Instant) {
         let stillborn =
             matches!(self.state, State::Open(since) if self.brought == 0 && at.since(since) < STILLBORN);
-        let state = if stillborn { State::Failed(at) } else { State::Off };
-        *self = Source { state, rate: self.rate, ..Source::new() };
+        *self = Source { failing: self.failing, rate: self.rate, ..Source::new() };
+        if stillborn {
+            self.failed(at);
+        }
+    }
+    /// Its link was dead: it has failed for as long as that was silent.
+    pub(super) fn died(&mut self, at: Instant, silence: Duration) {
+        let since = Instant(at.0.saturating_sub(silence.0));
+        self.closed(at);
+        self.failing.get_or_insert(since);
+        self.failed(at);
+    }
+    /// It could not be reached.
+    pub(super) fn failed(&mut self, at: Instant) {
+        self.state = State::Failed(at);
+        self.failing.get_or_insert(at);
+    }
+    /// It is worth a try at once.
+    pub(super) fn reachable(&mut self) {
+        self.failing = None;
+        if matches!(self.state, State::Failed(_)) {
+            self.state = State::Off;
+        }
+    }
+    /// Lets it be tried again, if the last try was a while ago: `eager`ly, or less often the longer it fails.
+    pub(super) fn forgive(&mut self, at: Instant, eager: bool) {
+        let State::Failed(last) = self.state else { return };
+        let long = self.failing.is_some_and(|since| at.since(since) >= AGAIN_LONG);
+        let wait = if long && !eager { AGAIN_LONG } else { AGAIN };
+        if at.since(last) >= wait {
+            self.state = State::Off;
+        }
+    }
+    /// Whether it cannot be reached, and did not dial back either.
+    pub(super) fn is_lost(&self, at: Instant) -> bool {
+        let failing = self.failing.is_some_and(|since| at.since(since) >= DIAL_BACK);
+        failing && matches!(self.state, State::Failed(_))
     }
     pub(super) fn asked(&mut self, at: Instant, len: u32) {
         if self.count == 0 {
@@ -124,6 +169,7 @@ impl Source {
     pub(super) fn progressed(&mut self, at: Instant) {
         self.progress = self.progress.max(at);
         self.stalled = Duration(0);
+        self.failing = None;
     }
     /// It brought nothing for long: its asks go to others.
     pub(super) fn stalls(&mut self, at: Instant, until: Instant) {

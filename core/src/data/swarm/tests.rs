@@ -422,6 +422,27 @@ fn other_sources_can_be_named_later() {
     assert!(w.is_whole(1, c));
 }
 
+#[test]
+fn a_device_that_comes_up_late_is_tried_again_soon() {
+    let mut w = World::new();
+    let from = w.peer(1, Manner::Away, FAST);
+    let c = w.content(10, 5000);
+    w.fetch(1, c, from, 0);
+    w.run(SECOND / 2);
+    w.peers.get_mut(&Slot(1)).unwrap().manner = Manner::Honest;
+    w.run(10 * SECOND);
+    assert!(w.is_whole(1, c) && w.now < 2 * SECOND, "{} ms", w.now / MS);
+    w.tell(Fact::Vanish(Slot(1), Manner::Away));
+    w.fetch(2, c, from, 0);
+    w.run(10 * SECOND);
+    assert_eq!(w.ends[&Ticket(2)], Err(Cause::Unreachable));
+    w.now += 5 * SECOND;
+    w.peers.get_mut(&Slot(1)).unwrap().manner = Manner::Honest;
+    w.fetch(3, c, from, 0);
+    w.run(SECOND);
+    assert!(w.is_whole(3, c), "a new fetch tries at once");
+}
+
 /// Random sources, sizes, faults and moments. With an honest source that stays, everything comes whole; without one,
 /// everything ends.
 #[test]
