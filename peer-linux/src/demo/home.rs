@@ -53,8 +53,11 @@ impl Program {
     fn last_words(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
-        let tail: Vec<&str> = text.lines().rev().take(3).collect();
-        tail.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        let tail: Vec<&str> = match text.lines().position(|l| l.contains("panicked")) {
+            Some(at) => text.lines().skip(at).take(2).collect(),
+            None => text.lines().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect(),
+        };
+        tail.join(" | ")
     }
     /// Asks it to end, and sees to it.
     fn stop(mut self) -> Result<()> {

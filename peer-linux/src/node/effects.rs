@@ -198,6 +198,7 @@ impl Node {
     pub(super) fn finish(&mut self, ticket: Ticket, outcome: Outcome) {
         self.cancels.remove(&ticket);
         self.peer.handle_done(&mut self.store, now(), ticket, outcome);
+        self.pull();
     }
 
     fn fetch(&mut self, ticket: Ticket, row: Row, kind: Kind, content: ContentId, size: u64, from: SlotSet) {
@@ -267,7 +268,7 @@ impl Node {
                 None => return,
             }
         }
-        self.net_again();
+        self.come_again();
     }
 
     fn take(&mut self, done: Done) {
@@ -344,7 +345,10 @@ impl Node {
                     }
                     self.finish(ticket, outcome);
                 }
-                Report::Gone(content) => self.peer.handle_gone(&mut self.store, now(), &content),
+                Report::Gone(content) => {
+                    self.peer.handle_gone(&mut self.store, now(), &content);
+                    self.pull();
+                }
                 Report::Unreachable(device) => self.peer.handle_unreachable(device),
                 Report::Bad(device, content) => {
                     let name = self.peer.roster().name_of(device).unwrap_or("?").to_owned();
@@ -353,7 +357,7 @@ impl Node {
                 }
             }
         }
-        self.net_again();
+        self.come_again();
     }
 
     /// Tells the threads of data links who may be linked with, if that changed.

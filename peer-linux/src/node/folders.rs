@@ -324,6 +324,7 @@ impl Node {
                 Found::Entries(batch) => {
                     let entries: Vec<ScanEntry<'_>> = batch.iter().collect();
                     self.peer.handle_entries(&mut self.store, now(), ticket, &entries);
+                    self.pull();
                 }
                 Found::Blind(path, cause) => {
                     log(&format!("{}: cannot be read: {}", ops::show(&path), ops::cause(cause)));

@@ -83,6 +83,9 @@ pub(crate) struct Node {
     store_full: bool,
     ready_said: bool,
     stopping: bool,
+    /// A commit that the machine waits for.
+    commit_due: Option<Ticket>,
+    pulling: bool,
     /// Commands that came in, answered at the end of the turn.
     asked: Vec<(ClientId, Request)>,
     gone: Vec<ClientId>,
@@ -114,7 +117,9 @@ impl Node {
         self.net.wait(until).context("the network failed")?;
         self.gather();
         self.drain();
-        self.answer();
+        if self.answer() {
+            self.drain();
+        }
         Ok(())
     }
 
@@ -181,15 +186,9 @@ impl Node {
     fn drain(&mut self) {
         self.peer.handle_timeout(&mut self.store, now());
         for _ in 0..DRAINS {
-            let mut commit = None;
-            while let Some(effect) = self.peer.poll_effect(&mut self.store, now()) {
-                match effect {
-                    Effect::Commit { ticket } => commit = Some(ticket),
-                    other => self.begin(other),
-                }
-            }
+            self.pull();
             let again = self.transmit();
-            let Some(ticket) = commit else {
+            let Some(ticket) = self.commit_due.take() else {
                 if again {
                     continue;
                 }
@@ -200,11 +199,26 @@ impl Node {
             self.take_completions();
             self.take_reports();
         }
-        self.net_again();
+        self.come_again();
+    }
+
+    /// Carries out what the machine wants, but commits: those come last. To be called after each fact.
+    fn pull(&mut self) {
+        if std::mem::replace(&mut self.pulling, true) {
+            // An effect was answered while it was begun; the pull under way goes on.
+            return;
+        }
+        while let Some(effect) = self.peer.poll_effect(&mut self.store, now()) {
+            match effect {
+                Effect::Commit { ticket } => self.commit_due = Some(ticket),
+                other => self.begin(other),
+            }
+        }
+        self.pulling = false;
     }
 
     /// There is more to do than one turn should take: the loop comes back at once.
-    fn net_again(&self) {
+    fn come_again(&self) {
         self.net.waker().wake();
     }
 

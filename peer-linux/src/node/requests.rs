@@ -16,6 +16,8 @@ use std::path::PathBuf;
 
 /// How long the tracker may take to answer, µs.
 const PATIENCE: u64 = 30_000_000;
+/// How long a question waits for the link to the tracker, µs.
+const CONNECTING: u64 = 5_000_000;
 /// Devices remembered for having sent wrong bytes.
 const BAD: usize = 16;
 
@@ -106,8 +108,9 @@ impl Requests {
 }
 
 impl Node {
-    /// Answers commands that came in, and those whose time has come.
-    pub(super) fn answer(&mut self) {
+    /// Answers commands that came in, and those whose time has come. True if the machine was asked for something.
+    pub(super) fn answer(&mut self) -> bool {
+        let any = !self.asked.is_empty();
         for (client, request) in std::mem::take(&mut self.asked) {
             match self.handle(client, request) {
                 Ok(Some(reply)) => self.clients.reply(client, &reply, now().at.0),
@@ -123,6 +126,7 @@ impl Node {
         for client in std::mem::take(&mut self.gone) {
             self.requests.waits.retain(|w| w.client != client);
         }
+        any
     }
 
     /// The answer, if it is there at once.
@@ -192,15 +196,14 @@ impl Node {
 
     /// Asks the tracker; the answer comes later.
     fn ask(&mut self, client: ClientId, what: What, force: Option<String>) -> Result<Option<Reply>> {
-        if !self.peer.tracker().0 {
-            bail!("the tracker at {} is not connected: try again when it is", self.tracker_address());
-        }
         let n = match &force {
             Some(words) => self.peer.request(message::Request::Force(words)),
             None => self.send(&what),
         };
         let n = n.context("too many requests at once: try again")?;
-        let until = now().at.0 + PATIENCE;
+        // Without a link it waits a little for one: a device that has just started is about to have it.
+        let patience = if self.peer.tracker().0 { PATIENCE } else { CONNECTING };
+        let until = now().at.0 + patience;
         self.requests.asked.push(Asked { n, client, until, forced: force.is_some(), what });
         Ok(None)
     }
@@ -314,7 +317,8 @@ impl Node {
         let late: Vec<Asked> = late;
         for a in late {
             self.peer.forget_request(a.n);
-            let why = format!("the tracker at {} does not answer", self.tracker_address());
+            let what = if self.peer.tracker().0 { "does not answer" } else { "is not connected" };
+            let why = format!("the tracker at {} {what}: try again later", self.tracker_address());
             self.clients.reply(a.client, &Reply::Failed(why), at);
         }
     }

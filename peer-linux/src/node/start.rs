@@ -91,6 +91,8 @@ pub fn start(state: &State) -> Result<Node> {
         store_full: false,
         ready_said: false,
         stopping: false,
+        commit_due: None,
+        pulling: false,
         asked: Vec::new(),
         gone: Vec::new(),
         _lock: lock,
