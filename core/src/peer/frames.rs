@@ -60,7 +60,7 @@ impl Peer {
                 }
             }
             ToPeer::ConnectBack(device) => {
-                let _ = self.ready.push_back(super::Effect::Reach(device));
+                self.hint(super::Effect::Reach(device));
             }
             ToPeer::Reply(n, answer) => self.note_reply(n, answer),
             ToPeer::Room { used, of } => self.session.room = (used, of),

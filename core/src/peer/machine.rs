@@ -76,7 +76,7 @@ pub struct Peer {
     pub(super) haves: Haves,
     pub(super) lacks: Deque<(usize, Seq), 64>,
     pub(super) seeks: Deque<(usize, Row, Seq), 64>,
-    pub(super) ready: Deque<Effect, 64>,
+    pub(super) ready: Deque<Effect, { JOBS + 192 }>,
     pub(super) tells: Deque<Tell, 128>,
     pub(super) commits: Commits,
     pub(super) order: u64,

@@ -168,7 +168,7 @@ impl Peer {
         holders.iter().filter(online).filter(|s| Some(*s) != self.session.slot).for_each(|s| from.add(s));
         match job.work {
             Work::Install(Stage::Fetching) => {
-                let _ = self.ready.push_back(Effect::Sources { ticket: job.ticket, holders: from, seekers });
+                self.hint(Effect::Sources { ticket: job.ticket, holders: from, seekers });
             }
             Work::Install(Stage::Seeking) if from.is_empty() => {
                 self.end_job(job.ticket);

@@ -271,9 +271,16 @@ impl Peer {
         }
     }
 
-    /// A driver hands in facts one by one and drains after each, so that there is always room.
+    /// An effect that may be left out when very many wait already.
+    pub(super) fn hint(&mut self, e: Effect) {
+        if self.ready.len() < 128 {
+            let _ = self.ready.push_back(e);
+        }
+    }
+
+    /// Each job has at most one effect out, so that there is always room however many facts come before a drain.
     fn push_ready(&mut self, e: Effect) {
-        assert!(self.ready.push_back(e).is_ok(), "effects are drained after each fact");
+        assert!(self.ready.push_back(e).is_ok(), "no more effects than jobs");
     }
 
     fn look_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, outcome: Outcome) {
