@@ -308,7 +308,6 @@ impl Peer {
     /// Turns a pending copy into the local tree.
     pub(super) fn copy_made(&mut self, c: &mut Open, stat: Stat, at: u64) {
         let Some((record, _)) = c.t.pending.take() else { return };
-        c.t.stale = false;
         c.t.local = Some(Local { record, made: Made::Minted, stat, at });
     }
 

@@ -28,6 +28,7 @@ impl Peer {
             sought: false,
             made: false,
             took: false,
+            again: false,
             since: now.at,
             bulk,
         };
@@ -215,7 +216,7 @@ impl Peer {
         let folder = ix.path(row, &mut self.buf);
         let Some(f) = self.place_of(folder) else { return };
         if let Some(mut o) = self.open(ix, f, row) {
-            o.t.stale = true;
+            self.spoil(&mut o);
             self.retry(ix, now, o);
         }
     }

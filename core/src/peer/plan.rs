@@ -286,6 +286,11 @@ impl Peer {
     fn look_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, outcome: Outcome) {
         let Some(mut o) = self.open(ix, job.f, job.row) else { return };
         match outcome {
+            Outcome::Looked { .. } if job.again => {
+                // It changed after that look may have read it.
+                o.t.stale = true;
+                self.retry(ix, now, o);
+            }
             Outcome::Looked { stat, content, at } => self.looked(ix, now, o, stat, content, at),
             Outcome::Failed(Cause::NoParent) => {
                 // No directory above it: nothing stands there.
@@ -312,6 +317,7 @@ impl Peer {
             sought: false,
             made: false,
             took: false,
+            again: false,
             since: now.at,
             bulk: false,
         };
@@ -368,7 +374,7 @@ impl Peer {
             if let Some(seq) = self.has(&o.t) {
                 let _ = self.lacks.push_back((f, seq));
             }
-            o.t.stale = true;
+            self.spoil(&mut o);
             if let Some(l) = &mut o.t.local {
                 l.at = 0;
             }

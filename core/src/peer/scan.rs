@@ -51,7 +51,7 @@ impl Peer {
                 let mut o = self.open_path(ix, f, path);
                 let row = o.row;
                 self.delays.retain(|d| d.row != row);
-                o.t.stale = true;
+                self.spoil(&mut o);
                 self.retry(ix, now, o);
                 if touch == Touch::Subtree {
                     self.folders[f].note_subtree(row);
@@ -97,9 +97,17 @@ impl Peer {
         }
     }
 
+    /// What is known of the disk at the row may be wrong; a look that is under way may have come too early.
+    pub(super) fn spoil(&mut self, o: &mut Open) {
+        o.t.stale = true;
+        if let Some(j) = self.jobs.iter_mut().find(|j| j.row == o.row && j.work == Work::Look) {
+            j.again = true;
+        }
+    }
+
     fn look_at(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
         if let Some(mut o) = self.open(ix, f, row) {
-            o.t.stale = true;
+            self.spoil(&mut o);
             self.retry(ix, now, o);
         }
     }
@@ -158,15 +166,15 @@ impl Peer {
                 Some(row) => {
                     let Some(mut o) = self.open(ix, f, row) else { continue };
                     let clean = o.t.local.as_ref().is_some_and(|l| e.stat.is_clean_since(&l.stat, l.at));
-                    if !clean && !o.t.stale {
-                        o.t.stale = true;
+                    if !clean {
+                        self.spoil(&mut o);
                         o.bulk = true;
                         self.close(ix, now, o);
                     }
                 }
                 None => {
                     let mut o = self.open_path(ix, f, e.path);
-                    o.t.stale = true;
+                    self.spoil(&mut o);
                     o.t.conflict = is_copy_name(e.path.name());
                     o.bulk = true;
                     self.close(ix, now, o);

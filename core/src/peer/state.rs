@@ -301,6 +301,8 @@ pub struct Job {
     pub sought: bool,
     /// A copy on this device was tried already.
     pub made: bool,
+    /// A look whose row was touched after it began.
+    pub again: bool,
     /// That copy is the source's own file, moved.
     pub took: bool,
     /// When this stage began.
