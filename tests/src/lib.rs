@@ -2,4 +2,5 @@
 
 #[path = "../../core/src/peer/mem_index.rs"]
 pub mod mem_index;
+pub mod sim;
 pub mod tidy;

@@ -1,6 +1,7 @@
 //! An [`Index`] in memory: what the peer machine is tested over, and the oracle of the store on disk.
 //!
-//! A crash is played by [`MemIndex::crash`]: all since the last [`MemIndex::commit`] is undone.
+//! A crash is played by [`MemIndex::crash`]: all since the last [`MemIndex::commit`] is undone. A commit that takes its time
+//! is [`MemIndex::seal`], and [`MemIndex::settle`] once it is durable.
 
 use dartsync_core::ids::{ContentId, Folder, Row, Seq};
 use dartsync_core::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub struct MemIndex {
     /// The last row given out; survives a crash, so that rows are never reused.
     last: u64,
     undo: Undo,
+    /// Of the transaction whose commit is under way.
+    sealed: Undo,
 }
 
 /// The key of a path: its folder, and its bytes with `/` as NUL, so that byte order is tree order.
@@ -70,11 +73,40 @@ impl MemIndex {
     }
     /// Keeps all changes up to now through a [`MemIndex::crash`].
     pub fn commit(&mut self) {
+        self.seal();
+        self.settle();
+    }
+    /// Closes the open transaction and opens the next; what it changed is lost in a crash until [`MemIndex::settle`].
+    pub fn seal(&mut self) {
+        let newer = core::mem::take(&mut self.undo);
+        for (row, old) in newer.rows {
+            self.sealed.rows.entry(row).or_insert(old);
+        }
+        for (k, old) in newer.numbers {
+            self.sealed.numbers.entry(k).or_insert(old);
+        }
+    }
+    /// What was sealed is durable.
+    pub fn settle(&mut self) {
+        self.sealed = Undo::default();
+    }
+    /// The row's trees as a crash at this moment would leave them.
+    pub fn durable(&self, row: Row) -> Option<&Trees> {
+        let old = self.sealed.rows.get(&row).or_else(|| self.undo.rows.get(&row));
+        match old {
+            Some(held) => held.as_ref().map(|h| &*h.trees),
+            None => self.rows.get(&row).map(|h| &*h.trees),
+        }
+    }
+    /// Undoes all changes since the last commit that was settled.
+    pub fn crash(&mut self) {
+        let open = core::mem::take(&mut self.undo);
+        self.undo_all(open);
+        let sealed = core::mem::take(&mut self.sealed);
+        self.undo_all(sealed);
         self.undo = Undo::default();
     }
-    /// Undoes all changes since the last commit.
-    pub fn crash(&mut self) {
-        let undo = core::mem::take(&mut self.undo);
+    fn undo_all(&mut self, undo: Undo) {
         let rows: Vec<Row> = undo.rows.keys().copied().collect();
         rows.iter().for_each(|row| drop(self.take(*row)));
         for (row, old) in undo.rows {
@@ -88,7 +120,6 @@ impl MemIndex {
                 None => self.numbers.remove(&k),
             };
         }
-        self.undo = Undo::default();
     }
     /// How many rows there are, trash included.
     pub fn len(&self) -> usize {

@@ -203,6 +203,10 @@ impl<'m> Tracker<'m> {
     pub fn usage(&self) -> table::Usage {
         self.files.table().usage()
     }
+    /// Its file table.
+    pub fn table(&self) -> &table::Table<'m> {
+        self.files.table()
+    }
     /// The roster it works on.
     pub fn roster(&self) -> &Roster {
         &self.roster

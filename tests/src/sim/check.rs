@@ -1,0 +1,214 @@
+//! The promises that are watched, apart from the world that is made to break them.
+
+use super::device::{Device, F};
+use super::fs::ROOT;
+use dartsync_core::ids::{ContentId, Epoch, Row, Seq};
+use dartsync_core::peer::{Index, Intent};
+use dartsync_core::record::{Kind, Record};
+use dartsync_core::tracker::Tracker;
+use dartsync_core::version::Order;
+use dartsync_core::wire::batch::BatchReader;
+use dartsync_core::wire::message::{ToPeer, ToTracker, decode};
+use std::collections::BTreeMap;
+
+/// What is known of a content that a user wrote.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// The user closed the file: it may not be lost.
+    pub closed: bool,
+    /// Who wrote it.
+    pub by: usize,
+    /// When (µs).
+    pub at: u64,
+    /// A user overwrote or removed it, seeing it.
+    pub replaced: bool,
+    /// A power cut may have taken it before anyone else had it, or its one device is gone.
+    pub excused: bool,
+    /// What was written, for messages.
+    pub text: String,
+}
+
+/// Every content that users wrote, where they put it, whence they removed it.
+#[derive(Default)]
+pub struct Ledger {
+    /// By content.
+    pub contents: BTreeMap<ContentId, Written>,
+    /// How often a user put that content at that path.
+    pub puts: BTreeMap<(ContentId, Vec<u8>), u32>,
+    /// Users who removed or overwrote that content at that path.
+    pub taken: BTreeMap<(ContentId, Vec<u8>), usize>,
+    /// The records that the tracker told last, by path.
+    told: BTreeMap<Vec<u8>, (Seq, Record)>,
+    epoch: Epoch,
+}
+
+/// What may be excused in a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leave {
+    /// Stores were lost, rolled back or cloned, or folders linked again: removed files may return.
+    pub returns: bool,
+    /// The tracker lost its table: no copy is made where each side covers the other, the loser is in a trash.
+    pub trash: bool,
+}
+
+impl Ledger {
+    /// Promise: every visible content is one that some user wrote.
+    pub fn is_known(&self, content: &ContentId) -> Result<(), String> {
+        match self.contents.contains_key(content) {
+            true => Ok(()),
+            false => Err(format!("content {content:?} that no user wrote became visible")),
+        }
+    }
+
+    /// Promise: what is announced, and differs from what was once heard, is committed (R2).
+    pub fn announced(&self, d: &mut Device, frame: &[u8]) -> Result<(), String> {
+        let Some(ToTracker::Announce(bytes)) = decode(frame) else { return Ok(()) };
+        let mut r = BatchReader::new(bytes);
+        while let Ok(Some(e)) = r.entry() {
+            let Some(row) = d.ix.find(F, e.path) else {
+                return Err(format!("{:?} was announced without a row", e.path));
+            };
+            let durable = d.ix.durable(row).is_some_and(|t| {
+                let records = [
+                    t.local.as_ref().map(|l| &l.record),
+                    t.synced.as_ref(),
+                    t.remote.as_ref().map(|r| &r.record),
+                    t.pending.as_ref().map(|p| &p.0),
+                ];
+                records.into_iter().flatten().any(|x| x.version == e.record.version)
+            });
+            if !durable {
+                return Err(format!("{:?} was announced before its row was durable", e.path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise: within an epoch the records of a path only grow, but for withdrawn and collected ones.
+    pub fn pushed(&mut self, epoch: Epoch, frame: &[u8]) -> Result<(), String> {
+        let Some(ToPeer::Records(bytes)) = decode(frame) else { return Ok(()) };
+        if epoch != self.epoch {
+            self.told.clear();
+            self.epoch = epoch;
+        }
+        let mut r = BatchReader::new(bytes);
+        while let Ok(Some(e)) = r.entry() {
+            if e.record.flags.withdrawn() {
+                self.told.remove(e.path.bytes());
+                continue;
+            }
+            if !e.record.is_valid() {
+                return Err(format!("the tracker told an invalid record of {:?}", e.path));
+            }
+            // Streams are at different places: what was told first need not be the older. A collected tombstone is
+            // forgotten with all it knew.
+            let (seq, new) = (e.seq, e.record.clone());
+            let (last, old) = self.told.entry(e.path.bytes().to_vec()).or_insert_with(|| (seq, new.clone()));
+            if seq > *last {
+                if old.is_live() && new.version.compare(&old.version) == Order::Dominated {
+                    return Err(format!("the tracker's record of {:?} went back", e.path));
+                }
+                (*last, *old) = (seq, new);
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise: a swap is made only when its intent is durable (R11).
+    pub fn swapped(&self, d: &Device, row: Row, intent: &Intent) -> Result<(), String> {
+        match d.ix.durable(row).and_then(|t| t.intent) {
+            Some(i) if i == *intent => Ok(()),
+            i => Err(format!("row {} is swapped while its durable intent is {i:?}", row.0)),
+        }
+    }
+
+    /// Promise: nothing that a user closed is lost: it is current, an ancestor, in a copy, or in a trash.
+    pub fn nothing_lost(&self, devices: &[Device], leave: Leave) -> Result<(), String> {
+        let visible: Vec<_> = devices.iter().map(visible).collect();
+        let anywhere: Vec<_> = devices.iter().map(|d| d.fs.contents()).collect();
+        for (id, w) in self.contents.iter().filter(|(_, w)| w.closed && !w.replaced && !w.excused) {
+            if !anywhere.iter().any(|c| c.contains(id)) {
+                return Err(format!("an edit is lost: {} ({id:?}) of device {}", w.text, w.by));
+            }
+            let strict = !leave.trash && !leave.returns;
+            if strict && !visible.iter().any(|v| v.values().any(|e| e.3 == *id)) {
+                return Err(format!("an edit is only in a trash: {} ({id:?}) of device {}", w.text, w.by));
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise: what a user removed stays removed, unless someone put it there again.
+    pub fn nothing_returned(&self, d: &Device, leave: Leave) -> Result<(), String> {
+        if leave.returns {
+            return Ok(());
+        }
+        for (path, e) in visible(d) {
+            let key = (e.3, path.clone());
+            if self.taken.contains_key(&key) && self.puts.get(&key) == Some(&1) {
+                let text = self.contents.get(&e.3).map_or("", |w| &w.text);
+                let path = String::from_utf8_lossy(&path).into_owned();
+                return Err(format!("{path} is back with {text}, which device {} had removed", self.taken[&key]));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a user sees: path, (kind, mode, mtime of files, content).
+pub type Seen = BTreeMap<Vec<u8>, (Kind, u16, i64, ContentId)>;
+
+/// The visible tree of a device.
+pub fn visible(d: &Device) -> Seen {
+    let all = d.fs.walk(ROOT, b"").into_iter();
+    all.map(|(path, ino)| {
+        let (s, n) = (d.fs.stat(ino), d.fs.node(ino));
+        let mtime = if s.kind == Kind::File { s.mtime } else { 0 };
+        (path, (s.kind, s.mode, mtime, n.data.id))
+    })
+    .collect()
+}
+
+/// Promise: in the end all trees are the same, times as far as both disks can hold them.
+pub fn same_trees(a: &Device, b: &Device) -> Result<(), String> {
+    let grain = a.fs.grain.max(b.fs.grain);
+    let (x, y) = (visible(a), visible(b));
+    let coarse = |s: &Seen| -> Seen {
+        s.iter().map(|(p, e)| (p.clone(), (e.0, e.1, e.2 - e.2.rem_euclid(grain), e.3))).collect()
+    };
+    let (x, y) = (coarse(&x), coarse(&y));
+    for p in x.keys().chain(y.keys()) {
+        if x.get(p) != y.get(p) {
+            let name = String::from_utf8_lossy(p);
+            return Err(format!("trees differ at {name}: {:?} and {:?}", x.get(p), y.get(p)));
+        }
+    }
+    Ok(())
+}
+
+/// Promise: in the end the tracker's table says what the disks hold.
+pub fn same_table(t: &Tracker<'_>, d: &Device) -> Result<(), String> {
+    let mut said: BTreeMap<Vec<u8>, Record> = BTreeMap::new();
+    let mut seq = Seq(0);
+    while let Some(e) = t.table().next_after(seq) {
+        seq = e.seq();
+        let r = e.record();
+        if r.is_live() && !r.flags.withdrawn() {
+            said.insert(e.path().bytes().to_vec(), r);
+        }
+    }
+    let seen = visible(d);
+    for p in said.keys().chain(seen.keys()) {
+        let (r, s) = (said.get(p), seen.get(p));
+        let same = r.zip(s).is_some_and(|(r, s)| {
+            let time = r.kind != Kind::File || (r.mtime - r.mtime.rem_euclid(d.fs.grain)) == s.2;
+            r.kind == s.0 && r.mode == s.1 && time && r.content == s.3
+        });
+        if !same {
+            let name = String::from_utf8_lossy(p);
+            let r = r.map(|r| (r.kind, r.mode, r.mtime, r.content));
+            return Err(format!("the table and the disk differ at {name}: {r:?} and {s:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! One device of the world: the real peer machine, its store, its disk, its clocks.
+
+use super::acts::Tmp;
+use super::fs::Fs;
+use super::rand::Rand;
+use crate::mem_index::MemIndex;
+use dartsync_core::ids::{ContentId, Folder, FolderId, InviteId, PublicKey, Row, SlotSet, Ticket};
+use dartsync_core::path::PathBuf;
+use dartsync_core::peer::{Config, Index, Peer};
+use dartsync_core::record::Kind;
+use dartsync_core::time::{Instant, Now};
+use std::collections::BTreeMap;
+
+/// The one folder, as every device's store numbers it.
+pub const F: Folder = Folder(1);
+/// Wall time at the world's start (µs).
+pub const EPOCH: u64 = 1_790_000_000_000_000;
+
+/// A fetch under way.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Whose part file.
+    pub row: Row,
+    /// File or symlink.
+    pub kind: Kind,
+    /// What.
+    pub content: ContentId,
+    /// Who may have it.
+    pub from: SlotSet,
+    /// It was given up.
+    pub cancelled: bool,
+}
+
+/// See the module.
+pub struct Device {
+    /// Who it is.
+    pub key: PublicKey,
+    /// The machine, while the program runs.
+    pub peer: Option<Box<Peer>>,
+    /// The store.
+    pub ix: MemIndex,
+    /// The disk.
+    pub fs: Fs,
+    /// What the program knows of tmp.
+    pub tmp: Tmp,
+    /// The stored roster.
+    pub roster: Vec<u8>,
+    /// The linked folder, as the configuration has it.
+    pub folder: Option<FolderId>,
+    /// A request to link it is out.
+    pub asked: Option<u32>,
+    /// The invite it dials with.
+    pub invite: Option<InviteId>,
+    /// Counts starts of the program: what was under way before is nobody's.
+    pub life: u32,
+    /// Stopped until then (SIGSTOP).
+    pub asleep: u64,
+    /// Monotonic clock beside the world's.
+    pub mono: u64,
+    /// Wall clock beside the world's (µs).
+    pub skew: i64,
+    /// The machine's boot.
+    pub boot: u64,
+    /// Its link, by place in the world's.
+    pub link: Option<u32>,
+    /// Fetches under way.
+    pub fetches: BTreeMap<Ticket, Fetch>,
+    /// The commit under way.
+    pub committing: Option<Ticket>,
+    /// Which timer event counts.
+    pub timer: u64,
+    /// The folder's root is not there.
+    pub root_gone: bool,
+    /// Its key was revoked.
+    pub revoked: bool,
+    /// Was ever started.
+    pub joined: bool,
+    /// The inotify reader is to run.
+    pub reading: bool,
+    /// Effects asked for, pings aside frames sent: what idleness is judged by.
+    pub busy: u64,
+    /// A store kept for a rollback.
+    pub backup: Option<MemIndex>,
+    /// For the disk and the driver.
+    pub rand: Rand,
+}
+
+impl Device {
+    /// A device that was never started.
+    pub fn new(n: usize, mut rand: Rand) -> Device {
+        let grain = *rand.pick(&[1, 1, 1, 1_000, 1_000_000_000, 2_000_000_000]);
+        Device::with_grain(n, rand, grain)
+    }
+    /// [`Device::new`] whose disk keeps times in multiples of `grain` ns.
+    pub fn with_grain(n: usize, mut rand: Rand, grain: i64) -> Device {
+        let tick = *rand.pick(&[1_000, 1_000_000, 4_000_000]);
+        Device {
+            key: PublicKey([n as u8 + 1; 32]),
+            peer: None,
+            ix: MemIndex::new(),
+            fs: Fs::new(grain, tick),
+            tmp: Tmp::default(),
+            roster: Vec::new(),
+            folder: None,
+            asked: None,
+            invite: None,
+            life: 0,
+            asleep: 0,
+            mono: rand.below(1 << 40),
+            skew: 0,
+            boot: rand.next() | 1,
+            link: None,
+            fetches: BTreeMap::new(),
+            committing: None,
+            timer: 0,
+            root_gone: false,
+            revoked: false,
+            joined: false,
+            reading: false,
+            busy: 0,
+            backup: None,
+            rand,
+        }
+    }
+    /// What its clocks say at a time of the world.
+    pub fn now(&self, now: u64) -> Now {
+        Now { at: Instant(now + self.mono), wall: self.wall(now) }
+    }
+    /// Its wall clock (µs).
+    pub fn wall(&self, now: u64) -> u64 {
+        (EPOCH + now).saturating_add_signed(self.skew)
+    }
+    /// Tells the disk what time it is.
+    pub fn tick(&mut self, now: u64) {
+        (self.fs.now, self.fs.wall) = (now, self.wall(now));
+    }
+    /// The path of a row.
+    pub fn path(&mut self, row: Row) -> (Folder, Vec<u8>) {
+        let mut buf = PathBuf::new();
+        let f = self.ix.path(row, &mut buf);
+        (f, buf.get().map_or(Vec::new(), |p| p.bytes().to_vec()))
+    }
+    /// The program starts.
+    pub fn start(&mut self, now: u64) {
+        assert!(self.peer.is_none());
+        self.life += 1;
+        self.joined = true;
+        self.tmp = Tmp { trashed: self.tmp.trashed, ..Tmp::default() };
+        let config = Config {
+            key: self.key,
+            seed: self.rand.seed(),
+            port: 7421,
+            addrs: Default::default(),
+            caps: 0,
+        };
+        let mut peer = Box::new(Peer::new(config));
+        let at = self.now(now);
+        self.cleanup(now);
+        let roster = Some(&self.roster[..]).filter(|r| !r.is_empty());
+        peer.start(&mut self.ix, at, self.boot, roster);
+        if let Some(id) = self.folder {
+            peer.link_folder(&mut self.ix, at, F, id);
+        }
+        self.peer = Some(peer);
+    }
+    fn cleanup(&mut self, now: u64) {
+        self.tick(now);
+        let ix = std::cell::RefCell::new(&mut self.ix);
+        let known = |n: u64| {
+            let mut t = Default::default();
+            ix.borrow_mut().load(Row(n), &mut t).then_some(t.intent.is_some())
+        };
+        let mut act = super::acts::Act {
+            fs: &mut self.fs,
+            tmp: &mut self.tmp,
+            root_gone: false,
+            fail: None,
+            race: None,
+            rand: &mut self.rand,
+        };
+        act.cleanup(&known);
+        self.file_trash();
+    }
+    /// What acts moved to the trash is filed in the store.
+    pub fn file_trash(&mut self) {
+        for (name, kind, content, size) in std::mem::take(&mut self.tmp.news) {
+            let path = dartsync_core::path::Path::new(&name).expect("a good name");
+            if kind != Kind::Directory {
+                self.ix.add_trash(F, path, kind, content, size);
+            }
+        }
+    }
+    /// The program ends at once, whatever it was doing.
+    pub fn kill(&mut self) {
+        self.peer = None;
+        if self.committing.take().is_some() && self.rand.chance(1, 2) {
+            self.ix.settle();
+        }
+        self.ix.crash();
+        self.fs.reset();
+        self.tmp.news.clear();
+        self.link = None;
+        self.asked = None;
+        self.fetches.clear();
+        self.reading = false;
+    }
+    /// Whether the program runs.
+    pub fn is_up(&self) -> bool {
+        self.peer.is_some()
+    }
+    /// Whether it is to be like the others in the end.
+    pub fn is_member(&self) -> bool {
+        self.joined && !self.revoked
+    }
+}

@@ -1,0 +1,606 @@
+//! The driver of a device: effects become events, outcomes come back to the machine.
+
+use super::acts::{Act, Trashed};
+use super::device::{F, Fetch};
+use super::fs::{Bytes, Fs, ROOT, TRASH};
+use super::world::{Event, MS, SECOND, World};
+use dartsync_core::ids::{InviteId, Row, Ticket};
+use dartsync_core::path::Path;
+use dartsync_core::peer::{Cause, Effect, Index, Outcome, Reply, ScanEntry, Stat, Tell, Touch};
+use dartsync_core::record::Kind;
+use dartsync_core::wire::message::Request;
+use std::cell::RefCell;
+
+/// Slow work on the disk.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub effect: Effect,
+    /// The row's path (`Make`: of its source; in the trash?).
+    pub path: Vec<u8>,
+    pub trash: bool,
+    /// The copy's path.
+    pub copy: Option<Vec<u8>>,
+}
+
+/// Effects of one device within one moment of the world that can only be a loop.
+const TOO_MANY: u32 = 20_000;
+
+impl World<'_> {
+    /// Starts a device's program for the first time.
+    pub(super) fn join(&mut self, d: usize) {
+        self.devices[d].joined = true;
+        let founding = self.station.tracker.as_ref().and_then(|t| t.founding_invite());
+        if let Some((id, _)) = founding.filter(|_| d == 0) {
+            self.devices[d].invite = Some(id);
+        }
+        self.start(d);
+    }
+    /// The program starts.
+    pub(super) fn start(&mut self, d: usize) {
+        if self.devices[d].is_up() {
+            return;
+        }
+        self.devices[d].start(self.now);
+        self.note(d + 1, "start", self.devices[d].life.into(), 0);
+        self.pump(d);
+    }
+    /// It ends at once.
+    pub(super) fn kill(&mut self, d: usize) {
+        if !self.devices[d].is_up() {
+            return;
+        }
+        self.note(d + 1, "kill", 0, 0);
+        if let Some(id) = self.devices[d].link {
+            let told = self.rand.chance(1, 2);
+            self.hang_here(id, told);
+        }
+        self.devices[d].kill();
+    }
+
+    pub(super) fn timer(&mut self, d: usize, timer: u64) {
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        if dev.timer != timer {
+            return;
+        }
+        if let Some(p) = &mut dev.peer {
+            p.handle_timeout(&mut dev.ix, now);
+            self.pump(d);
+        }
+    }
+
+    /// Drains a device.
+    pub(super) fn pump(&mut self, d: usize) {
+        let mut n = 0;
+        loop {
+            let mut quiet = true;
+            loop {
+                let dev = &mut self.devices[d];
+                let now = dev.now(self.now);
+                let Some(p) = &mut dev.peer else { return };
+                let Some(e) = p.poll_effect(&mut dev.ix, now) else { break };
+                (quiet, n) = (false, n + 1);
+                if n > TOO_MANY {
+                    return self.broke(format!("D{d} does not come to rest within one moment: {e:?}"));
+                }
+                self.effect(d, e);
+            }
+            quiet &= !self.transmit(d);
+            if quiet || self.broken.is_some() {
+                break;
+            }
+        }
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        let Some(p) = &dev.peer else { return };
+        if let Some(at) = p.poll_timeout() {
+            if at <= now.at {
+                return self.broke(format!("D{d} was drained and its next timeout is not later than now"));
+            }
+            dev.timer += 1;
+            let timer = dev.timer;
+            self.after(at.since(now.at).0, Event::Timer { d, timer });
+        }
+        if !self.devices[d].fs.told.is_empty() && !self.devices[d].reading {
+            self.will_read(d);
+        }
+    }
+
+    fn effect(&mut self, d: usize, e: Effect) {
+        let (name, ticket, row) = name_of(&e);
+        if !matches!(e, Effect::Tell(_)) {
+            self.devices[d].busy += 1;
+        }
+        self.note(d + 1, name, ticket.0.into(), row.0);
+        if self.print {
+            let path = if row.0 != 0 { self.devices[d].path(row).1 } else { Vec::new() };
+            self.explain(|| format!("{} {e:?}", String::from_utf8_lossy(&path)));
+        }
+        let life = self.devices[d].life;
+        match e {
+            Effect::Dial => self.dial(d),
+            Effect::Hang(link) => {
+                self.hang_here(link.0, true);
+                let dev = &mut self.devices[d];
+                dev.link = dev.link.filter(|l| *l != link.0);
+                let now = dev.now(self.now);
+                let p = dev.peer.as_mut().expect("it spoke");
+                p.handle_closed(&mut dev.ix, now, link);
+            }
+            Effect::Tell(t) => self.told(d, t),
+            Effect::Reach(_) => {}
+            Effect::Cancel(t) => {
+                if let Some(f) = self.devices[d].fetches.get_mut(&t) {
+                    f.cancelled = true;
+                }
+            }
+            Effect::Sources { ticket, holders, .. } => {
+                if let Some(f) = self.devices[d].fetches.get_mut(&ticket) {
+                    f.from.0 |= holders.0;
+                }
+            }
+            Effect::Fetch { ticket, row, kind, content, from, .. } => {
+                let f = Fetch { row, kind, content, from, cancelled: false };
+                self.devices[d].fetches.insert(ticket, f);
+                let delay = self.rand.within(200, 5 * MS);
+                self.after(delay, Event::Fetch { d, life, ticket, tries: 0 });
+            }
+            Effect::Commit { ticket } => {
+                let dev = &mut self.devices[d];
+                dev.ix.seal();
+                dev.committing = Some(ticket);
+                let delay = self.slow(d, 50, 3 * MS);
+                self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(Outcome::Done), trash: vec![] });
+            }
+            Effect::Scan { ticket, dir, .. } => {
+                let dir = dir.map_or(Vec::new(), |row| self.devices[d].path(row).1);
+                let delay = self.slow(d, 50, MS);
+                self.after(delay, Event::Scan { d, life, ticket, after: dir.clone(), dir });
+            }
+            Effect::Swap { row, intent, .. } => {
+                let r = self.ledger.swapped(&self.devices[d], row, &intent);
+                self.must(r);
+                self.act_later(d, ticket, e, row);
+            }
+            Effect::Make { from, .. } => self.act_later(d, ticket, e, from),
+            _ => self.act_later(d, ticket, e, row),
+        }
+    }
+
+    fn slow(&mut self, d: usize, low: u64, high: u64) -> u64 {
+        let factor = if self.faults.is_slow(d) { 100 } else { 1 };
+        self.rand.within(low, high) * factor
+    }
+    fn act_later(&mut self, d: usize, ticket: Ticket, effect: Effect, row: Row) {
+        let dev = &mut self.devices[d];
+        let (folder, path) = if row.0 == 0 { (F, Vec::new()) } else { dev.path(row) };
+        let copy = match effect {
+            Effect::Swap { intent, .. } => intent.copy.map(|c| dev.path(c).1),
+            _ => None,
+        };
+        let work = Box::new(Work { effect, path, trash: folder.is_trash(), copy });
+        let life = dev.life;
+        let delay = self.slow(d, 20, 400);
+        self.after(delay, Event::Act { d, life, ticket, work });
+    }
+
+    /// The act itself; its outcome is told a little later.
+    pub(super) fn act(&mut self, d: usize, life: u32, ticket: Ticket, work: Work) {
+        if self.devices[d].life != life || !self.devices[d].is_up() {
+            return;
+        }
+        self.devices[d].tick(self.now);
+        let fail = self.faults.disk_error(d);
+        let spare = self.faults.races().then(|| self.fresh(d, "race"));
+        let raced = RefCell::new(None);
+        let style = self.rand.below(3);
+        let dev = &mut self.devices[d];
+        let mut race = |fs: &mut Fs, path: &[u8]| {
+            if let Some(data) = &spare {
+                *raced.borrow_mut() = super::user::last_instant(fs, path, data.clone(), style);
+            }
+        };
+        let act = Act {
+            fs: &mut dev.fs,
+            tmp: &mut dev.tmp,
+            root_gone: dev.root_gone,
+            fail,
+            race: if spare.is_some() { Some(&mut race) } else { None },
+            rand: &mut dev.rand,
+        };
+        let outcome = perform(act, &work);
+        let trash = std::mem::take(&mut dev.tmp.news);
+        if let Some(old) = raced.into_inner() {
+            self.note(d + 1, "last instant", 0, 0);
+            let data = spare.expect("it was used");
+            self.wrote(d, &work.path, &data, old, true);
+        }
+        self.look_at_visible(d, &work, &outcome);
+        self.explain(|| format!("   = {outcome:?}"));
+        let delay = self.slow(d, 20, 400);
+        self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(outcome), trash });
+        if !self.devices[d].fs.told.is_empty() && !self.devices[d].reading {
+            self.will_read(d);
+        }
+    }
+
+    /// Promise: what a swap makes visible, some user wrote.
+    fn look_at_visible(&mut self, d: usize, work: &Work, outcome: &Outcome) {
+        if let (Effect::Swap { .. }, Outcome::Swapped { .. }) = (&work.effect, outcome) {
+            let fs = &self.devices[d].fs;
+            let Some(ino) = fs.find(&work.path) else { return };
+            let n = fs.node(ino);
+            if n.kind != Kind::Directory {
+                let r = self.ledger.is_known(&n.data.id);
+                self.must(r.map_err(|e| format!("D{d} {}: {e}", String::from_utf8_lossy(&work.path))));
+            }
+        }
+    }
+
+    pub(super) fn done(&mut self, d: usize, life: u32, ticket: Ticket, outcome: Outcome, trash: Vec<Trashed>) {
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        if dev.life != life || dev.peer.is_none() {
+            return;
+        }
+        dev.tmp.news = trash;
+        dev.file_trash();
+        if dev.committing == Some(ticket) {
+            dev.committing = None;
+            dev.ix.settle();
+        }
+        let p = dev.peer.as_mut().expect("seen");
+        p.handle_done(&mut dev.ix, now, ticket, outcome);
+        self.note(d + 1, "done", ticket.0.into(), code(&outcome));
+        self.pump(d);
+    }
+
+    /// A batch of a scan: what comes next in tree order, as it is at this moment.
+    pub(super) fn scan(&mut self, d: usize, life: u32, ticket: Ticket, dir: Vec<u8>, after: Vec<u8>) {
+        if self.devices[d].life != life || !self.devices[d].is_up() {
+            return;
+        }
+        let batch = *self.rand.pick(&[2, 7, 1024]);
+        let dev = &mut self.devices[d];
+        dev.tick(self.now);
+        let at = if dir.is_empty() { Some(ROOT) } else { dev.fs.find(&dir) };
+        let at = at.filter(|i| dev.fs.node(*i).kind == Kind::Directory);
+        let first = after == dir;
+        let failed = match at {
+            _ if dev.root_gone => Some(Cause::RootGone),
+            // ENOENT; a directory that goes away under a running scan holds nothing more.
+            None if first => Some(Cause::Os(2)),
+            _ => None,
+        };
+        if let Some(cause) = failed {
+            return self.done(d, life, ticket, Outcome::Failed(cause), vec![]);
+        }
+        let all = at.map_or(Vec::new(), |i| dev.fs.walk(i, &dir));
+        let later = |p: &[u8]| after.is_empty() || cmp(p, &after) == std::cmp::Ordering::Greater;
+        let rest: Vec<_> = all.into_iter().filter(|(p, _)| later(p)).collect();
+        let found: Vec<(Vec<u8>, Stat)> =
+            rest.iter().take(batch).map(|(p, i)| (p.clone(), dev.fs.stat(*i))).collect();
+        let entries: Vec<ScanEntry<'_>> = found
+            .iter()
+            .map(|(p, stat)| ScanEntry { path: Path::new(p).expect("users use good names"), stat: *stat })
+            .collect();
+        let now = dev.now(self.now);
+        let p = dev.peer.as_mut().expect("it is up");
+        if !entries.is_empty() {
+            p.handle_entries(&mut dev.ix, now, ticket, &entries);
+            self.note(d + 1, "entries", ticket.0.into(), found.len() as u64);
+        }
+        if rest.len() <= batch {
+            return self.done(d, life, ticket, Outcome::Done, vec![]);
+        }
+        self.pump(d);
+        let after = found.last().expect("there is more").0.clone();
+        let delay = self.slow(d, 20, 400);
+        self.after(delay, Event::Scan { d, life, ticket, dir, after });
+    }
+
+    /// A fetch is tried: any source that is there and still has the content will do.
+    pub(super) fn fetch(&mut self, d: usize, life: u32, ticket: Ticket, tries: u32) {
+        if self.devices[d].life != life || !self.devices[d].is_up() {
+            return;
+        }
+        let Some(f) = self.devices[d].fetches.get(&ticket).cloned() else { return };
+        let give_up = |w: &mut World<'_>, cause| {
+            w.devices[d].fetches.remove(&ticket);
+            w.done(d, life, ticket, Outcome::Failed(cause), vec![]);
+        };
+        if f.cancelled {
+            return give_up(self, Cause::Unreachable);
+        }
+        let mut lacking = Vec::new();
+        let mut got = None;
+        let keys: Vec<_> = {
+            let roster = self.devices[d].peer.as_ref().expect("it is up").roster();
+            f.from.iter().filter_map(|s| roster.device(s).map(|x| x.key)).collect()
+        };
+        for key in keys {
+            let Some(s) = self.devices.iter().position(|x| x.key == key).filter(|s| *s != d) else { continue };
+            let src = &self.devices[s];
+            let awake = src.asleep <= self.now && !self.faults.is_cut(s) && !self.faults.is_cut(d);
+            let Some(p) = src.peer.as_ref().filter(|_| awake && !src.root_gone) else { continue };
+            if !p.roster().is_active(&self.devices[d].key) {
+                continue;
+            }
+            match self.serve(s, &f) {
+                Some(data) => {
+                    got = Some(data);
+                    break;
+                }
+                None => lacking.push(s),
+            }
+        }
+        for s in &lacking {
+            let src = &mut self.devices[*s];
+            let now = src.now(self.now);
+            src.peer.as_mut().expect("it is up").handle_gone(&mut src.ix, now, &f.content);
+            self.note(*s + 1, "gone", d as u64, 0);
+            self.pump(*s);
+        }
+        if let Some(data) = got {
+            self.devices[d].fetches.remove(&ticket);
+            self.devices[d].tick(self.now);
+            let fail = self.faults.disk_error(d);
+            let dev = &mut self.devices[d];
+            let act = Act {
+                fs: &mut dev.fs,
+                tmp: &mut dev.tmp,
+                root_gone: dev.root_gone,
+                fail,
+                race: None,
+                rand: &mut dev.rand,
+            };
+            let outcome = act.run(|a| a.store_part(f.row.0, f.kind, data));
+            let trash = std::mem::take(&mut dev.tmp.news);
+            let delay = self.slow(d, 100, 3 * MS);
+            return self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(outcome), trash });
+        }
+        if tries < 2 && lacking.is_empty() {
+            return self.after(SECOND, Event::Fetch { d, life, ticket, tries: tries + 1 });
+        }
+        give_up(self, Cause::Unreachable)
+    }
+    /// The content, if a row of that device names it and its file still is what the row says.
+    fn serve(&mut self, s: usize, f: &Fetch) -> Option<Bytes> {
+        let src = &mut self.devices[s];
+        let mut after = None;
+        while let Some(row) = src.ix.with_content(&f.content, after) {
+            after = Some(row);
+            let (folder, path) = src.path(row);
+            let ino = if folder.is_trash() { src.fs.entry(TRASH, &path) } else { src.fs.find(&path) };
+            let node = ino.map(|i| src.fs.node(i));
+            if let Some(n) = node.filter(|n| n.data.id == f.content && n.kind == f.kind) {
+                return Some(n.data.clone());
+            }
+        }
+        None
+    }
+
+    pub(super) fn will_read(&mut self, d: usize) {
+        let dev = &mut self.devices[d];
+        if !dev.is_up() {
+            return dev.fs.told.clear();
+        }
+        dev.reading = true;
+        let life = dev.life;
+        let delay = if self.rand.chance(1, 20) { self.rand.within(10 * MS, 200 * MS) } else { self.rand.within(20, 2 * MS) };
+        self.after(delay, Event::Read { d, life });
+    }
+    /// The inotify reader takes what the kernel told.
+    pub(super) fn read(&mut self, d: usize, life: u32) {
+        let lost = self.faults.overflows();
+        let dev = &mut self.devices[d];
+        if dev.life != life || !dev.is_up() {
+            return;
+        }
+        dev.reading = false;
+        let told = std::mem::take(&mut dev.fs.told);
+        let now = dev.now(self.now);
+        self.note(d + 1, "read", told.len() as u64, lost.into());
+        let dev = &mut self.devices[d];
+        if lost {
+            dev.fs.watch_all();
+            dev.peer.as_mut().expect("it is up").handle_lost_events(&mut dev.ix, now, F);
+            return self.pump(d);
+        }
+        let latest = coalesce(told);
+        for t in latest {
+            let dev = &mut self.devices[d];
+            let Some(p) = dev.peer.as_mut() else { return };
+            let path = Path::new(&t.path).expect("users use good names");
+            let full = t.dir.is_some_and(|dir| dev.fs.path_of(dir).is_some() && dev.fs.watch(dir));
+            p.handle_touched(&mut dev.ix, now, F, path, t.touch);
+            if t.dir.is_some() && (full || t.moved) {
+                p.handle_touched(&mut dev.ix, now, F, path, Touch::Subtree);
+            }
+            self.note(d + 1, "touched", t.touch as u64, t.dir.is_some().into());
+            self.explain(|| format!("{} {:?}", String::from_utf8_lossy(&t.path), t.touch));
+            self.pump(d);
+        }
+    }
+
+    pub(super) fn to_peer(&mut self, id: u32, d: usize, frame: &[u8]) {
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        if dev.link != Some(id) {
+            return;
+        }
+        let Some(p) = &mut dev.peer else { return };
+        let r = p.handle_frame(&mut dev.ix, now, dartsync_core::ids::LinkId(id), frame);
+        self.note(d + 1, "frame", frame[0].into(), frame.len() as u64);
+        self.explain(|| explain_down(frame));
+        if let Err(e) = r {
+            self.broke(format!("D{d} rejects a frame of the tracker: {}", e.why));
+        }
+        self.pump(d);
+    }
+    pub(super) fn closed_here(&mut self, id: u32, d: usize) {
+        self.hang_here(id, true);
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        if dev.link != Some(id) {
+            return;
+        }
+        dev.link = None;
+        if let Some(p) = &mut dev.peer {
+            p.handle_closed(&mut dev.ix, now, dartsync_core::ids::LinkId(id));
+            self.note(d + 1, "closed", id.into(), 0);
+            self.pump(d);
+        }
+    }
+
+    /// What the machine tells its surroundings: enrolment goes by it.
+    fn told(&mut self, d: usize, t: Tell) {
+        match t {
+            Tell::Roster => {
+                let dev = &mut self.devices[d];
+                let p = dev.peer.as_ref().expect("it spoke");
+                dev.roster = p.sealed_roster().to_vec();
+                if p.roster().is_active(&dev.key) {
+                    dev.invite = None;
+                }
+            }
+            Tell::Connected => self.want_folder(d),
+            Tell::Reply(n) => self.replied(d, n),
+            Tell::Revoked => self.devices[d].revoked = true,
+            _ => {}
+        }
+    }
+    fn want_folder(&mut self, d: usize) {
+        let dev = &mut self.devices[d];
+        if dev.folder.is_none() && dev.asked.is_none() {
+            dev.asked = dev.peer.as_mut().expect("it spoke").request(Request::LinkFirst("home"));
+        }
+    }
+    fn replied(&mut self, d: usize, n: u32) {
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        let p = dev.peer.as_mut().expect("it spoke");
+        match p.take_reply(n) {
+            Some(Reply::Folder { id, .. }) if dev.folder.is_none() => {
+                dev.folder = Some(id);
+                p.link_folder(&mut dev.ix, now, F, id);
+                self.note(d + 1, "linked", id.0, 0);
+                self.invite_next(d);
+            }
+            Some(Reply::Invite { id, .. }) => {
+                let next = self.devices.iter().position(|x| x.invite.is_none() && x.roster.is_empty() && !x.revoked);
+                if let Some(x) = next {
+                    self.devices[x].invite = Some(InviteId(id));
+                    self.note(d + 1, "invited", x as u64, id.into());
+                }
+                self.invite_next(d);
+            }
+            Some(Reply::Refused(_) | Reply::Waiting { .. }) => dev.asked = None,
+            _ => {}
+        }
+    }
+    /// The first device asks for invites until all have one.
+    fn invite_next(&mut self, d: usize) {
+        let waits = self.devices.iter().any(|x| x.invite.is_none() && x.roster.is_empty() && !x.revoked);
+        if d == 0 && waits {
+            self.devices[0].peer.as_mut().expect("it spoke").request(Request::Invite);
+        }
+    }
+}
+
+fn perform(act: Act<'_>, w: &Work) -> Outcome {
+    let path = &w.path[..];
+    act.run(|a| match &w.effect {
+        Effect::Look { known, .. } => a.look(path, *known),
+        Effect::Make { row, kind, content, take, .. } => a.make(row.0, (*kind, *content), (w.trash, path), *take),
+        Effect::Prepare { row, kind, mode, mtime, .. } => a.prepare(row.0, *kind, *mode, *mtime),
+        Effect::Swap { row, expect, intent, .. } => a.swap(path, row.0, *expect, intent, w.copy.as_deref()),
+        Effect::Keep { of, .. } => a.keep(path, of.0),
+        Effect::Meta { expect, mode, mtime, .. } => a.meta(path, expect, *mode, *mtime),
+        Effect::Remove { row, expect, .. } => a.remove(path, row.0, expect),
+        Effect::Recover { row, .. } => a.recover(path, row.0),
+        Effect::Discard { row, unused, .. } => a.discard(row.0, *unused),
+        Effect::Watch { .. } => {
+            a.fs.watch_all();
+            Ok(Outcome::Done)
+        }
+        Effect::Sync { .. } => {
+            a.fs.sync_names();
+            Ok(Outcome::Done)
+        }
+        Effect::Flush { .. } => {
+            a.fs.flush();
+            Ok(Outcome::Done)
+        }
+        e => unreachable!("{e:?} is no act"),
+    })
+}
+
+/// Each path once, with the latest of what was told of it, where it was told last.
+fn coalesce(told: Vec<super::fs::Told>) -> Vec<super::fs::Told> {
+    let mut out: Vec<super::fs::Told> = Vec::new();
+    for t in told {
+        let old = out.iter().position(|o| o.path == t.path && o.dir.is_none());
+        if let Some(i) = old {
+            out.remove(i);
+        }
+        out.push(t);
+    }
+    out
+}
+
+/// Tree order of raw paths.
+fn cmp(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    let key = |b: &u8| if *b == b'/' { 0 } else { *b };
+    a.iter().map(key).cmp(b.iter().map(key))
+}
+
+fn name_of(e: &Effect) -> (&'static str, Ticket, Row) {
+    let none = (Ticket(0), Row(0));
+    let (name, (ticket, row)) = match e {
+        Effect::Dial => ("dial", none),
+        Effect::Hang(_) => ("hang", none),
+        Effect::Watch { ticket, .. } => ("watch", (*ticket, Row(0))),
+        Effect::Scan { ticket, dir, .. } => ("scan", (*ticket, dir.unwrap_or_default())),
+        Effect::Look { ticket, row, .. } => ("look", (*ticket, *row)),
+        Effect::Fetch { ticket, row, .. } => ("fetch", (*ticket, *row)),
+        Effect::Sources { ticket, .. } => ("sources", (*ticket, Row(0))),
+        Effect::Make { ticket, row, .. } => ("make", (*ticket, *row)),
+        Effect::Prepare { ticket, row, .. } => ("prepare", (*ticket, *row)),
+        Effect::Swap { ticket, row, .. } => ("swap", (*ticket, *row)),
+        Effect::Keep { ticket, row, .. } => ("keep", (*ticket, *row)),
+        Effect::Meta { ticket, row, .. } => ("meta", (*ticket, *row)),
+        Effect::Remove { ticket, row, .. } => ("remove", (*ticket, *row)),
+        Effect::Recover { ticket, row } => ("recover", (*ticket, *row)),
+        Effect::Discard { ticket, row, .. } => ("discard", (*ticket, *row)),
+        Effect::Sync { ticket, .. } => ("sync", (*ticket, Row(0))),
+        Effect::Flush { ticket, .. } => ("flush", (*ticket, Row(0))),
+        Effect::Commit { ticket } => ("commit", (*ticket, Row(0))),
+        Effect::Cancel(ticket) => ("cancel", (*ticket, Row(0))),
+        Effect::Reach(_) => ("reach", none),
+        Effect::Tell(_) => ("tell", none),
+    };
+    (name, ticket, row)
+}
+
+fn code(o: &Outcome) -> u64 {
+    match o {
+        Outcome::Done => 0,
+        Outcome::Failed(Cause::Os(e)) => 100 + *e as u64,
+        Outcome::Failed(_) => 1,
+        Outcome::Looked { .. } => 2,
+        Outcome::Ready => 3,
+        Outcome::Swapped { odd: None, .. } => 4,
+        Outcome::Swapped { .. } => 5,
+        Outcome::Removed => 6,
+        Outcome::Recovered { .. } => 7,
+    }
+}
+
+fn explain_down(frame: &[u8]) -> String {
+    use dartsync_core::wire::message::{ToPeer, decode};
+    match decode::<ToPeer<'_>>(frame) {
+        Some(ToPeer::Records(b)) => super::net::explain_batch(b),
+        m => format!("{m:?}").chars().take(300).collect(),
+    }
+}

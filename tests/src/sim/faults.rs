@@ -1,0 +1,421 @@
+//! What breaks, and when it is mended: drawn per seed, some kinds switched off altogether.
+
+use super::device::F;
+use super::rand::Rand;
+use super::world::{Event, MS, SECOND, World};
+use crate::mem_index::MemIndex;
+use dartsync_core::wire::message::Request;
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// A link breaks.
+    Reset,
+    /// A device's links stall, one way or both; dials fail.
+    Cut,
+    /// They are slow.
+    Clog,
+    /// Dials fail now and then.
+    Dials,
+    /// A program is killed and starts again.
+    Crash,
+    /// The power fails.
+    PowerCut,
+    /// A program is stopped for long.
+    Pause,
+    /// A wall clock steps, by years perhaps.
+    Clock,
+    /// The disk says no.
+    DiskErrors,
+    /// The disk is slow.
+    SlowDisk,
+    /// Users save at the last instant.
+    Races,
+    /// inotify overflows.
+    Overflow,
+    /// The folder's root is gone for a while.
+    RootGone,
+    /// The tracker starts again, without its table.
+    Tracker,
+    /// The same without its roster.
+    TrackerLost,
+    /// The tracker is away for long.
+    TrackerAway,
+    /// A device loses its store.
+    StoreLost,
+    /// A device's store is one of earlier.
+    Rollback,
+    /// A device is put out.
+    Revoke,
+}
+
+const ALL: [Kind; 19] = [
+    Kind::Reset,
+    Kind::Cut,
+    Kind::Clog,
+    Kind::Dials,
+    Kind::Crash,
+    Kind::PowerCut,
+    Kind::Pause,
+    Kind::Clock,
+    Kind::DiskErrors,
+    Kind::SlowDisk,
+    Kind::Races,
+    Kind::Overflow,
+    Kind::RootGone,
+    Kind::Tracker,
+    Kind::TrackerLost,
+    Kind::TrackerAway,
+    Kind::StoreLost,
+    Kind::Rollback,
+    Kind::Revoke,
+];
+
+/// Something breaks, or is mended.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// This kind strikes, and will again.
+    Strike(Kind),
+    /// A device starts (again).
+    Start(usize),
+    /// A device's links are whole again.
+    Mend(usize),
+    /// A device's links are quick again.
+    Unclog(usize),
+    /// A device's disk is quick and sound again.
+    Sound(usize),
+    /// A device's root is back.
+    Root(usize),
+    /// The tracker starts; without its roster?
+    Tracker(bool),
+}
+
+/// See the module.
+pub struct Faults {
+    rand: Rand,
+    /// Kinds that may strike, each with its mean pause (µs).
+    pub on: Vec<(Kind, u64)>,
+    cut: u64,
+    clogged: u64,
+    slow: u64,
+    failing: u64,
+    /// How many struck, by kind.
+    pub struck: [u32; ALL.len()],
+    /// Whether the tracker may refuse a frame: of devices that were put out.
+    pub may_reject: bool,
+}
+
+impl Faults {
+    /// Nothing breaks.
+    pub fn none(rand: Rand) -> Faults {
+        Faults {
+            rand,
+            on: Vec::new(),
+            cut: 0,
+            clogged: 0,
+            slow: 0,
+            failing: 0,
+            struck: [0; ALL.len()],
+            may_reject: false,
+        }
+    }
+    /// What this seed breaks.
+    pub fn draw(&mut self) {
+        let share = *self.rand.pick(&[0, 1, 2, 4]);
+        for k in ALL {
+            let rare = matches!(k, Kind::StoreLost | Kind::Rollback | Kind::Revoke | Kind::TrackerLost);
+            let drawn = self.rand.chance(if rare { share.min(2) } else { share }, if rare { 20 } else { 10 });
+            if drawn {
+                let mean = self.rand.within(2, 20) * SECOND;
+                self.on.push((k, if rare { mean * 2 } else { mean }));
+            }
+        }
+    }
+    fn has(&self, k: Kind) -> bool {
+        self.on.iter().any(|o| o.0 == k)
+    }
+    pub(super) fn is_cut(&self, d: usize) -> bool {
+        self.cut >> d & 1 != 0
+    }
+    pub(super) fn is_clogged(&self, d: usize) -> bool {
+        self.clogged >> d & 1 != 0
+    }
+    pub(super) fn is_slow(&self, d: usize) -> bool {
+        self.slow >> d & 1 != 0
+    }
+    pub(super) fn dial_fails(&mut self) -> bool {
+        self.has(Kind::Dials) && self.rand.chance(1, 4)
+    }
+    /// ENOSPC, EACCES, EIO or none.
+    pub(super) fn disk_error(&mut self, d: usize) -> Option<i32> {
+        let now = self.failing >> d & 1 != 0 && self.rand.chance(1, 2);
+        now.then(|| *self.rand.pick(&[28, 13, 5]))
+    }
+    pub(super) fn races(&mut self) -> bool {
+        self.has(Kind::Races) && self.rand.chance(1, 10)
+    }
+    pub(super) fn overflows(&mut self) -> bool {
+        self.has(Kind::Overflow) && self.rand.chance(1, 6)
+    }
+}
+
+impl World<'_> {
+    /// From now on things break.
+    pub(super) fn unleash(&mut self) {
+        for (k, mean) in self.faults.on.clone() {
+            let delay = self.faults.rand.around(mean);
+            self.after(delay, Event::Fault(Fault::Strike(k)));
+        }
+    }
+
+    pub(super) fn fault(&mut self, f: Fault) {
+        match f {
+            Fault::Strike(k) => {
+                let Some(mean) = self.faults.on.iter().find(|o| o.0 == k).map(|o| o.1) else { return };
+                let delay = self.faults.rand.around(mean);
+                self.after(delay, Event::Fault(f));
+                self.faults.struck[k as usize] += 1;
+                let d = self.faults.rand.below(self.devices.len() as u64) as usize;
+                self.note(d + 1, "fault", k as u64, 0);
+                self.explain(|| format!("{k:?}"));
+                self.strike(k, d);
+            }
+            Fault::Start(d) => {
+                if self.devices[d].joined {
+                    self.start(d);
+                } else {
+                    self.join(d);
+                }
+            }
+            Fault::Mend(d) => self.mend(d),
+            Fault::Unclog(d) => self.faults.clogged &= !(1 << d),
+            Fault::Sound(d) => {
+                self.faults.slow &= !(1 << d);
+                self.faults.failing &= !(1 << d);
+            }
+            Fault::Root(d) => self.root_back(d),
+            Fault::Tracker(lost) => {
+                if self.station.tracker.is_none() {
+                    self.start_tracker(lost);
+                }
+            }
+        }
+    }
+    fn mend(&mut self, d: usize) {
+        self.faults.cut &= !(1 << d);
+        self.stall(d, false, false);
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        if let Some(p) = &mut dev.peer {
+            p.handle_network_up(now);
+            self.pump(d);
+        }
+    }
+    fn root_back(&mut self, d: usize) {
+        self.devices[d].root_gone = false;
+        self.note(d + 1, "root back", 0, 0);
+    }
+    fn later(&mut self, low: u64, high: u64, f: Fault) {
+        let delay = self.faults.rand.within(low, high);
+        self.after(delay, Event::Fault(f));
+    }
+
+    fn strike(&mut self, k: Kind, d: usize) {
+        match k {
+            Kind::Reset => self.reset(d),
+            Kind::Cut => self.cut(d),
+            Kind::Clog => {
+                self.faults.clogged |= 1 << d;
+                self.later(SECOND, 20 * SECOND, Fault::Unclog(d));
+            }
+            Kind::Crash => self.crash(d),
+            Kind::PowerCut => self.power_cut(d),
+            Kind::Pause => {
+                let long = self.faults.rand.within(MS, 40 * SECOND);
+                self.devices[d].asleep = self.now + long;
+            }
+            Kind::Clock => self.step_clock(d),
+            Kind::DiskErrors => {
+                self.faults.failing |= 1 << d;
+                self.later(SECOND, 10 * SECOND, Fault::Sound(d));
+            }
+            Kind::SlowDisk => {
+                self.faults.slow |= 1 << d;
+                self.later(SECOND, 10 * SECOND, Fault::Sound(d));
+            }
+            Kind::RootGone => self.root_goes(d),
+            Kind::Tracker | Kind::TrackerLost | Kind::TrackerAway => self.tracker_goes(k),
+            Kind::StoreLost => self.store_lost(d),
+            Kind::Rollback => self.roll_back(d),
+            Kind::Revoke => self.revoke(d),
+            // Switched on, these happen by themselves.
+            Kind::Dials | Kind::Races | Kind::Overflow => {}
+        }
+    }
+    pub(super) fn cut(&mut self, d: usize) {
+        self.faults.cut |= 1 << d;
+        let ways = *self.faults.rand.pick(&[(true, true), (true, true), (true, false), (false, true)]);
+        self.stall(d, ways.0, ways.1);
+        self.later(MS, 40 * SECOND, Fault::Mend(d));
+    }
+    pub(super) fn crash(&mut self, d: usize) {
+        if self.devices[d].is_up() {
+            self.kill(d);
+            self.later(MS, 10 * SECOND, Fault::Start(d));
+        }
+    }
+    fn root_goes(&mut self, d: usize) {
+        if self.devices[d].root_gone || !self.devices[d].joined {
+            return;
+        }
+        self.devices[d].root_gone = true;
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        dev.fs.reset();
+        if let Some(p) = &mut dev.peer {
+            p.handle_lost_events(&mut dev.ix, now, F);
+            self.pump(d);
+        }
+        self.later(100 * MS, 20 * SECOND, Fault::Root(d));
+    }
+    fn tracker_goes(&mut self, k: Kind) {
+        if self.station.tracker.is_none() || !self.station.can_restart() {
+            return;
+        }
+        self.stop_tracker();
+        let lost = k == Kind::TrackerLost;
+        self.leave.trash = true;
+        let long = if k == Kind::TrackerAway { 120 * SECOND } else { 5 * SECOND };
+        self.later(MS, long, Fault::Tracker(lost));
+    }
+    /// The machine of a device loses its power.
+    pub(super) fn power_cut(&mut self, d: usize) {
+        let was_up = self.devices[d].is_up();
+        if !self.devices[d].joined {
+            return;
+        }
+        self.kill(d);
+        let before = self.devices[d].fs.contents();
+        self.devices[d].tick(self.now);
+        let dev = &mut self.devices[d];
+        let torn = dev.fs.power_cut(&mut dev.rand);
+        dev.boot = dev.rand.next() | 1;
+        for t in torn {
+            let text = String::from_utf8_lossy(&t.bytes).into_owned();
+            let w = self.ledger.contents.entry(t.id).or_default();
+            if w.text.is_empty() {
+                (w.by, w.text) = (d, format!("torn {text}"));
+            }
+        }
+        self.note(d + 1, "power cut", 0, 0);
+        self.excuse(d, &before);
+        if was_up {
+            self.later(100 * MS, 10 * SECOND, Fault::Start(d));
+        }
+    }
+    /// What a user wrote in the last half minute, the page cache had; and users' removals may be undone.
+    fn excuse(&mut self, d: usize, before: &std::collections::BTreeSet<dartsync_core::ids::ContentId>) {
+        let after = self.devices[d].fs.contents();
+        for id in before.difference(&after) {
+            if let Some(w) = self.ledger.contents.get_mut(id) {
+                w.excused |= w.by == d && w.at + 31 * SECOND > self.now;
+            }
+        }
+        for (path, seen) in super::check::visible(&self.devices[d]) {
+            self.ledger.taken.remove(&(seen.3, path));
+        }
+    }
+    fn step_clock(&mut self, d: usize) {
+        let years = self.faults.rand.within(0, 5) as i64 * 31_557_600_000_000;
+        let secs = self.faults.rand.within(0, 100) as i64 * 1_000_000;
+        let by = if self.faults.rand.chance(1, 4) { years + secs } else { secs };
+        let dev = &mut self.devices[d];
+        dev.skew = if self.faults.rand.chance(1, 2) { dev.skew + by } else { dev.skew - by };
+        dev.skew = dev.skew.clamp(-300_000_000_000_000, 300_000_000_000_000);
+    }
+    fn store_lost(&mut self, d: usize) {
+        if !self.devices[d].is_up() || self.devices[d].folder.is_none() {
+            return;
+        }
+        self.kill(d);
+        let dev = &mut self.devices[d];
+        dev.ix = MemIndex::new();
+        dev.backup = None;
+        if dev.rand.chance(1, 2) {
+            dev.roster.clear();
+        }
+        self.leave.returns = true;
+        self.note(d + 1, "store lost", 0, 0);
+        self.later(MS, 5 * SECOND, Fault::Start(d));
+    }
+    /// First a backup is made; the next time it is brought back.
+    fn roll_back(&mut self, d: usize) {
+        if self.devices[d].folder.is_none() {
+            return;
+        }
+        let Some(old) = self.devices[d].backup.take() else {
+            let mut copy = self.devices[d].ix.clone();
+            copy.crash();
+            self.devices[d].backup = Some(copy);
+            return;
+        };
+        if !self.devices[d].is_up() {
+            return;
+        }
+        self.kill(d);
+        self.devices[d].ix = old;
+        self.leave.returns = true;
+        self.note(d + 1, "store rolled back", 0, 0);
+        self.later(MS, 5 * SECOND, Fault::Start(d));
+    }
+    fn revoke(&mut self, d: usize) {
+        let by = (d + 1) % self.devices.len();
+        let members = self.devices.iter().filter(|x| x.is_member()).count();
+        if members < 3 || by == d || self.devices[d].revoked || d == 0 {
+            return;
+        }
+        let key = self.devices[d].key;
+        if !self.devices[by].is_member() {
+            return;
+        }
+        let Some(p) = self.devices[by].peer.as_mut() else { return };
+        let name = p.roster().device_by_key(&key).map(|(_, x)| x.name.clone());
+        let Some(name) = name else { return };
+        if p.request(Request::Revoke(&name)).is_none() {
+            return;
+        }
+        // From here on it counts as gone, though it may take a while.
+        self.devices[d].revoked = true;
+        self.faults.may_reject = true;
+        self.leave.returns = true;
+        self.note(by + 1, "revoke", d as u64, 0);
+        let have: Vec<_> = self.devices.iter().map(|x| x.fs.contents()).collect();
+        for (id, w) in &mut self.ledger.contents {
+            w.excused |= !have.iter().enumerate().any(|(i, c)| i != d && c.contains(id));
+        }
+        self.pump(by);
+    }
+
+    /// Everything is mended; nobody edits any more.
+    pub(super) fn heal(&mut self) {
+        self.editing = false;
+        self.faults.on.clear();
+        (self.faults.clogged, self.faults.slow, self.faults.failing) = (0, 0, 0);
+        self.note(0, "heal", 0, 0);
+        if self.station.tracker.is_none() {
+            self.start_tracker(false);
+        }
+        for d in 0..self.devices.len() {
+            self.devices[d].asleep = self.devices[d].asleep.min(self.now);
+            if self.devices[d].root_gone {
+                self.root_back(d);
+            }
+            if self.devices[d].joined {
+                self.start(d);
+            } else {
+                self.join(d);
+            }
+            self.mend(d);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! A deterministic world: one real tracker machine and 2 to 12 real peer machines, with only their drivers swapped.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `world` | what happens when: a heap of events in virtual time |
+//! | `device`, `fs`, `acts` | a device: its machine, its clocks, its disk, what the driver does there |
+//! | `drive` | effects become events, outcomes come back |
+//! | `net` | links to the tracker, and the tracker itself |
+//! | `user`, `faults` | who edits, what breaks |
+//! | `check` | the promises, apart from all that |
+//! | `seed` | one seed from its start to its verdict |
+//!
+//! The same seed gives the same trace on any machine: nothing here asks for time or order from outside.
+
+mod acts;
+mod check;
+mod device;
+mod drive;
+mod faults;
+mod fs;
+mod net;
+mod rand;
+#[cfg(test)]
+mod scenarios;
+mod seed;
+mod user;
+mod world;
+
+pub use seed::{Verdict, run};
+pub use world::{Pool, World};

@@ -1,0 +1,234 @@
+//! Small stories about a home, each a few sentences.
+
+use super::check::visible;
+use super::device::Device;
+use super::fs::Bytes;
+use super::rand::Rand;
+use super::world::{Pool, SECOND, World};
+use std::thread;
+
+/// Tells a story of `n` devices, on a thread with room for the machines.
+fn home(n: usize, story: impl FnOnce(&mut World<'_>) + Send + 'static) {
+    let told = move || {
+        let mut pool = Pool::new(1 << 20);
+        let mut w = World::new(1, n, &mut pool);
+        w.devices = (0..n).map(|i| Device::with_grain(i, Rand::new(i as u64), 1)).collect();
+        w.start_tracker(false);
+        w.gather();
+        w.converge(60 * SECOND);
+        assert_eq!(w.verdict(), None);
+        story(&mut w);
+        w.judge();
+        assert_eq!(w.verdict(), None);
+    };
+    thread::Builder::new().stack_size(64 << 20).spawn(told).unwrap().join().unwrap();
+}
+
+const A: usize = 0;
+const B: usize = 1;
+
+impl World<'_> {
+    fn edit(&mut self, d: usize, path: &str) {
+        self.create(d, path.as_bytes()).expect("it can be written");
+    }
+    fn same(&mut self) {
+        self.converge(120 * SECOND);
+        assert_eq!(self.verdict(), None);
+    }
+    fn paths(&self, d: usize) -> Vec<String> {
+        visible(&self.devices[d]).keys().map(|p| String::from_utf8_lossy(p).into_owned()).collect()
+    }
+    fn part(&mut self, d: usize) {
+        self.faults.on.clear();
+        self.kill(d);
+    }
+}
+
+#[test]
+fn an_empty_home_rests() {
+    home(3, |w| w.rests());
+}
+
+#[test]
+fn a_new_file_reaches_the_others() {
+    home(3, |w| {
+        w.edit(A, "x");
+        w.same();
+        assert_eq!(w.paths(B), ["x"]);
+        w.rests();
+    });
+}
+
+#[test]
+fn an_edit_replaces_what_was() {
+    home(3, |w| {
+        w.edit(A, "d/x");
+        w.same();
+        w.edit(B, "d/x");
+        w.same();
+        w.edit(A, "d/x");
+        w.same();
+        assert_eq!(w.paths(B), ["d", "d/x"]);
+    });
+}
+
+#[test]
+fn a_removal_reaches_the_others() {
+    home(3, |w| {
+        w.edit(A, "x");
+        w.edit(A, "y");
+        w.same();
+        w.remove(B, b"x").unwrap();
+        w.same();
+        assert_eq!(w.paths(A), ["y"]);
+        w.rests();
+    });
+}
+
+#[test]
+fn a_renamed_directory_moves_whole() {
+    home(2, |w| {
+        ["d/x", "d/y", "d/e/z", "keep"].iter().for_each(|p| w.edit(A, p));
+        w.same();
+        w.rename(B, b"d", b"n").unwrap();
+        w.same();
+        assert_eq!(w.paths(A), ["keep", "n", "n/e", "n/e/z", "n/x", "n/y"]);
+    });
+}
+
+#[test]
+fn a_tree_is_removed() {
+    home(2, |w| {
+        ["d/x", "d/y", "d/e/z", "keep"].iter().for_each(|p| w.edit(A, p));
+        w.same();
+        w.remove_tree(B, b"d").unwrap();
+        w.same();
+        assert_eq!(w.paths(A), ["keep"]);
+        w.rests();
+    });
+}
+
+#[test]
+fn two_edits_at_once_make_a_copy() {
+    home(3, |w| {
+        w.edit(A, "x.txt");
+        w.same();
+        w.part(B);
+        w.edit(A, "x.txt");
+        w.run_for(5 * SECOND);
+        w.edit(B, "x.txt");
+        w.start(B);
+        w.same();
+        let paths = w.paths(A);
+        assert_eq!(paths.len(), 2, "{paths:?}");
+        assert!(paths[0].starts_with("x (conflict "), "{paths:?}");
+        w.rests();
+    });
+}
+
+#[test]
+fn an_edit_beats_a_removal() {
+    home(3, |w| {
+        w.edit(A, "x");
+        w.edit(A, "y");
+        w.same();
+        w.part(B);
+        w.remove(A, b"x").unwrap();
+        w.edit(B, "x");
+        w.run_for(3 * SECOND);
+        w.start(B);
+        w.same();
+        assert_eq!(w.paths(A), ["x", "y"]);
+    });
+}
+
+#[test]
+fn a_file_in_a_removed_directory_revives_it() {
+    home(3, |w| {
+        ["d/x", "y"].iter().for_each(|p| w.edit(A, p));
+        w.same();
+        w.part(B);
+        w.remove_tree(A, b"d").unwrap();
+        w.edit(B, "d/new");
+        w.run_for(3 * SECOND);
+        w.start(B);
+        w.same();
+        assert_eq!(w.paths(A), ["d", "d/new", "y"]);
+    });
+}
+
+#[test]
+fn a_file_becomes_a_directory_and_back() {
+    home(2, |w| {
+        ["x", "y"].iter().for_each(|p| w.edit(A, p));
+        w.same();
+        w.remove(A, b"x").unwrap();
+        w.edit(A, "x/in");
+        w.same();
+        assert_eq!(w.paths(B), ["x", "x/in", "y"]);
+        w.remove_tree(B, b"x").unwrap();
+        w.edit(B, "x");
+        w.same();
+        assert_eq!(w.paths(A), ["x", "y"]);
+    });
+}
+
+#[test]
+fn a_tracker_that_forgot_is_told_again() {
+    home(3, |w| {
+        ["d/x", "y", "z"].iter().for_each(|p| w.edit(A, p));
+        w.same();
+        w.stop_tracker();
+        w.edit(B, "y");
+        w.remove(A, b"z").unwrap();
+        w.run_for(5 * SECOND);
+        w.start_tracker(false);
+        w.same();
+        assert_eq!(w.paths(A), ["d", "d/x", "y"]);
+        w.stop_tracker();
+        w.start_tracker(true);
+        w.same();
+        assert_eq!(w.paths(B), ["d", "d/x", "y"]);
+        w.rests();
+    });
+}
+
+#[test]
+fn a_power_cut_and_a_lost_store_lose_nothing() {
+    home(3, |w| {
+        ["d/x", "y", "z"].iter().for_each(|p| w.edit(A, p));
+        w.same();
+        w.power_cut(B);
+        w.run_for(20 * SECOND);
+        w.same();
+        assert_eq!(w.paths(B), ["d", "d/x", "y", "z"]);
+        w.kill(A);
+        w.devices[A].ix = crate::mem_index::MemIndex::new();
+        w.start(A);
+        w.same();
+        assert_eq!(w.paths(A), ["d", "d/x", "y", "z"]);
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let twice = thread::Builder::new().stack_size(64 << 20);
+    let traces = twice.spawn(|| [super::run(3, false).trace, super::run(3, false).trace]);
+    let traces = traces.unwrap().join().unwrap();
+    assert_eq!(traces[0], traces[1]);
+}
+
+#[test]
+fn seeds_that_failed_once_are_clean() {
+    let seeds = include_str!("../../seeds.txt").lines().filter_map(|l| l.split_whitespace().next()?.parse().ok());
+    let seeds: Vec<u64> = seeds.collect();
+    let runs = thread::Builder::new().stack_size(64 << 20);
+    let all = move || seeds.into_iter().find_map(|s| super::run(s, false).broken.map(|b| (s, b)));
+    assert_eq!(runs.spawn(all).unwrap().join().unwrap(), None);
+}
+
+#[test]
+fn contents_are_named_as_the_core_names_them() {
+    assert_eq!(Bytes::file(b"x"), Bytes::file(b"x"));
+    assert_ne!(Bytes::file(b"x").id, Bytes::link(b"x").id);
+}

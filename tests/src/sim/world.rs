@@ -1,0 +1,378 @@
+//! What happens when: a heap of events in virtual time, and the means of looking at what came of it.
+
+use super::check::{self, Leave, Ledger};
+use super::device::Device;
+use super::drive::Work;
+use super::faults::Faults;
+use super::fs::{Bytes, Ino};
+use super::net::{Link, Station};
+use super::rand::Rand;
+use dartsync_core::ids::Ticket;
+use dartsync_core::peer::Outcome;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// µs in a second.
+pub const SECOND: u64 = 1_000_000;
+/// µs in a millisecond.
+pub const MS: u64 = 1_000;
+
+/// Something that happens.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A device's timer.
+    Timer { d: usize, timer: u64 },
+    /// The tracker's timer.
+    Tick { timer: u64 },
+    /// A dial ends.
+    Dialled { d: usize, life: u32, ok: bool },
+    /// The oldest item of a link's direction arrives.
+    Arrive { link: u32, up: bool },
+    /// The driver acts on the disk.
+    Act { d: usize, life: u32, ticket: Ticket, work: Box<Work> },
+    /// The machine is told.
+    Done { d: usize, life: u32, ticket: Ticket, outcome: Box<Outcome>, trash: Vec<super::acts::Trashed> },
+    /// The next batch of a scan.
+    Scan { d: usize, life: u32, ticket: Ticket, dir: Vec<u8>, after: Vec<u8> },
+    /// A fetch is tried.
+    Fetch { d: usize, life: u32, ticket: Ticket, tries: u32 },
+    /// The inotify reader reads.
+    Read { d: usize, life: u32 },
+    /// A user does something.
+    User { d: usize },
+    /// A user writes on into an open file, or closes it.
+    Write { d: usize, ino: Ino, place: (Ino, Vec<u8>), left: u32 },
+    /// Something breaks, or is mended.
+    Fault(super::faults::Fault),
+}
+
+struct At {
+    at: u64,
+    n: u64,
+    what: Event,
+}
+
+impl PartialEq for At {
+    fn eq(&self, o: &At) -> bool {
+        (self.at, self.n) == (o.at, o.n)
+    }
+}
+impl Eq for At {}
+impl PartialOrd for At {
+    fn partial_cmp(&self, o: &At) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(o))
+    }
+}
+impl Ord for At {
+    fn cmp(&self, o: &At) -> std::cmp::Ordering {
+        (self.at, self.n).cmp(&(o.at, o.n))
+    }
+}
+
+/// Memory for the trackers of a run: each start takes a piece.
+pub struct Pool(Vec<Vec<u8>>);
+
+impl Pool {
+    /// Pieces of so many bytes.
+    pub fn new(bytes: usize) -> Pool {
+        Pool((0..12).map(|_| vec![0; bytes]).collect())
+    }
+}
+
+/// See the module.
+pub struct World<'m> {
+    pub(super) now: u64,
+    heap: BinaryHeap<Reverse<At>>,
+    count: u64,
+    pub(super) devices: Vec<Device>,
+    pub(super) station: Station<'m>,
+    pub(super) links: BTreeMap<u32, Link>,
+    pub(super) last_link: u32,
+    pub(super) faults: Faults,
+    pub(super) ledger: Ledger,
+    pub(super) leave: Leave,
+    /// How long disks, nets and drivers take.
+    pub(super) rand: Rand,
+    pub(super) user: Rand,
+    /// Contents made so far.
+    pub(super) made: u64,
+    /// Whether users still edit.
+    pub(super) editing: bool,
+    /// Mean pause between a user's edits (µs).
+    pub(super) pace: u64,
+    /// What was broken first.
+    pub(super) broken: Option<String>,
+    /// Lines are printed.
+    pub(super) print: bool,
+    pub(super) lines: u64,
+    hash: u64,
+    /// Every event so far.
+    pub(super) events: u64,
+}
+
+impl<'m> World<'m> {
+    /// A home of `n` devices that have not joined yet.
+    pub fn new(seed: u64, n: usize, pool: &'m mut Pool) -> World<'m> {
+        let mut rand = Rand::new(seed);
+        let devices = (0..n).map(|i| Device::new(i, rand.fork())).collect();
+        let station = Station::new(rand.fork(), pool.0.iter_mut().map(|b| &mut b[..]).collect());
+        let (user, faults) = (rand.fork(), Faults::none(rand.fork()));
+        World {
+            now: 0,
+            heap: BinaryHeap::new(),
+            count: 0,
+            devices,
+            station,
+            links: BTreeMap::new(),
+            last_link: 0,
+            faults,
+            ledger: Ledger::default(),
+            leave: Leave::default(),
+            rand,
+            user,
+            made: 0,
+            editing: false,
+            pace: SECOND,
+            broken: None,
+            print: false,
+            lines: 0,
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+        }
+    }
+
+    pub(super) fn after(&mut self, delay: u64, what: Event) {
+        self.count += 1;
+        self.heap.push(Reverse(At { at: self.now + delay.max(1), n: self.count, what }));
+    }
+
+    /// One line of the trace: who (0: the tracker, then devices), what, two numbers.
+    pub(super) fn note(&mut self, who: usize, what: &str, a: u64, b: u64) {
+        for n in [self.now, who as u64, a, b] {
+            self.hash = (self.hash ^ n).wrapping_mul(0x100_0000_01b3).rotate_left(23);
+        }
+        for byte in what.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+        if self.print {
+            self.lines += 1;
+            let name = if who == 0 { "T".into() } else { format!("D{}", who - 1) };
+            println!("{:>12} {name:<4} {what:<22} {a:>20} {b:>12}", self.now);
+        }
+    }
+    /// More about the last line, only when lines are printed.
+    pub(super) fn explain(&self, f: impl FnOnce() -> String) {
+        if self.print && std::env::var_os("SIM_EXPLAIN").is_some() {
+            println!("{:>17} {}", "", f());
+        }
+    }
+    /// The trace so far, as a number.
+    pub fn trace(&self) -> u64 {
+        self.hash
+    }
+    pub(super) fn broke(&mut self, why: impl Into<String>) {
+        if self.broken.is_none() {
+            let why = why.into();
+            self.note(0, "broken", 0, 0);
+            self.broken = Some(format!("at {}: {why}", self.now));
+        }
+    }
+    pub(super) fn must(&mut self, r: Result<(), String>) {
+        if let Err(why) = r {
+            self.broke(why);
+        }
+    }
+
+    /// Lets time pass, unless something breaks.
+    pub fn run_for(&mut self, span: u64) {
+        let until = self.now + span;
+        while self.broken.is_none() && self.heap.peek().is_some_and(|Reverse(a)| a.at <= until) {
+            let Reverse(At { at, what, .. }) = self.heap.pop().expect("peeked");
+            self.now = at;
+            self.events += 1;
+            self.happen(what);
+        }
+        if self.broken.is_none() {
+            self.now = until;
+        }
+    }
+
+    fn happen(&mut self, what: Event) {
+        // What would reach a stopped program waits for it.
+        if let Some(d) = reaches(&what) {
+            let asleep = self.devices[d].asleep;
+            if asleep > self.now {
+                let delay = asleep - self.now;
+                return self.after(delay, what);
+            }
+        }
+        match what {
+            Event::Timer { d, timer } => self.timer(d, timer),
+            Event::Tick { timer } => self.tick(timer),
+            Event::Dialled { d, life, ok } => self.dialled(d, life, ok),
+            Event::Arrive { link, up } => self.arrive(link, up),
+            Event::Act { d, life, ticket, work } => self.act(d, life, ticket, *work),
+            Event::Done { d, life, ticket, outcome, trash } => self.done(d, life, ticket, *outcome, trash),
+            Event::Scan { d, life, ticket, dir, after } => self.scan(d, life, ticket, dir, after),
+            Event::Fetch { d, life, ticket, tries } => self.fetch(d, life, ticket, tries),
+            Event::Read { d, life } => self.read(d, life),
+            Event::User { d } => self.user_turn(d),
+            Event::Write { d, ino, place, left } => self.write_on(d, ino, place, left),
+            Event::Fault(f) => self.fault(f),
+        }
+    }
+
+    /// Lets every device join, one by one, and link the one folder.
+    pub fn gather(&mut self) {
+        for d in 0..self.devices.len() {
+            self.join(d);
+        }
+        for _ in 0..600 {
+            if self.broken.is_some() || self.devices.iter().all(|d| d.folder.is_some()) {
+                return;
+            }
+            self.run_for(SECOND / 10);
+        }
+        self.broke("the devices did not join");
+    }
+
+    /// Whether every member is in sync, by its own word.
+    pub fn all_in_sync(&mut self) -> bool {
+        let now = self.now;
+        self.devices.iter_mut().filter(|d| d.is_member()).all(|d| {
+            let at = d.now(now);
+            let quiet = !d.reading && d.fs.told.is_empty() && d.folder.is_some();
+            quiet && d.peer.as_mut().is_some_and(|p| p.in_sync(&mut d.ix, at))
+        })
+    }
+
+    /// Waits until all are in sync; then trees and table must be the same. Breaks at the bound.
+    pub fn converge(&mut self, bound: u64) {
+        let until = self.now + bound;
+        while self.broken.is_none() && self.now < until {
+            self.approve_held();
+            self.run_for(SECOND / 4);
+            if self.all_in_sync() {
+                self.run_for(SECOND);
+                if self.all_in_sync() {
+                    break;
+                }
+            }
+        }
+        if self.broken.is_some() {
+            return;
+        }
+        if !self.all_in_sync() {
+            let why = self.unsynced();
+            return self.broke(format!("not in sync after {} s: {why}", bound / SECOND));
+        }
+        let same = self.compare();
+        self.must(same);
+    }
+
+    fn compare(&mut self) -> Result<(), String> {
+        let members: Vec<usize> = (0..self.devices.len()).filter(|d| self.devices[*d].is_member()).collect();
+        for pair in members.windows(2) {
+            check::same_trees(&self.devices[pair[0]], &self.devices[pair[1]])
+                .map_err(|e| format!("D{} and D{}: {e}", pair[0], pair[1]))?;
+        }
+        if let (Some(t), Some(d)) = (&self.station.tracker, members.first()) {
+            check::same_table(t, &self.devices[*d])?;
+        }
+        Ok(())
+    }
+
+    fn approve_held(&mut self) {
+        for d in 0..self.devices.len() {
+            let now = self.devices[d].now(self.now);
+            let dev = &mut self.devices[d];
+            let Some(p) = dev.peer.as_mut() else { continue };
+            let held = p.folder_view(&mut dev.ix, now, super::device::F);
+            if held.is_some_and(|v| v.state == dartsync_core::peer::State::Held) {
+                p.approve(&mut dev.ix, now, super::device::F);
+                self.note(d + 1, "approve", 0, 0);
+                self.pump(d);
+            }
+        }
+    }
+
+    /// Who is not in sync and why, for messages.
+    pub(super) fn unsynced(&mut self) -> String {
+        let mut out = String::new();
+        for i in 0..self.devices.len() {
+            let now = self.devices[i].now(self.now);
+            let d = &mut self.devices[i];
+            if !d.is_member() {
+                continue;
+            }
+            let view = d.peer.as_mut().and_then(|p| p.folder_view(&mut d.ix, now, super::device::F));
+            let state = view.map_or("not running", |v| v.state.word());
+            if state == "in sync" {
+                continue;
+            }
+            out += &format!("D{i} {state}");
+            use dartsync_core::peer::{Index, Lane};
+            for lane in Lane::ALL {
+                let mut after = None;
+                while let Some((key, row)) = d.ix.due(super::device::F, lane, after) {
+                    after = Some((key, row));
+                    let (_, path) = d.path(row);
+                    let mut t = Default::default();
+                    d.ix.load(row, &mut t);
+                    let path = String::from_utf8_lossy(&path).into_owned();
+                    out += &format!(" [{lane:?} {path} {:?}]", t.trouble);
+                }
+            }
+            out += "; ";
+        }
+        out
+    }
+
+    /// Promise: at rest nothing happens but keep-alives.
+    pub fn rests(&mut self) {
+        self.run_for(5 * SECOND);
+        let before: Vec<u64> = self.devices.iter().map(|d| d.busy).collect();
+        self.run_for(20 * SECOND);
+        for (i, b) in before.iter().enumerate() {
+            let n = self.devices[i].busy - b;
+            if n > 0 && self.devices[i].is_member() {
+                self.broke(format!("D{i} is not at rest: {n} effects and frames in 20 s"));
+            }
+        }
+    }
+
+    /// The promises that are judged at the end.
+    pub fn judge(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        let r = self.ledger.nothing_lost(&self.devices, self.leave);
+        self.must(r);
+        if let Some(d) = self.devices.iter().position(|d| d.is_member()) {
+            let r = self.ledger.nothing_returned(&self.devices[d], self.leave);
+            self.must(r);
+        }
+    }
+    /// What was broken, if anything.
+    pub fn verdict(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    pub(super) fn fresh(&mut self, d: usize, what: &str) -> Bytes {
+        self.made += 1;
+        Bytes::file(format!("{what}{}-{d}", self.made).as_bytes())
+    }
+}
+
+fn reaches(e: &Event) -> Option<usize> {
+    match e {
+        Event::Timer { d, .. }
+        | Event::Dialled { d, .. }
+        | Event::Act { d, .. }
+        | Event::Done { d, .. }
+        | Event::Scan { d, .. }
+        | Event::Fetch { d, .. }
+        | Event::Read { d, .. } => Some(*d),
+        _ => None,
+    }
+}
