@@ -30,8 +30,20 @@ impl Peer {
             while self.outbox.len() + 2 <= self.outbox.capacity() {
                 let Some(row) = self.pull(ix, f, Lane::Announce) else { break };
                 let Some(o) = self.open(ix, f, row) else { continue };
+                let before = self.outbox.len();
                 self.announce_row(ix, now, o);
+                if self.outbox.len() == before {
+                    self.pass_over(ix, now, f, row);
+                }
             }
+        }
+    }
+
+    /// A row that had to stay in its lane is not pulled again before others had their turn.
+    fn pass_over(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
+        if let Some(d) = ix.due_of(row).filter(|d| d.lane == Lane::Announce) {
+            self.folders[f].cursors[Lane::Announce as usize] = Some((d.key, row));
+            self.recheck(now, f);
         }
     }
 

@@ -308,9 +308,6 @@ impl Peer {
             }
             self.haves.pop_front();
         }
-        if !self.haves.is_empty() && ranges.is_empty() {
-            self.commits.wanted = true;
-        }
         let folder = self.folders[of?].slot?;
         encode(&ToTracker::Have { folder, ranges }, out)
     }
@@ -318,8 +315,7 @@ impl Peer {
     fn transmit_have_sweep(&mut self, ix: &mut dyn Index, out: &mut [u8]) -> Option<usize> {
         let f = self.folders.iter().position(|s| s.linked && s.caught_up && s.have_sweep.is_some())?;
         if self.commits.dirty > 0 || self.commits.running.is_some() {
-            // What the sweep finds must be durable.
-            self.commits.wanted = true;
+            // What the sweep finds must be durable: a commit is wanted.
             return None;
         }
         let folder = self.folders[f].folder;

@@ -263,7 +263,8 @@ impl Peer {
         self.close(ix, now, o);
         if is_dir {
             self.folders[f].note_subtree(job.row);
-            self.folders[f].recheck_at = Some(now.at);
+            // What had to wait for the directory need not wait any more.
+            self.folders[f].cursors = [None; 7];
         }
         effect
     }

@@ -269,7 +269,7 @@ impl Peer {
         }
         if self.commits.dirty > 0 && self.commits.running.is_none() {
             let quiet = self.commits.since + Duration::secs(1);
-            let due = if self.commits.wanted { self.commits.not_before } else { quiet };
+            let due = if self.is_commit_wanted() { self.commits.not_before } else { quiet };
             sooner(Some(due.max(self.commits.not_before)));
         }
         sooner(self.job_timeout());
@@ -334,13 +334,22 @@ impl Peer {
         ix.set_number(DEVICE, Number::Epoch, 0);
     }
 
+    /// Whether something waits for durability: a step that asked for it, or what the tracker is to be told (R16).
+    fn is_commit_wanted(&self) -> bool {
+        let c = &self.commits;
+        let told = |s: &FolderState| s.linked && s.caught_up;
+        let have = self.haves.front().is_some_and(|h| h.2 > c.durable && told(&self.folders[h.0]));
+        let sweep = self.folders.iter().any(|s| told(s) && s.have_sweep.is_some());
+        c.wanted || have || sweep
+    }
+
     /// The commit, once nothing else can be done before it.
     fn commit_due(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
         let c = &self.commits;
         if c.running.is_some() || c.dirty == 0 || now.at < c.not_before {
             return None;
         }
-        if !(c.wanted || c.dirty > 20_000 || now.at.since(c.since) >= Duration::secs(1)) {
+        if !(self.is_commit_wanted() || c.dirty > 20_000 || now.at.since(c.since) >= Duration::secs(1)) {
             return None;
         }
         for s in self.folders.iter_mut().filter(|s| s.linked && s.counts_dirty) {

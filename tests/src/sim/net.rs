@@ -308,6 +308,9 @@ impl World<'_> {
 
     /// Drains the tracker.
     pub(super) fn pump_tracker(&mut self) {
+        self.drain_tracker(false);
+    }
+    fn drain_tracker(&mut self, late: bool) {
         let now = self.station.now(self.now);
         let mut out = [0; limits::FRAME];
         loop {
@@ -349,6 +352,10 @@ impl World<'_> {
         }
         let t = self.station.tracker.as_ref().expect("it was drained");
         if let Some(at) = t.poll_timeout() {
+            if at <= now.at && !late {
+                self.station.tracker.as_mut().expect("as above").handle_timeout(now);
+                return self.drain_tracker(true);
+            }
             if at <= now.at {
                 return self.broke("the tracker was drained and its next timeout is not later than now");
             }
@@ -394,7 +401,7 @@ impl World<'_> {
 }
 
 /// The number of `ToTracker::Ping`.
-const PING: u8 = 10;
+const PING: u8 = 11;
 
 /// A frame in words.
 fn explain_up(frame: &[u8]) -> String {
