@@ -30,7 +30,8 @@ fn usage() -> ExitCode {
 
 /// A seed's verdict; a panic of a machine is one.
 fn verdict(seed: u64, print: bool) -> Verdict {
-    let broken = |why: String| Verdict { broken: Some(why), trace: 0, events: 0, time: 0, faults: 0, lines: 0 };
+    let broken =
+        |why: String| Verdict { broken: Some(why), trace: 0, events: 0, time: 0, faults: 0, lines: 0 };
     std::panic::catch_unwind(|| run(seed, print)).unwrap_or_else(|p| {
         let text = p.downcast_ref::<String>().map(String::as_str);
         broken(format!("panic: {}", text.or(p.downcast_ref::<&str>().copied()).unwrap_or("?")))

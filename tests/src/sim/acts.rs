@@ -117,9 +117,16 @@ impl Act<'_> {
     }
 
     /// `Make`, from a path of the folder or a name in the trash.
-    pub fn make(&mut self, n: u64, want: (Kind, ContentId), from: (bool, &[u8]), known: Option<Stat>) -> Done {
+    pub fn make(
+        &mut self,
+        n: u64,
+        want: (Kind, ContentId),
+        from: (bool, &[u8]),
+        known: Option<Stat>,
+    ) -> Done {
         self.may_fail()?;
-        let (dir, name) = if from.0 { (TRASH, from.1) } else { self.place(from.1).map_err(|_| Cause::Raced)? };
+        let (dir, name) =
+            if from.0 { (TRASH, from.1) } else { self.place(from.1).map_err(|_| Cause::Raced)? };
         let ino = self.fs.entry(dir, name).ok_or(Cause::Raced)?;
         let stat = self.fs.stat(ino);
         if self.what(ino) != want {
@@ -222,7 +229,14 @@ impl Act<'_> {
     }
 
     /// `Swap`.
-    pub fn swap(&mut self, path: &[u8], n: u64, expect: Option<Stat>, i: &Intent, copy: Option<&[u8]>) -> Done {
+    pub fn swap(
+        &mut self,
+        path: &[u8],
+        n: u64,
+        expect: Option<Stat>,
+        i: &Intent,
+        copy: Option<&[u8]>,
+    ) -> Done {
         let (dir, name) = self.place(path)?;
         let new = self.fs.entry(TMP, &swap(n)).ok_or(Cause::Os(ENOENT))?;
         if self.fs.node(new).kind != i.to.0 {
@@ -260,9 +274,8 @@ impl Act<'_> {
             None => None,
         };
         let at = self.wall();
-        let copy = second.map(|(d, name, _)| {
-            (self.fs.entry(d, &name).map_or(Stat::default(), |i| self.fs.stat(i)), at)
-        });
+        let copy = second
+            .map(|(d, name, _)| (self.fs.entry(d, &name).map_or(Stat::default(), |i| self.fs.stat(i)), at));
         Ok(Outcome::Swapped { stat: self.fs.stat(new), at, copy, odd })
     }
     fn check(&mut self, dir: Ino, name: &[u8], expect: Option<Stat>) -> Result<(), Cause> {
@@ -278,7 +291,13 @@ impl Act<'_> {
         }
     }
     /// The copy's directory and name, and whether it was made now.
-    fn second(&mut self, dir: Ino, name: &[u8], copy: &[u8], i: &Intent) -> Result<(Ino, Vec<u8>, bool), Cause> {
+    fn second(
+        &mut self,
+        dir: Ino,
+        name: &[u8],
+        copy: &[u8],
+        i: &Intent,
+    ) -> Result<(Ino, Vec<u8>, bool), Cause> {
         let (to, as_name) = self.place(copy)?;
         let ino = self.fs.entry(dir, name).expect("checked");
         match self.fs.link(to, as_name, ino) {
@@ -344,7 +363,8 @@ impl Act<'_> {
     /// `Meta`.
     pub fn meta(&mut self, path: &[u8], expect: &Stat, mode: u16, mtime: i64) -> Done {
         let (dir, name) = self.place(path)?;
-        let ino = self.fs.entry(dir, name).filter(|i| is_same(expect, &self.fs.stat(*i))).ok_or(Cause::Raced)?;
+        let ino =
+            self.fs.entry(dir, name).filter(|i| is_same(expect, &self.fs.stat(*i))).ok_or(Cause::Raced)?;
         if self.fs.node(ino).writers > 0 {
             return Err(Cause::OpenWriter);
         }
@@ -362,7 +382,8 @@ impl Act<'_> {
     /// `Remove`.
     pub fn remove(&mut self, path: &[u8], n: u64, expect: &Stat) -> Done {
         let (dir, name) = self.place(path)?;
-        let ino = self.fs.entry(dir, name).filter(|i| is_same(expect, &self.fs.stat(*i))).ok_or(Cause::Raced)?;
+        let ino =
+            self.fs.entry(dir, name).filter(|i| is_same(expect, &self.fs.stat(*i))).ok_or(Cause::Raced)?;
         self.may_fail()?;
         if expect.kind == Kind::Directory {
             return match self.fs.unlink(dir, name) {

@@ -148,7 +148,10 @@ impl Ledger {
             if self.taken.contains_key(&key) && self.puts.get(&key) == Some(&1) {
                 let text = self.contents.get(&e.3).map_or("", |w| &w.text);
                 let path = String::from_utf8_lossy(&path).into_owned();
-                return Err(format!("{path} is back with {text}, which device {} had removed", self.taken[&key]));
+                return Err(format!(
+                    "{path} is back with {text}, which device {} had removed",
+                    self.taken[&key]
+                ));
             }
         }
         Ok(())

@@ -146,13 +146,8 @@ impl Device {
         self.life += 1;
         self.joined = true;
         self.tmp = Tmp { trashed: self.tmp.trashed, ..Tmp::default() };
-        let config = Config {
-            key: self.key,
-            seed: self.rand.seed(),
-            port: 7421,
-            addrs: Default::default(),
-            caps: 0,
-        };
+        let config =
+            Config { key: self.key, seed: self.rand.seed(), port: 7421, addrs: Default::default(), caps: 0 };
         let mut peer = Box::new(Peer::new(config));
         let at = self.now(now);
         self.cleanup(now);

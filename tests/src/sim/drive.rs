@@ -100,7 +100,8 @@ impl World<'_> {
             if at <= now.at && self.broken.is_none() {
                 // Due at this very moment: told, and drained once more, it must lie ahead.
                 if late {
-                    return self.broke(format!("D{d} was drained and its next timeout is not later than now"));
+                    return self
+                        .broke(format!("D{d} was drained and its next timeout is not later than now"));
                 }
                 p.handle_timeout(&mut dev.ix, now);
                 return self.drain(d, true);
@@ -158,7 +159,10 @@ impl World<'_> {
                 dev.ix.seal();
                 dev.committing = Some(ticket);
                 let delay = self.slow(d, 50, 3 * MS);
-                self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(Outcome::Done), trash: vec![] });
+                self.after(
+                    delay,
+                    Event::Done { d, life, ticket, outcome: Box::new(Outcome::Done), trash: vec![] },
+                );
             }
             Effect::Scan { ticket, dir, .. } => {
                 let dir = dir.map_or(Vec::new(), |row| self.devices[d].path(row).1);
@@ -245,7 +249,14 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn done(&mut self, d: usize, life: u32, ticket: Ticket, outcome: Outcome, trash: Vec<Trashed>) {
+    pub(super) fn done(
+        &mut self,
+        d: usize,
+        life: u32,
+        ticket: Ticket,
+        outcome: Outcome,
+        trash: Vec<Trashed>,
+    ) {
         let dev = &mut self.devices[d];
         let now = dev.now(self.now);
         if dev.life != life || dev.peer.is_none() {
@@ -327,7 +338,9 @@ impl World<'_> {
             f.from.iter().filter_map(|s| roster.device(s).map(|x| x.key)).collect()
         };
         for key in keys {
-            let Some(s) = self.devices.iter().position(|x| x.key == key).filter(|s| *s != d) else { continue };
+            let Some(s) = self.devices.iter().position(|x| x.key == key).filter(|s| *s != d) else {
+                continue;
+            };
             let src = &self.devices[s];
             let awake = src.asleep <= self.now && !self.faults.is_cut(s) && !self.faults.is_cut(d);
             let Some(p) = src.peer.as_ref().filter(|_| awake && !src.root_gone) else { continue };
@@ -395,7 +408,11 @@ impl World<'_> {
         }
         dev.reading = true;
         let life = dev.life;
-        let delay = if self.rand.chance(1, 20) { self.rand.within(10 * MS, 200 * MS) } else { self.rand.within(20, 2 * MS) };
+        let delay = if self.rand.chance(1, 20) {
+            self.rand.within(10 * MS, 200 * MS)
+        } else {
+            self.rand.within(20, 2 * MS)
+        };
         self.after(delay, Event::Read { d, life });
     }
     /// The inotify reader takes what the kernel told.
@@ -496,7 +513,8 @@ impl World<'_> {
                 self.invite_next(d);
             }
             Some(Reply::Invite { id, .. }) => {
-                let next = self.devices.iter().position(|x| x.invite.is_none() && x.roster.is_empty() && !x.revoked);
+                let next =
+                    self.devices.iter().position(|x| x.invite.is_none() && x.roster.is_empty() && !x.revoked);
                 if let Some(x) = next {
                     self.devices[x].invite = Some(InviteId(id));
                     self.note(d + 1, "invited", x as u64, id.into());
@@ -520,7 +538,9 @@ fn perform(act: Act<'_>, w: &Work) -> Outcome {
     let path = &w.path[..];
     act.run(|a| match &w.effect {
         Effect::Look { known, .. } => a.look(path, *known),
-        Effect::Make { row, kind, content, take, .. } => a.make(row.0, (*kind, *content), (w.trash, path), *take),
+        Effect::Make { row, kind, content, take, .. } => {
+            a.make(row.0, (*kind, *content), (w.trash, path), *take)
+        }
         Effect::Prepare { row, kind, mode, mtime, .. } => a.prepare(row.0, *kind, *mode, *mtime),
         Effect::Swap { row, expect, intent, .. } => a.swap(path, row.0, *expect, intent, w.copy.as_deref()),
         Effect::Keep { of, .. } => a.keep(path, of.0),

@@ -356,7 +356,8 @@ impl Fs {
     }
     /// Exchanges two names.
     pub fn exchange(&mut self, a: (Ino, &[u8]), b: (Ino, &[u8])) -> Result<(), Errno> {
-        let (x, y) = (self.entry(a.0, a.1).ok_or(Errno::NoEntry)?, self.entry(b.0, b.1).ok_or(Errno::NoEntry)?);
+        let (x, y) =
+            (self.entry(a.0, a.1).ok_or(Errno::NoEntry)?, self.entry(b.0, b.1).ok_or(Errno::NoEntry)?);
         self.keep_past();
         self.set(a.0, a.1, Some(y));
         self.set(b.0, b.1, Some(x));

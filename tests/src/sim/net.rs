@@ -366,7 +366,8 @@ impl World<'_> {
         self.forget_links();
     }
     fn forget_links(&mut self) {
-        self.links.retain(|_, l| l.here || l.there.is_some() || !l.up.items.is_empty() || !l.down.items.is_empty());
+        self.links
+            .retain(|_, l| l.here || l.there.is_some() || !l.up.items.is_empty() || !l.down.items.is_empty());
     }
 
     /// Frames of a device that are due and have room.

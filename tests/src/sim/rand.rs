@@ -36,7 +36,17 @@ impl Rand {
     /// The place of one of the weights, as often as it weighs.
     pub fn weighted(&mut self, weights: &[u64]) -> usize {
         let mut at = self.below(weights.iter().sum::<u64>().max(1));
-        weights.iter().position(|w| if at < *w { true } else { at -= w; false }).unwrap_or(0)
+        weights
+            .iter()
+            .position(|w| {
+                if at < *w {
+                    true
+                } else {
+                    at -= w;
+                    false
+                }
+            })
+            .unwrap_or(0)
     }
     /// A span whose mean is `mean`, never longer than eight times that.
     pub fn around(&mut self, mean: u64) -> u64 {

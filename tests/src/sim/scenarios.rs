@@ -220,7 +220,8 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn seeds_that_failed_once_are_clean() {
-    let seeds = include_str!("../../seeds.txt").lines().filter_map(|l| l.split_whitespace().next()?.parse().ok());
+    let seeds =
+        include_str!("../../seeds.txt").lines().filter_map(|l| l.split_whitespace().next()?.parse().ok());
     let seeds: Vec<u64> = seeds.collect();
     let runs = thread::Builder::new().stack_size(64 << 20);
     let all = move || seeds.into_iter().find_map(|s| super::run(s, false).broken.map(|b| (s, b)));

@@ -47,7 +47,8 @@ impl World<'_> {
                 self.user_act(d);
             }
         }
-        let pause = if self.user.chance(1, 4) { self.user.within(MS, 400 * MS) } else { self.user.around(self.pace) };
+        let pause =
+            if self.user.chance(1, 4) { self.user.within(MS, 400 * MS) } else { self.user.around(self.pace) };
         self.after(pause.max(1), Event::User { d });
     }
 
@@ -58,7 +59,8 @@ impl World<'_> {
     }
     fn some_file(&mut self, d: usize) -> Option<(Vec<u8>, Ino)> {
         let fs = &self.devices[d].fs;
-        let all: Vec<_> = fs.walk(ROOT, b"").into_iter().filter(|w| fs.node(w.1).kind != Kind::Directory).collect();
+        let all: Vec<_> =
+            fs.walk(ROOT, b"").into_iter().filter(|w| fs.node(w.1).kind != Kind::Directory).collect();
         if all.is_empty() { None } else { Some(self.user.pick(&all).clone()) }
     }
     fn something(&mut self, d: usize) -> Option<(Vec<u8>, Ino)> {
@@ -112,7 +114,14 @@ impl World<'_> {
     // What they write down.
 
     /// A content was written (and closed) at a path; `old` was there before.
-    pub(super) fn wrote(&mut self, d: usize, path: &[u8], data: &Bytes, old: Option<ContentId>, closed: bool) {
+    pub(super) fn wrote(
+        &mut self,
+        d: usize,
+        path: &[u8],
+        data: &Bytes,
+        old: Option<ContentId>,
+        closed: bool,
+    ) {
         let text = String::from_utf8_lossy(&data.bytes).into_owned();
         let at = self.now;
         let w = self.ledger.contents.entry(data.id).or_default();
