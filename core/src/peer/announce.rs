@@ -27,7 +27,14 @@ impl Peer {
             if !s.may_act() || !s.caught_up || s.telling != Telling::Done {
                 continue;
             }
+            // A row that keeps its place although nothing could be announced of it must not keep this loop.
+            let mut pulls = 2 * limits::ANNOUNCE_WINDOW;
             while self.outbox.len() + 2 <= self.outbox.capacity() {
+                if pulls == 0 {
+                    self.recheck(now, f);
+                    break;
+                }
+                pulls -= 1;
                 let Some(row) = self.pull(ix, f, Lane::Announce) else { break };
                 let Some(o) = self.open(ix, f, row) else { continue };
                 let before = self.outbox.len();
@@ -74,34 +81,28 @@ impl Peer {
             Step::Rest if o.t.pending.is_some() => Some(What::Pending),
             _ => None,
         };
-        let pending = o.t.pending.as_ref().map(|p| p.1);
+        if what == Some(What::Pending) && self.winner_goes_first(ix, &o) {
+            self.recheck(now, f);
+            return;
+        }
         let copy = o.t.copies.last().copied();
         self.close(ix, now, o);
         let generation = self.commits.open;
         self.commits.wanted = true;
         match what {
             Some(What::Local) if has_copies => self.post_pair(f, row, copy.expect("not empty"), generation),
-            Some(What::Pending) => {
-                // Its winner, if not yet accepted, goes first and takes it along.
-                let winner = pending.expect("seen");
-                let mut t = Trees::default();
-                let waits = ix.load(winner, &mut t)
-                    && t.copies.contains(&row)
-                    && t.local.as_ref().is_some_and(|l| l.made == Made::Minted);
-                if !waits {
-                    self.post(Announcement {
-                        f,
-                        row,
-                        what: What::Pending,
-                        generation,
-                        pair: false,
-                        stamp: 0,
-                    });
-                }
-            }
             Some(what) => self.post(Announcement { f, row, what, generation, pair: false, stamp: 0 }),
             None => {}
         }
+    }
+
+    /// Whether a pending copy's winner is not accepted yet: then it takes the copy along.
+    fn winner_goes_first(&self, ix: &mut dyn Index, o: &Open) -> bool {
+        let Some((_, winner)) = &o.t.pending else { return false };
+        let mut t = Trees::default();
+        ix.load(*winner, &mut t)
+            && t.copies.contains(&o.row)
+            && t.local.as_ref().is_some_and(|l| l.made == Made::Minted)
     }
 
     /// Whether two concurrent records are settled without fetching: ours wins, or both hold the same.

@@ -101,7 +101,12 @@ impl Peer {
             if !self.folders[f].may_act() {
                 continue;
             }
-            loop {
+            for pulls in 0.. {
+                if pulls == 1024 {
+                    // The rest, and what keeps its place, later.
+                    self.recheck(now, f);
+                    break;
+                }
                 let installs =
                     |j: &&Job| matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta);
                 if self.jobs.iter().filter(installs).count() >= INSTALLS {
