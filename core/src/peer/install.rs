@@ -180,7 +180,8 @@ impl Peer {
         match (stage, out) {
             (Stage::Making | Stage::Fetching, Outcome::Ready) => {
                 if let (Stage::Making, true, Some(from)) = (stage, job.took, job.also) {
-                    self.source_moved(ix, now, job.f, from);
+                    // Its file was moved, or (a hard link, an unknowable writer) copied: the look tells.
+                    self.look_again(ix, now, from);
                 }
                 self.prepare(ix, now, job.ticket)
             }

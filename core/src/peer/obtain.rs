@@ -197,21 +197,7 @@ impl Peer {
         }
     }
 
-    /// A rename's source whose file was moved: its removal is done thereby.
-    pub(super) fn source_moved(&mut self, ix: &mut dyn Index, now: Now, f: usize, from: Row) {
-        let Some(mut o) = self.open(ix, f, from) else { return };
-        let ctx = self.context(f);
-        let removed =
-            step(&o.t, ctx) == Step::Remove && o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced);
-        if removed {
-            let r = o.t.remote.as_ref().expect("a removal is due").record.clone();
-            o.t.local = None;
-            o.t.synced = Some(r);
-            self.close(ix, now, o);
-            self.recheck(now, f);
-        }
-    }
-
+    /// A row that was read, or whose file was moved: what stands there now is seen by a look.
     pub(super) fn look_again(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
         let folder = ix.path(row, &mut self.buf);
         let Some(f) = self.place_of(folder) else { return };
