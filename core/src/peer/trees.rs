@@ -33,9 +33,10 @@ impl Stat {
         }
     }
     /// Whether a write after a reading at wall time `at` (µs) could have left this very stat: the mtime does not lie
-    /// clearly before the reading.
+    /// clearly before the reading. File systems that keep whole seconds, or every other one, are known by that.
     pub fn is_racy(&self, at: u64) -> bool {
-        self.mtime >= (at as i64).saturating_mul(1000).saturating_sub(20_000_000)
+        let grain = if self.mtime % 1_000_000_000 == 0 { 2_020_000_000 } else { 20_000_000 };
+        self.mtime >= (at as i64).saturating_mul(1000).saturating_sub(grain)
     }
 }
 
