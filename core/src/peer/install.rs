@@ -41,10 +41,28 @@ impl Peer {
         free && !heard && ix.with_content(&w.record.content, None).is_some()
     }
 
+    /// Whether what stands at the path may have been written to after it was hashed, without its stat telling.
+    pub(super) fn is_in_doubt(&self, o: &Open) -> bool {
+        o.t.local.as_ref().is_some_and(|l| l.at != 0 && l.stat.is_in_doubt(l.at))
+    }
+
+    /// Looks at the path once more, when its times are old enough to tell: nothing is displaced before.
+    pub(super) fn look_first(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
+        if o.t.local.as_ref().is_some_and(|l| l.stat.is_in_doubt(now.wall)) {
+            return self.recheck(now, o.f);
+        }
+        o.t.stale = true;
+        self.retry(ix, now, o);
+    }
+
     /// Begins what a row of an install lane needs; its first effect, if it has one.
     pub(super) fn start_install(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) -> Option<Effect> {
         let ctx = self.context(o.f);
         let next = step(&o.t, ctx);
+        if next != Step::Recover && self.is_in_doubt(&o) {
+            self.look_first(ix, now, o);
+            return None;
+        }
         match next {
             Step::Recover => return Some(self.start_recover(now, &o)),
             Step::Follow => {

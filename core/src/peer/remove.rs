@@ -39,6 +39,10 @@ impl Peer {
 
     /// Begins a removal: children are gone, nothing live is below.
     pub(super) fn start_remove(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) -> Option<Effect> {
+        if self.is_in_doubt(&o) {
+            self.look_first(ix, now, o);
+            return None;
+        }
         match self.revives_displaced(ix, now, &mut o) {
             Some(Below::Clear) => {}
             Some(_) => {

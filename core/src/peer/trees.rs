@@ -35,8 +35,17 @@ impl Stat {
     /// Whether a write after a reading at wall time `at` (µs) could have left this very stat: the mtime does not lie
     /// clearly before the reading. File systems that keep whole seconds, or every other one, are known by that.
     pub fn is_racy(&self, at: u64) -> bool {
-        let grain = if self.mtime % 1_000_000_000 == 0 { 2_020_000_000 } else { 20_000_000 };
-        self.mtime >= (at as i64).saturating_mul(1000).saturating_sub(grain)
+        self.mtime >= (at as i64).saturating_mul(1000).saturating_sub(self.grain())
+    }
+    /// Whether a write soon after a reading at `at` (µs) could have left this very stat. Unlike with
+    /// [`Stat::is_racy`], a time set far into the future is in no doubt: the next write takes it back.
+    pub fn is_in_doubt(&self, at: u64) -> bool {
+        let at = (at as i64).saturating_mul(1000);
+        let near = at.saturating_sub(self.grain())..at.saturating_add(2_020_000_000);
+        self.kind == Kind::File && near.contains(&self.mtime)
+    }
+    fn grain(&self) -> i64 {
+        if self.mtime % 1_000_000_000 == 0 { 2_020_000_000 } else { 20_000_000 }
     }
 }
 
