@@ -263,8 +263,8 @@ impl Peer {
             if f.watched && f.rescan_at.0 != u64::MAX {
                 sooner(Some(f.rescan_at));
             }
-            sooner(f.flush_at.filter(|_| !f.flushing));
-            sooner(f.recheck_at);
+            sooner(f.flush_at.filter(|_| !f.flushing && !f.root_gone));
+            sooner(f.recheck_at.filter(|_| f.watched));
             sooner(self.judgement_at(f));
         }
         if self.commits.dirty > 0 && self.commits.running.is_none() {
