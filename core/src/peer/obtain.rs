@@ -109,12 +109,12 @@ impl Peer {
                 continue;
             }
             let Some(l) = &t.local else { continue };
-            if l.record.kind != want.kind || t.stale || l.stat.kind != want.kind {
+            let folder = ix.path(from, &mut self.buf);
+            // Of what lies in the trash no stat is kept.
+            let doubtful = t.stale || l.stat.kind != want.kind;
+            if l.record.kind != want.kind || (doubtful && !folder.is_trash()) {
                 continue;
             }
-            let mut path = core::mem::take(&mut self.buf);
-            let folder = ix.path(from, &mut path);
-            self.buf = path;
             let ctx = self.context(f);
             let mine = folder == self.folders[f].folder;
             let leaving =

@@ -299,6 +299,7 @@ impl<'m> World<'m> {
     /// Who is not in sync and why, for messages.
     pub(super) fn unsynced(&mut self) -> String {
         let mut out = String::new();
+        let explain = self.print && std::env::var_os("SIM_EXPLAIN").is_some();
         for i in 0..self.devices.len() {
             let now = self.devices[i].now(self.now);
             let d = &mut self.devices[i];
@@ -319,6 +320,17 @@ impl<'m> World<'m> {
                     let (_, path) = d.path(row);
                     let mut t = Default::default();
                     d.ix.load(row, &mut t);
+                    if explain {
+                        println!("D{i} {t:?}");
+                        let what = t.withdrawn.as_ref().or(t.remote.as_ref()).map(|r| r.record.content);
+                        let mut after = None;
+                        while let Some(x) = what.and_then(|w| d.ix.with_content(&w, after)) {
+                            after = Some(x);
+                            let (f, p) = d.path(x);
+                            d.ix.load(x, &mut t);
+                            println!("   has {f:?} {} {t:?}", String::from_utf8_lossy(&p));
+                        }
+                    }
                     let path = String::from_utf8_lossy(&path).into_owned();
                     out += &format!(" [{lane:?} {path} {:?}]", t.trouble);
                 }
