@@ -132,13 +132,12 @@ impl Peer {
             let pending = if ix.load(row, &mut t) { t.pending.as_ref().map(|p| p.0.edit) } else { None };
             let gone = match pending {
                 None => true,
-                Some(edit) if r.edit == edit => true,
-                Some(edit) => {
-                    let knows = merge.as_ref().is_some_and(|m| {
-                        matches!(r.version.compare(&m.version), Order::Equal | Order::Dominates)
-                    });
-                    r.version.covers(edit) && !knows
-                }
+                // The merge is not known apart from an edit on top of it: the copy is made rather than lost.
+                Some(edit) => merge.as_ref().is_some_and(|m| {
+                    let knows = matches!(r.version.compare(&m.version), Order::Equal | Order::Dominates);
+                    // The loser itself, touched since, knows nothing of the merge and is none that won.
+                    if r.edit == edit { knows } else { r.version.covers(edit) && !knows }
+                }),
             };
             if !gone {
                 i += 1;
