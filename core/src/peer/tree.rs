@@ -231,7 +231,8 @@ impl Peer {
             }
             core::mem::swap(&mut at, &mut next);
             let unsaid = t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && !l.record.is_live());
-            if t.stale || unsaid {
+            // What still stands below, as far as is known, cannot: it is about to be looked at.
+            if t.stale || unsaid || Peer::stands(&t) != Kind::Removed {
                 return true;
             }
         }

@@ -13,6 +13,7 @@ fn home(n: usize, story: impl FnOnce(&mut World<'_>) + Send + 'static) {
         let mut pool = Pool::new(1 << 20);
         let mut w = World::new(1, n, &mut pool);
         w.devices = (0..n).map(|i| Device::with_grain(i, Rand::new(i as u64), 1)).collect();
+        w.print = std::env::var_os("SIM_EXPLAIN").is_some();
         w.start_tracker(false);
         w.gather();
         w.converge(60 * SECOND);
