@@ -81,7 +81,7 @@ pub fn restore(config: &Config, path: &Path, date: Option<&str>) -> Result<Back>
         let listed = root.trash_list(&mut |item| {
             let day = date.is_none_or(|d| item.at.starts_with(d.as_bytes()));
             let named = wanted.iter().any(|w| *w == item.path || ops::show(&item.path).as_bytes() == *w);
-            if day && named && best.as_ref().is_none_or(|b| b.at <= item.at) {
+            if day && named && best.as_ref().is_none_or(|b| when(&b.at) <= when(&item.at)) {
                 best = Some(item);
             }
         });
@@ -105,6 +105,12 @@ pub fn restore(config: &Config, path: &Path, date: Option<&str>) -> Result<Back>
     let restored =
         restored.map_err(|e| anyhow!("{}: cannot be brought back: {}", path.display(), ops::cause(e)))?;
     Ok(Back { folder: f.folder(), at: item.at, restored, label: f.label.clone() })
+}
+
+/// What orders items of one path by when they came: the name of the directory that they lie in.
+fn when(at: &[u8]) -> &[u8] {
+    let slot = at.split(|b| *b == b'/').next().unwrap_or(at);
+    slot.strip_suffix(b"-long").unwrap_or(slot)
 }
 
 /// What a path the user gave may mean in a folder.
@@ -222,4 +228,30 @@ pub fn emptied(items: usize, bytes: u64, kept: usize) -> String {
     let kept =
         if kept > 0 { format!("; {kept} are still wanted or written to, and stay") } else { String::new() };
     format!("{items} items deleted, {} freed{kept}", crate::cli::size(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_of_one_second_is_the_latest() {
+        let in_order = [&b"2026-11-24/a/b"[..], b"2026-11-24T100000/a/b", b"2026-11-24T100000.000001-long/7-b"];
+        assert!(in_order.windows(2).all(|w| when(w[0]) < when(w[1])));
+    }
+
+    #[test]
+    fn a_path_may_be_said_in_three_ways() {
+        let f = FolderConfig {
+            number: 1,
+            id: "01".into(),
+            label: "docs".into(),
+            path: crate::config::Root("/nowhere/d".into()),
+            paused: false,
+        };
+        for said in ["docs/a/b", "a/b", "/nowhere/d/a/b"] {
+            assert!(below(&f, Path::new(said)).contains(&b"a/b".to_vec()), "{said}");
+        }
+        assert!(below(&f, Path::new("/elsewhere/a/b")).is_empty());
+    }
 }
