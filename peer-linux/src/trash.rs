@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn the_latest_of_one_second_is_the_latest() {
-        let in_order = [&b"2026-11-24/a/b"[..], b"2026-11-24T100000/a/b", b"2026-11-24T100000.000001-long/7-b"];
+        let in_order =
+            [&b"2026-11-24/a/b"[..], b"2026-11-24T100000/a/b", b"2026-11-24T100000.000001-long/7-b"];
         assert!(in_order.windows(2).all(|w| when(w[0]) < when(w[1])));
     }
 
