@@ -2,5 +2,6 @@
 
 #[path = "../../core/src/peer/mem_index.rs"]
 pub mod mem_index;
+pub mod process;
 pub mod sim;
 pub mod tidy;

@@ -4,7 +4,7 @@
 
 mod home;
 mod steps;
-mod tree;
+pub mod tree;
 
 pub use home::CHILD;
 

@@ -1,0 +1,62 @@
+//! A tracker as a process.
+
+use super::program::{Program, binary, command, free_port};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// A tracker: `dartsync tracker run`, which is `dartsync-tracker run`.
+#[derive(Debug)]
+pub struct Tracker {
+    /// Its state directory.
+    pub state: PathBuf,
+    /// Where it listens.
+    pub listen: String,
+    /// What it prints.
+    pub log: PathBuf,
+    /// The running program.
+    pub program: Option<Program>,
+    more: Vec<String>,
+}
+
+impl Tracker {
+    /// A tracker with its state below `dir`, not started.
+    pub fn new(dir: &Path) -> Tracker {
+        Tracker::with(dir, &[])
+    }
+    /// A tracker with more arguments.
+    pub fn with(dir: &Path, more: &[&str]) -> Tracker {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let more = more.iter().map(|s| (*s).to_owned()).collect();
+        Tracker { state: dir.join("tracker"), listen, log: dir.join("tracker.log"), program: None, more }
+    }
+    /// Starts it, and waits until it listens.
+    pub fn start(&mut self) {
+        let mut args = ["tracker", "run", "--listen", &self.listen, "--state"].map(OsStr::new).to_vec();
+        args.push(self.state.as_os_str());
+        args.extend(self.more.iter().map(OsStr::new));
+        let mut program = Program::start(command(binary(), &args), &self.log);
+        program.says("listening ");
+        self.program = Some(program);
+    }
+    /// The founding invite.
+    pub fn invite(&mut self) -> String {
+        self.running().says("invite ")
+    }
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.program = None;
+    }
+    /// Removes the sealed roster, as with a lost card whose identity was restored. The tracker is down.
+    pub fn lose_roster(&self) {
+        assert!(self.program.is_none(), "it would write it again");
+        std::fs::remove_file(self.roster()).expect("there is a roster");
+    }
+    /// Where the sealed roster is.
+    pub fn roster(&self) -> PathBuf {
+        self.state.join("roster")
+    }
+    /// The running program.
+    pub fn running(&mut self) -> &mut Program {
+        self.program.as_mut().expect("the tracker runs")
+    }
+}
