@@ -1,11 +1,15 @@
 //! Who writes to a file that is to be displaced (R12).
 
 use super::stat::{file_stat, is_same, read_at};
+use super::wall;
 use dartsync_core::peer::{Cause, Stat};
 use dartsync_core::record::Kind;
 use nix::errno::Errno;
 use std::fs::File;
 use std::os::fd::AsFd;
+
+/// A file that nobody wrote to for so long is quiet (µs).
+const QUIET: i64 = 200_000;
 
 /// Whether a file has writers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +30,13 @@ pub(super) fn writers(file: &File) -> Writers {
         let _ = dartsync_hal::os::drop_lease(file.as_fd());
     }
     found
+}
+
+/// Whether a program has the file open for writing and wrote to it, or cut it, just before: what it holds is then a
+/// save under way, not one made. Who keeps a file open for long is not waited for.
+pub fn is_being_saved(file: &File, stat: &Stat) -> bool {
+    let age = (wall() as i64).saturating_sub(stat.mtime / 1000);
+    (-QUIET..QUIET).contains(&age) && writers(file) == Writers::Some
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Slow work, done on worker threads: each effect that touches a disk is one function here.
 
 use crate::content::{HashError, Hashed, hash_file, hash_symlink};
-use crate::disk::{Root, file_stat, wall};
+use crate::disk::{Root, file_stat, is_being_saved, wall};
 use dartsync_core::ids::{ContentId, Folder, Ticket};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Outcome, Stat};
@@ -100,6 +100,9 @@ fn look_at(
             let file = spot.root.open_read(spot.path())?;
             // The handle may be on another file than the first stat: that one is looked at then.
             let stat = file_stat(&file)?;
+            if is_being_saved(&file, &stat) {
+                return Err(Cause::Changing);
+            }
             let hashed = hash_file(&file, block, cancel).map_err(cause_of)?;
             if file_stat(&file)? != stat || spot.root.stat(spot.path())? != Some(stat) {
                 return Err(Cause::Changing);
