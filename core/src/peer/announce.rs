@@ -86,7 +86,6 @@ impl Peer {
             return;
         }
         let copy = o.t.copies.last().copied();
-        self.close(ix, now, o);
         let generation = self.commits.open;
         self.commits.wanted = true;
         match what {
@@ -94,6 +93,7 @@ impl Peer {
             Some(what) => self.post(Announcement { f, row, what, generation, pair: false, stamp: 0 }),
             None => {}
         }
+        self.close(ix, now, o);
     }
 
     /// Whether a pending copy's winner is not accepted yet: then it takes the copy along.
@@ -257,7 +257,7 @@ impl Peer {
         s.telling = Telling::Done;
         let slot = s.slot?;
         ix.set_number(s.folder, Number::ToldIn, epoch);
-        s.cursors = [None; 7];
+        s.rewind();
         self.dirty(now);
         encode(&ToTracker::Told(slot), out)
     }
@@ -314,7 +314,7 @@ impl Peer {
         self.outbox_sent = 0;
         self.first_unjudged = 0;
         for f in self.folders.iter_mut() {
-            f.cursors[Lane::Announce as usize] = None;
+            f.rewind_lane(Lane::Announce);
         }
     }
 }

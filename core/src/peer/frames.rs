@@ -168,7 +168,7 @@ impl Peer {
         if s.telling == Telling::Waiting && ix.number(s.folder, Number::ToldIn) == epoch.0 {
             s.telling = Telling::Done;
         }
-        s.cursors = [None; 7];
+        s.rewind();
         s.have_sweep = Some(Seq(0));
         s.revivals_due = true;
         s.recheck_pause = 20_000;

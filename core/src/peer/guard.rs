@@ -116,6 +116,6 @@ impl Peer {
             o.retry = true;
             self.close(ix, now, o);
         }
-        self.folders[f].cursors[Lane::Announce as usize] = None;
+        self.folders[f].rewind_lane(Lane::Announce);
     }
 }

@@ -80,7 +80,10 @@ impl Peer {
         if next == Step::Resolve && !self.may_judge(o.f) {
             return None;
         }
-        let want = self.wanted(ix, &o)?;
+        let Some(want) = self.wanted(ix, &o) else {
+            self.retry(ix, now, o);
+            return None;
+        };
         let mut first = None;
         for _ in 0..64 {
             match self.parent_of(ix, now, &o) {
@@ -283,7 +286,7 @@ impl Peer {
         if is_dir {
             self.folders[f].note_subtree(job.row);
             // What had to wait for the directory need not wait any more.
-            self.folders[f].cursors = [None; 7];
+            self.folders[f].rewind();
         }
         effect
     }

@@ -286,7 +286,7 @@ impl Peer {
         for f in self.folders.iter_mut().filter(|f| f.linked && f.watched) {
             if f.recheck_at.is_some_and(|at| at <= now.at) {
                 f.recheck_at = None;
-                f.cursors = [None; 7];
+                f.rewind();
             }
             if f.rescan_at <= now.at {
                 f.rescan = true;
@@ -371,7 +371,7 @@ impl Peer {
     /// Every row of the folder that waits for a retry gets it now; lanes are gone through from their start.
     pub(super) fn requeue_folder(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
         let folder = self.folders[f].folder;
-        self.folders[f].cursors = [None; 7];
+        self.folders[f].rewind();
         let mut after = None;
         while let Some((key, row)) = ix.due(folder, Lane::Later, after) {
             after = Some((key, row));

@@ -62,9 +62,15 @@ impl Peer {
     pub(super) fn pull(&mut self, ix: &mut dyn Index, f: usize, lane: Lane) -> Option<Row> {
         let folder = self.folders[f].folder;
         loop {
-            let cursor = self.folders[f].cursors[lane as usize];
-            let (key, row) = ix.due(folder, lane, cursor)?;
-            self.folders[f].cursors[lane as usize] = Some((key, row));
+            let s = &mut self.folders[f];
+            if s.drained[lane as usize] {
+                return None;
+            }
+            let Some((key, row)) = ix.due(folder, lane, s.cursors[lane as usize]) else {
+                s.drained[lane as usize] = true;
+                return None;
+            };
+            s.cursors[lane as usize] = Some((key, row));
             if !self.is_busy(row) {
                 return Some(row);
             }

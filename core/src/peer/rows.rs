@@ -113,10 +113,11 @@ impl Peer {
         let s = &mut self.folders[o.f];
         s.counts.shift(o.counts, counts);
         s.counts_dirty = true;
-        if let Some(d) = due {
-            let cursor = &mut s.cursors[d.lane as usize];
-            if cursor.is_some_and(|c| (d.key, o.row) <= c) {
-                *cursor = None;
+        // A row that something is under way for is put back once more when that ends.
+        if let Some(d) = due.filter(|_| !busy) {
+            s.drained[d.lane as usize] = false;
+            if s.cursors[d.lane as usize].is_some_and(|c| (d.key, o.row) <= c) {
+                s.rewind_lane(d.lane);
             }
         }
         let have = self.has(&o.t);

@@ -145,6 +145,8 @@ pub struct FolderState {
     pub counts_dirty: bool,
     /// Where each lane was last pulled.
     pub cursors: [Option<(u64, Row)>; 7],
+    /// Lanes that were found empty behind their cursor, with nothing put in since.
+    pub drained: [bool; 7],
     /// Removals that passed in the running window, and when that ends.
     pub passed: u32,
     /// See `passed`.
@@ -196,6 +198,7 @@ impl FolderState {
             counts: Counts::default(),
             counts_dirty: false,
             cursors: [None; 7],
+            drained: [false; 7],
             passed: 0,
             window_end: Instant(0),
             vanished_at: Instant(0),
@@ -212,6 +215,14 @@ impl FolderState {
     /// Whether rows may be acted on: the root is there, the start scan is done, the user did not pause it.
     pub fn may_act(&self) -> bool {
         self.linked && self.scanned && self.watched && !self.root_gone && !self.paused
+    }
+    /// All lanes are gone through from their start again.
+    pub fn rewind(&mut self) {
+        (self.cursors, self.drained) = ([None; 7], [false; 7]);
+    }
+    /// One lane is gone through from its start again.
+    pub fn rewind_lane(&mut self, lane: Lane) {
+        (self.cursors[lane as usize], self.drained[lane as usize]) = (None, false);
     }
     /// Notes a subtree to scan.
     pub fn note_subtree(&mut self, row: Row) {
