@@ -3,14 +3,15 @@
 use super::effect::{Effect, Outcome};
 use super::index::Index;
 use super::machine::Peer;
-use super::reconcile::{Step, step};
+use super::reconcile::{Step, ours, step};
 use super::rows::Open;
 use super::state::{Job, Work};
 use super::tree::Below;
-use super::trees::{Intent, Made, Stat};
+use super::trees::{Intent, Local, Made, Stat};
 use crate::ids::ContentId;
 use crate::record::{Kind, Record};
 use crate::time::{Duration, Now};
+use crate::version::Order;
 
 impl Peer {
     pub(super) fn start_meta(&mut self, now: Now, o: &Open) -> Effect {
@@ -43,6 +44,9 @@ impl Peer {
             self.look_first(ix, now, o);
             return None;
         }
+        if step(&o.t, self.context(o.f)) == Step::Resolve && !self.may_judge(o.f) {
+            return None;
+        }
         match self.revives_displaced(ix, now, &mut o) {
             Some(Below::Clear) => {}
             Some(_) => {
@@ -61,6 +65,16 @@ impl Peer {
         Some(Effect::Remove { ticket, row: o.row, expect })
     }
 
+    /// A removal that won over ours is done: the merge of both is a removal, too, and ours to announce (R7).
+    fn merge_removal(&mut self, now: Now, o: &mut Open) {
+        let (Some(x), Some(r)) = (ours(&o.t).cloned(), o.t.remote.as_ref().map(|r| r.record.clone())) else { return };
+        let fork = x.forks(&r) || r.forks(&x) || x.version.compare(&r.version) == Order::Equal;
+        let base = o.t.synced.clone();
+        let record = self.merge(now, base.as_ref(), &r, &x, fork);
+        o.t.synced = Some(r);
+        o.t.local = Some(Local { record, made: Made::Minted, stat: Stat::default(), at: now.wall });
+    }
+
     pub(super) fn remove_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
         let Some(mut o) = self.open(ix, job.f, job.row) else { return self.end_job(job.ticket) };
         match out {
@@ -71,6 +85,8 @@ impl Peer {
                 if step(&o.t, ctx) == Step::Remove {
                     o.t.synced = o.t.remote.as_ref().map(|r| r.record.clone());
                     o.t.local = None;
+                } else if step(&o.t, ctx) == Step::Resolve {
+                    self.merge_removal(now, &mut o);
                 } else if let Some(l) = &mut o.t.local {
                     // An invented directory: its removal is ours to announce, and needs no judgement.
                     l.record = Record { kind: Kind::Removed, ..Record::default() };

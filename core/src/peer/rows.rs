@@ -162,6 +162,8 @@ impl Peer {
             Step::Announce => Lane::Announce,
             Step::Resolve if self.stays_ours(ix, o) => Lane::Announce,
             Step::Recover | Step::Follow => Lane::Quick,
+            // A removal that wins over a change of metadata.
+            Step::Resolve if o.t.remote.as_ref().is_some_and(|r| !r.record.is_live()) => Lane::Remove,
             Step::Get | Step::Resolve => {
                 let large = o.t.remote.as_ref().is_some_and(|r| r.record.size > BULK);
                 if large { Lane::Bulk } else { Lane::Quick }

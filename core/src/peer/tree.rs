@@ -2,7 +2,7 @@
 
 use super::index::Index;
 use super::machine::Peer;
-use super::reconcile::{Step, ours, step};
+use super::reconcile::{Step, judge, ours, step};
 use super::rows::Open;
 use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::Row;
@@ -60,6 +60,7 @@ impl Peer {
             match (Peer::stands(&t), next_step) {
                 // Something stands there and is to go.
                 (k, Step::Remove) if k != Kind::Removed => below = Below::Busy,
+                (k, Step::Resolve) if k != Kind::Removed && yields_to_removal(&t) => below = Below::Busy,
                 (Kind::Directory, Step::Rest) if invented(ours(&t)) => below = Below::Busy,
                 (Kind::Removed, Step::Get) => return Below::Live,
                 (Kind::Removed, Step::Resolve) if t.remote.as_ref().is_some_and(|r| r.record.is_live()) => {
@@ -275,4 +276,10 @@ impl Peer {
             self.folders[o.f].revivals_due = true;
         }
     }
+}
+
+/// Whether a concurrent removal wins over what is here (R7).
+fn yields_to_removal(t: &Trees) -> bool {
+    let removal = t.remote.as_ref().map(|r| &r.record).filter(|r| !r.is_live());
+    ours(t).zip(removal).is_some_and(|(x, r)| !judge(x, r, &mut |_| false).ours)
 }
