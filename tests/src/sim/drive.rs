@@ -89,6 +89,7 @@ impl World<'_> {
                 self.effect(d, e);
             }
             quiet &= !self.transmit(d);
+            self.watch_row(d);
             if quiet || self.broken.is_some() {
                 break;
             }

@@ -106,6 +106,7 @@ pub struct World<'m> {
     pub(super) print: bool,
     pub(super) lines: u64,
     hash: u64,
+    watched: String,
     /// Every event so far.
     pub(super) events: u64,
 }
@@ -137,6 +138,7 @@ impl<'m> World<'m> {
             print: false,
             lines: 0,
             hash: 0xcbf2_9ce4_8422_2325,
+            watched: String::new(),
             events: 0,
         }
     }
@@ -293,6 +295,30 @@ impl<'m> World<'m> {
                 self.note(d + 1, "approve", 0, 0);
                 self.pump(d);
             }
+        }
+    }
+
+    /// Prints a row at each change, when lines are printed and `SIM_WATCH` is `DEVICE:PATH`.
+    pub(super) fn watch_row(&mut self, d: usize) {
+        if !self.print {
+            return;
+        }
+        let Ok(want) = std::env::var("SIM_WATCH") else { return };
+        let Some((_, path)) = want.split_once(':').filter(|w| w.0 == d.to_string()) else { return };
+        use dartsync_core::peer::Index;
+        let dev = &mut self.devices[d];
+        let row = dartsync_core::path::Path::new(path.as_bytes()).ok().and_then(|p| dev.ix.find(super::device::F, p));
+        let mut t = Default::default();
+        let text = match row {
+            Some(row) => {
+                dev.ix.load(row, &mut t);
+                format!("  ROW {} {:?} {t:?}", row.0, dev.ix.due_of(row))
+            }
+            None => "  ROW none".into(),
+        };
+        if text != self.watched {
+            println!("{text}");
+            self.watched = text;
         }
     }
 
