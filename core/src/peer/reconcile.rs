@@ -125,7 +125,9 @@ fn unminted(t: &mut Trees, heard: Option<Record>) -> bool {
     let l = t.local.as_ref().expect("only called with a local tree");
     let rec = &l.record;
     let fresh = rec.edit.tag.0 == 0 || t.synced.as_ref().is_some_and(|s| s.version == rec.version);
-    if let Some(r) = heard.filter(|r| rec.same_content(r))
+    // An edit of ours that is on its way and that the remote does not know of is undone by another edit alone.
+    let knows = |r: &Record| fresh || r.version.covers(rec.edit);
+    if let Some(r) = heard.filter(|r| rec.same_content(r) && knows(r))
         && (rec.same_meta(&r) || t.synced.is_none())
     {
         adopt(t, r);

@@ -85,6 +85,8 @@ pub struct Session {
     opened_at: Instant,
     heard_at: Instant,
     sent_at: Instant,
+    /// Nothing was sent for long: a ping goes as soon as the link takes it.
+    ping_due: bool,
     hello_generation: u64,
     hello_sent: bool,
     pub(super) welcomed: bool,
@@ -113,6 +115,7 @@ impl Session {
             None if self.dialling => None,
             None => Some(self.dial_at),
             Some(_) if !self.welcomed => Some(self.opened_at + GREETING),
+            Some(_) if self.ping_due => Some(self.heard_at + SILENCE),
             Some(_) => Some((self.sent_at + PING).min(self.heard_at + SILENCE)),
         }
     }
@@ -128,7 +131,7 @@ impl Peer {
         self.drop_link(ix, now);
         let s = &mut self.session;
         (s.link, s.dialling) = (Some(link), false);
-        (s.opened_at, s.heard_at, s.sent_at) = (now.at, now.at, now.at);
+        (s.opened_at, s.heard_at, s.sent_at, s.ping_due) = (now.at, now.at, now.at, false);
         let run = ix.number(DEVICE, Number::Run) + 1;
         ix.set_number(DEVICE, Number::Run, run);
         self.dirty(now);
@@ -200,7 +203,9 @@ impl Peer {
     pub(super) fn session_timeout(&mut self, now: Now) {
         let s = &self.session;
         let Some(link) = s.link else { return };
+        let ping_due = s.welcomed && s.sent_at + PING <= now.at;
         let dead = if s.welcomed { s.heard_at + SILENCE <= now.at } else { s.opened_at + GREETING <= now.at };
+        self.session.ping_due |= ping_due;
         if dead {
             let _ = self.ready.push_back(Effect::Hang(link));
             // The driver answers with `handle_closed`; until then nothing more is due.
@@ -426,7 +431,7 @@ impl Peer {
     }
 
     pub(super) fn note_sent(&mut self, now: Now) {
-        self.session.sent_at = now.at;
+        (self.session.sent_at, self.session.ping_due) = (now.at, false);
     }
     pub(super) fn note_heard(&mut self, now: Now) {
         self.session.heard_at = now.at;
