@@ -67,7 +67,9 @@ impl Peer {
 
     /// A removal that won over ours is done: the merge of both is a removal, too, and ours to announce (R7).
     fn merge_removal(&mut self, now: Now, o: &mut Open) {
-        let (Some(x), Some(r)) = (ours(&o.t).cloned(), o.t.remote.as_ref().map(|r| r.record.clone())) else { return };
+        let (Some(x), Some(r)) = (ours(&o.t).cloned(), o.t.remote.as_ref().map(|r| r.record.clone())) else {
+            return;
+        };
         let fork = x.forks(&r) || r.forks(&x) || x.version.compare(&r.version) == Order::Equal;
         let base = o.t.synced.clone();
         let record = self.merge(now, base.as_ref(), &r, &x, fork);

@@ -307,7 +307,9 @@ impl<'m> World<'m> {
         let Some((_, path)) = want.split_once(':').filter(|w| w.0 == d.to_string()) else { return };
         use dartsync_core::peer::Index;
         let dev = &mut self.devices[d];
-        let row = dartsync_core::path::Path::new(path.as_bytes()).ok().and_then(|p| dev.ix.find(super::device::F, p));
+        let row = dartsync_core::path::Path::new(path.as_bytes())
+            .ok()
+            .and_then(|p| dev.ix.find(super::device::F, p));
         let mut t = Default::default();
         let text = match row {
             Some(row) => {
