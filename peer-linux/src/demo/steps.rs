@@ -12,9 +12,12 @@ use std::time::{Duration, Instant, SystemTime};
 /// How long a step may take before it counts as failed.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// One step: does something, waits until it holds, tells what it saw.
+type Step = fn(&mut Show<'_>) -> Result<String>;
+
 /// All steps in order; the first that does not hold ends the show.
 pub fn all(home: &mut Home, interrupts: &Interrupts) -> Result<()> {
-    let steps: [(&str, fn(&mut Show<'_>) -> Result<String>); 10] = [
+    let steps: [(&str, Step); 10] = [
         ("create", create),
         ("edit", edit),
         ("rename", rename),

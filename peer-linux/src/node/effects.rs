@@ -32,16 +32,17 @@ pub enum Done {
     /// A part file is open: its fetch may begin.
     Part(Fetch, Result<File, Cause>),
     /// A folder's root was looked for.
-    Root(Ticket, Folder, Result<Root, String>),
+    Root(Ticket, Folder, Result<Box<Root>, String>),
     /// The tracker's addresses were looked up.
     Addresses(Vec<SocketAddr>),
     /// Something in a trash was hashed: where, what, its manifest and size.
     Trashed(Folder, Vec<u8>, Option<(Kind, ContentId, Vec<u8>, u64)>),
     /// Displaced files that were written to afterwards.
     Rewritten(Folder, Vec<Rewritten>),
-    /// Places of a trash that are empty now; for a command also the bytes they took, and how many items stay, or why
-    /// nothing was done.
-    Purged(Folder, Vec<Vec<u8>>, Option<(ClientId, Result<(u64, usize), String>)>),
+    /// Places of a trash that are empty now.
+    Purged(Folder, Vec<Vec<u8>>),
+    /// The same for a command: also the bytes they took, and how many items stay, or why nothing was done.
+    Emptied(ClientId, Folder, Vec<Vec<u8>>, Result<(u64, usize), String>),
     /// Something was brought back.
     Back(ClientId, Result<trash::Back, String>),
     /// A command's answer.
@@ -289,11 +290,10 @@ impl Node {
             Done::Addresses(addresses) => self.dial_at(addresses),
             Done::Trashed(folder, at, found) => self.trash_hashed(folder, &at, found),
             Done::Rewritten(folder, all) => self.rewritten(folder, all),
-            Done::Purged(folder, gone, told) => {
+            Done::Purged(folder, gone) => trash::forget(&mut self.store, folder, &gone),
+            Done::Emptied(client, folder, gone, done) => {
                 trash::forget(&mut self.store, folder, &gone);
-                if let Some((client, done)) = told {
-                    self.requests.purged(client, gone.len(), done);
-                }
+                self.requests.purged(client, gone.len(), done);
             }
             Done::Back(client, back) => {
                 let reply = match back {

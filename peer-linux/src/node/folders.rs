@@ -180,7 +180,7 @@ impl Node {
         self.workers.submit(Priority::Interactive, move |_| {
             let root = Root::open(&path).map_err(|e| format!("{}: {e}", path.display()));
             let right = root.and_then(|r| match r.marker().folder == id.0 {
-                true => Ok(r),
+                true => Ok(Box::new(r)),
                 false => Err(format!("{}: is the root of another folder", path.display())),
             });
             Done::Root(ticket, folder, right)
@@ -188,7 +188,7 @@ impl Node {
     }
 
     /// The root was found, or not.
-    pub(super) fn root_found(&mut self, ticket: Ticket, folder: Folder, root: Result<Root, String>) {
+    pub(super) fn root_found(&mut self, ticket: Ticket, folder: Folder, root: Result<Box<Root>, String>) {
         let Some(live) = self.folders.live.get_mut(&folder) else {
             return self.finish(ticket, Outcome::Failed(Cause::RootGone));
         };
@@ -206,7 +206,7 @@ impl Node {
                     log(&format!("{}: {LIMIT_HELP}", live.label));
                 }
                 self.clean_up(folder, &root);
-                self.folders.set_root(folder, Some(Arc::new(root)));
+                self.folders.set_root(folder, Some(Arc::new(*root)));
                 self.finish(ticket, Outcome::Done);
             }
             Err(why) => {
@@ -416,7 +416,7 @@ impl Node {
                     },
                     |p| p.gone,
                 );
-                Done::Purged(folder, gone, None)
+                Done::Purged(folder, gone)
             });
         }
     }

@@ -387,7 +387,7 @@ impl Node {
                     Ok((gone, bytes, kept)) => (gone, Ok((bytes, kept))),
                     Err(why) => (Vec::new(), Err(why)),
                 };
-                Done::Purged(folder, gone, Some((client, done)))
+                Done::Emptied(client, folder, gone, done)
             });
         }
         self.requests.purges.push(purge);
