@@ -360,13 +360,18 @@ impl Node {
         self.come_again();
     }
 
-    /// Tells the threads of data links who may be linked with, if that changed.
+    /// Tells the threads of data links who may be linked with, if that changed; and when a device has come online: it
+    /// may be reached now, though it could not before.
     pub(super) fn update_book(&mut self) {
         if !self.welcomed {
             return;
         }
+        let mut online = SlotSet::default();
         let devices = self.peer.roster().devices().filter(|(_, d)| d.key != self.me).map(|(slot, d)| {
             let p = self.peer.presence(d.id);
+            if p.is_some_and(|p| p.online) {
+                online.add(slot);
+            }
             Known {
                 slot,
                 device: d.id,
@@ -376,10 +381,15 @@ impl Node {
             }
         });
         let devices: Vec<Known> = devices.collect();
+        let came = !self.online.covers(online);
+        self.online = online;
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
-        if book.devices != devices {
+        let changed = book.devices != devices;
+        if changed {
             *book = Book { devices };
-            drop(book);
+        }
+        drop(book);
+        if changed || came {
             self.fetcher.book_changed();
         }
     }

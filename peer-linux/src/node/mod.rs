@@ -28,7 +28,7 @@ use crate::store::Store;
 use crate::workers::Workers;
 use anyhow::{Context, Result};
 use clients::{ClientId, Clients};
-use dartsync_core::ids::{PublicKey, Ticket};
+use dartsync_core::ids::{PublicKey, SlotSet, Ticket};
 use dartsync_core::peer::{Effect, Outcome, Peer};
 use dartsync_core::sans_io::Reject;
 use dartsync_core::time::{Instant, Now};
@@ -77,6 +77,8 @@ pub(crate) struct Node {
     requests: Requests,
     /// The tracker has greeted this run: its roster is one to trust data links by.
     welcomed: bool,
+    /// Devices that are linked to the tracker, as far as known.
+    online: SlotSet,
     /// What the user should know, shown in status.
     revoked: bool,
     twice: bool,

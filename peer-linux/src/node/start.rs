@@ -11,6 +11,7 @@ use crate::data::{Book, Fetcher, Roots, Setup, Shelf, has_aes};
 use crate::workers::Workers;
 use crate::{disk, offline};
 use anyhow::{Context, Result, anyhow, bail};
+use dartsync_core::ids::SlotSet;
 use dartsync_core::limits;
 use dartsync_core::link::StaticKey;
 use dartsync_core::peer::{Config as PeerConfig, Peer};
@@ -86,6 +87,7 @@ pub fn start(state: &State) -> Result<Node> {
         clients,
         requests: Requests::default(),
         welcomed: false,
+        online: SlotSet::default(),
         revoked: false,
         twice: false,
         store_full: false,
