@@ -297,7 +297,8 @@ impl Peer {
         content: Option<ContentId>,
         at: u64,
     ) {
-        let was_dir = Peer::stands(&o.t) == Kind::Directory;
+        let was = Peer::stands(&o.t);
+        let was_dir = was == Kind::Directory;
         o.t.stale = false;
         o.t.trouble = None;
         if self.is_pending_copy(&o, content) {
@@ -317,7 +318,10 @@ impl Peer {
         };
         let (row, f, is_dir) = (o.row, o.f, stat.kind == Kind::Directory);
         if local.made == Made::Unminted && o.t.local.as_ref().is_none_or(|l| l.record != local.record) {
-            o.t.disk_due = false;
+            // A mode that the disk was still to take, it is to take under the new content, too.
+            o.t.disk_due &= local.stat.kind == local.record.kind
+                && was == local.stat.kind
+                && local.record.mode != local.stat.mode;
         }
         o.t.local = Some(local);
         self.close(ix, now, o);
