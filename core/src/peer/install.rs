@@ -331,6 +331,8 @@ impl Peer {
     /// Turns a pending copy into the local tree.
     pub(super) fn copy_made(&mut self, c: &mut Open, stat: Stat, at: u64) {
         let Some((record, _)) = c.t.pending.take() else { return };
+        // The loser may have been given another time than the disk's, so that it loses (R13).
+        c.t.disk_due = stat.kind == Kind::File && (record.mode, record.mtime) != (stat.mode, stat.mtime);
         c.t.local = Some(Local { record, made: Made::Minted, stat, at });
     }
 

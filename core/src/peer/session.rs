@@ -290,7 +290,12 @@ impl Peer {
 
     /// Which slots the linked folders have by the roster in force.
     pub(super) fn find_slots(&mut self) {
-        let me = self.roster.device_by_key(&self.config.key).map(|(s, _)| s);
+        let me = self.roster.device_by_key(&self.config.key).map(|(s, d)| (s, d.id));
+        if let Some((_, id)) = me.filter(|_| self.session.device.0 == 0) {
+            // Edits can be minted before the first welcome: recovered ones.
+            self.session.device = id;
+        }
+        let me = me.map(|m| m.0);
         for f in self.folders.iter_mut().filter(|f| f.linked) {
             f.slot = self
                 .roster

@@ -321,9 +321,8 @@ impl World<'_> {
                 w.excused |= w.by == d && w.at + 31 * SECOND > self.now;
             }
         }
-        for (path, seen) in super::check::visible(&self.devices[d]) {
-            self.ledger.taken.remove(&(seen.3, path));
-        }
+        // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
+        self.ledger.taken.retain(|_, by| *by != d);
     }
     fn step_clock(&mut self, d: usize) {
         let years = self.faults.rand.within(0, 5) as i64 * 31_557_600_000_000;
