@@ -155,6 +155,7 @@ impl Peer {
         self.close(ix, now, o);
         self.commits.wanted = true;
         let generation = self.commits.open;
+        self.release(ticket);
         let j = self.job_mut(ticket)?;
         j.work = Work::Install(Stage::Preparing);
         j.generation = generation;
@@ -272,8 +273,8 @@ impl Peer {
         }
         if let Some(j) = self.job_mut(job.ticket) {
             j.work = Work::Install(Stage::Syncing { begun: false });
-            j.also = None;
         }
+        self.release(job.ticket);
         let mut effect = None;
         if let Some((kind, content, odd_stat)) = odd {
             effect = self.keep_odd(ix, now, &o, job, before, (kind, content, odd_stat));
@@ -378,8 +379,8 @@ impl Peer {
                 self.copy_stands(ix, now, job.f, copy, stat, at);
                 if let Some(j) = self.job_mut(job.ticket) {
                     j.work = Work::Install(Stage::Syncing { begun: false });
-                    j.also = None;
                 }
+                self.release(job.ticket);
             }
             Outcome::Failed(cause) => {
                 // The intent stays: what the swap file holds is looked at again by a recovery.

@@ -64,8 +64,8 @@ impl Peer {
             ix.load(job.row, &mut t);
             t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.seq)
         };
+        self.release(ticket);
         let j = self.job_mut(ticket).expect("it is there");
-        j.also = None;
         j.since = now.at;
         if !j.sought && (from.is_empty() || job.bulk) {
             j.sought = true;

@@ -341,7 +341,15 @@ impl Peer {
         self.jobs.iter_mut().find(|j| j.ticket == ticket)
     }
     pub(super) fn end_job(&mut self, ticket: Ticket) {
+        self.release(ticket);
         self.jobs.retain(|j| j.ticket != ticket);
+    }
+    /// The second row of a job is free again; it may have been passed over in its lane meanwhile.
+    pub(super) fn release(&mut self, ticket: Ticket) {
+        let Some(j) = self.job_mut(ticket).filter(|j| j.also.is_some()) else { return };
+        j.also = None;
+        let f = j.f;
+        self.folders[f].cursors = [None; 7];
     }
 
     /// Goes through the folder's lanes again after a short while: something had to wait for something else.
