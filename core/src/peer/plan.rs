@@ -349,7 +349,7 @@ impl Peer {
         let Some(j) = self.job_mut(ticket).filter(|j| j.also.is_some()) else { return };
         j.also = None;
         let f = j.f;
-        self.folders[f].cursors = [None; 7];
+        self.folders[f].rewind();
     }
 
     /// Goes through the folder's lanes again after a short while: something had to wait for something else.
