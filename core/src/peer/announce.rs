@@ -35,7 +35,7 @@ impl Peer {
                     break;
                 }
                 pulls -= 1;
-                let Some(row) = self.pull(ix, f, Lane::Announce) else { break };
+                let Some(row) = self.pull(ix, now, f, Lane::Announce) else { break };
                 let Some(o) = self.open(ix, f, row) else { continue };
                 let before = self.outbox.len();
                 self.announce_row(ix, now, o);

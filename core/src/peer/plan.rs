@@ -58,8 +58,9 @@ impl Peer {
         self.scan.ticket.0 == 0 && !self.jobs.iter().any(|j| j.f == f)
     }
 
-    /// The next row of a lane that nothing is under way for.
-    pub(super) fn pull(&mut self, ix: &mut dyn Index, f: usize, lane: Lane) -> Option<Row> {
+    /// The next row of a lane that nothing is under way for. One that is the source of other work comes again by a
+    /// recheck: that work's end says nothing of it.
+    pub(super) fn pull(&mut self, ix: &mut dyn Index, now: Now, f: usize, lane: Lane) -> Option<Row> {
         let folder = self.folders[f].folder;
         loop {
             let s = &mut self.folders[f];
@@ -74,6 +75,9 @@ impl Peer {
             if !self.is_busy(row) {
                 return Some(row);
             }
+            if self.jobs.iter().any(|j| j.also == Some(row)) {
+                self.recheck(now, f);
+            }
         }
     }
 
@@ -86,7 +90,7 @@ impl Peer {
             if !s.linked || !s.watched || s.root_gone {
                 continue;
             }
-            while let Some(row) = self.pull(ix, f, Lane::Look) {
+            while let Some(row) = self.pull(ix, now, f, Lane::Look) {
                 if self.delays.iter().any(|d| d.row == row && !d.gone) {
                     continue;
                 }
@@ -122,7 +126,7 @@ impl Peer {
                 if lane == Lane::Bulk && bulk >= BULK_INSTALLS {
                     return None;
                 }
-                let Some(row) = self.pull(ix, f, lane) else { break };
+                let Some(row) = self.pull(ix, now, f, lane) else { break };
                 let Some(o) = self.open(ix, f, row) else { continue };
                 let effect = match lane {
                     Lane::Remove => self.start_remove(ix, now, o),
