@@ -197,7 +197,7 @@ impl Peer {
         while let Some(row) = ix.marked(folder, Mark::Unsynced, after) {
             after = Some(row);
             let Some(mut o) = self.open(ix, job.f, row) else { continue };
-            if o.t.local.as_ref().is_some_and(|l| l.at > began) {
+            if o.t.local.as_ref().is_some_and(|l| (began + 1..=now.wall).contains(&l.at)) {
                 left = true;
                 continue;
             }

@@ -360,6 +360,8 @@ impl Peer {
             ..Record::default()
         };
         o.t.unsynced = false;
+        // Whatever becomes of it, the disk has another time by now.
+        o.t.disk_due = true;
         o.t.local = Some(Local { record, made: Made::Minted, stat, at });
     }
 
