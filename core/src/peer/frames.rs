@@ -328,6 +328,9 @@ impl Peer {
             more = step == 19_999;
             ix.load(row, &mut t);
             let noted = t.withdrawn.as_ref().is_some_and(|w| w.epoch == self.epoch && w.seq == seq);
+            if self.has_lost(&t) == Some(seq) {
+                let _ = self.lacks.push_back((f, seq));
+            }
             if noted || self.has(&t) == Some(seq) {
                 let from = open.map_or(seq, |r| r.from);
                 open = Some(SeqRange { from, to: seq });

@@ -88,6 +88,13 @@ impl Peer {
         here.then_some(r.seq)
     }
 
+    /// The seq for which `Lack` is to be said: a content that was here once, and that the disk does not hold any more.
+    pub(super) fn has_lost(&self, t: &Trees) -> Option<Seq> {
+        let r = t.remote.as_ref().filter(|r| r.epoch == self.epoch && r.record.has_content())?;
+        let lost = t.synced.as_ref() == Some(&r.record) && !t.stale && t.intent.is_none() && self.has(t).is_none();
+        lost.then_some(r.seq)
+    }
+
     /// Puts a row back: does what needs no act, finds its next step and lane, keeps the folder's counts.
     pub(super) fn close(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
         let ctx = self.context(o.f);

@@ -187,6 +187,7 @@ impl Peer {
         s.presence.iter_mut().for_each(|p| p.online = false);
         self.assembler.clear();
         self.seeks.clear();
+        self.lacks.clear();
         self.sweep = None;
         for f in self.folders.iter_mut().filter(|f| f.linked) {
             (f.asked, f.caught_up, f.have_sweep) = (false, false, None);
