@@ -91,7 +91,8 @@ impl Peer {
     /// The seq for which `Lack` is to be said: a content that was here once, and that the disk does not hold any more.
     pub(super) fn has_lost(&self, t: &Trees) -> Option<Seq> {
         let r = t.remote.as_ref().filter(|r| r.epoch == self.epoch && r.record.has_content())?;
-        let lost = t.synced.as_ref() == Some(&r.record) && !t.stale && t.intent.is_none() && self.has(t).is_none();
+        let lost =
+            t.synced.as_ref() == Some(&r.record) && !t.stale && t.intent.is_none() && self.has(t).is_none();
         lost.then_some(r.seq)
     }
 
