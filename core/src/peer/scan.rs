@@ -339,7 +339,9 @@ impl Peer {
     /// R13: announced from the page cache, and after a power cut the disk holds something else.
     fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
         let Some(l) = &o.t.local else { return false };
+        // Not looked at since the start: what changes later, a user changed.
         self.session.unclean
+            && l.at == 0
             && o.t.unsynced
             && stat.kind == Kind::File
             && l.record.kind == Kind::File
