@@ -43,6 +43,8 @@ impl Pending {
     pub fn note(&mut self, wd: i32, name: &[u8], is_dir: bool, change: Change) {
         let noted = self.noted(wd, name);
         noted.is_dir = is_dir;
+        // Should another directory come to this name, nothing tells of what was in the one that left.
+        noted.subtree |= is_dir && matches!(change, Change::MovedAway | Change::Deleted);
         noted.moved_here |= change == Change::MovedHere;
         noted.touch = match change {
             Change::Settled | Change::MovedHere => Touch::Settled,

@@ -71,6 +71,8 @@ pub struct Device {
     pub timer: u64,
     /// The folder's root is not there.
     pub root_gone: bool,
+    /// Until then what is edited may be taken for torn by a power cut (R13).
+    pub torn_until: u64,
     /// Its key was revoked.
     pub revoked: bool,
     /// Was ever started.
@@ -114,6 +116,7 @@ impl Device {
             committing: None,
             timer: 0,
             root_gone: false,
+            torn_until: 0,
             revoked: false,
             joined: false,
             reading: false,
@@ -144,6 +147,7 @@ impl Device {
     pub fn start(&mut self, now: u64) {
         assert!(self.peer.is_none());
         self.life += 1;
+        self.torn_until = self.torn_until.min(now + 3_000_000);
         self.joined = true;
         self.tmp = Tmp { trashed: self.tmp.trashed, ..Tmp::default() };
         let config =

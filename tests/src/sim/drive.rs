@@ -568,10 +568,11 @@ fn perform(act: Act<'_>, w: &Work) -> Outcome {
 /// Each path once, with the latest of what was told of it, where it was told last.
 fn coalesce(told: Vec<super::fs::Told>) -> Vec<super::fs::Told> {
     let mut out: Vec<super::fs::Told> = Vec::new();
-    for t in told {
+    for mut t in told {
         let old = out.iter().position(|o| o.path == t.path && o.dir.is_none());
         if let Some(i) = old {
-            out.remove(i);
+            // Should another directory have come to the name, what was below the one that left is scanned for.
+            t.moved |= out.remove(i).touch == Touch::Gone;
         }
         out.push(t);
     }

@@ -323,6 +323,7 @@ impl World<'_> {
         }
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.taken.retain(|_, by| *by != d);
+        self.devices[d].torn_until = u64::MAX;
     }
     fn step_clock(&mut self, d: usize) {
         let years = self.faults.rand.within(0, 5) as i64 * 31_557_600_000_000;

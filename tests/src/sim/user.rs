@@ -137,7 +137,9 @@ impl World<'_> {
         if let Some(w) = self.ledger.contents.get_mut(&old) {
             w.replaced = true;
         }
-        self.ledger.taken.insert((old, path.to_vec()), d);
+        if self.devices[d].torn_until <= self.now {
+            self.ledger.taken.insert((old, path.to_vec()), d);
+        }
     }
     fn content_at(&self, d: usize, path: &[u8]) -> Option<(Ino, Kind, ContentId)> {
         let fs = &self.devices[d].fs;
