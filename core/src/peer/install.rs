@@ -356,10 +356,10 @@ impl Peer {
         let parent = before.as_ref().map(|l| l.record.edit).filter(|e| e.tag.0 != 0);
         let loser = Record {
             kind,
-            mode: if kind == Kind::File { stat.mode } else { 0 },
-            size: stat.size,
-            mtime: stat.mtime,
-            content,
+            mode: if kind == Kind::Symlink { 0 } else { stat.mode },
+            size: if kind == Kind::Directory { 0 } else { stat.size },
+            mtime: if kind == Kind::Directory { 0 } else { stat.mtime },
+            content: if kind == Kind::Directory { ContentId::NONE } else { content },
             author: self.session.device,
             edit,
             parent: parent.filter(|p: &Edit| p.counter != 0),

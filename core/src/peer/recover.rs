@@ -137,7 +137,7 @@ impl Peer {
             Some(((kind, content), false)) => {
                 let odd = Stat {
                     kind,
-                    mode: 0o644,
+                    mode: if kind == Kind::Directory { 0o755 } else { 0o644 },
                     mtime: (now.wall as i64).saturating_mul(1000),
                     ..Stat::default()
                 };

@@ -321,10 +321,10 @@ impl Peer {
         };
         let (row, f, is_dir) = (o.row, o.f, stat.kind == Kind::Directory);
         if local.made == Made::Unminted && o.t.local.as_ref().is_none_or(|l| l.record != local.record) {
-            // A mode that the disk was still to take, it is to take under the new content, too.
+            // What the disk was still to take, it is to take under the new content, too.
             o.t.disk_due &= local.stat.kind == local.record.kind
                 && was == local.stat.kind
-                && local.record.mode != local.stat.mode;
+                && (local.record.mode, local.record.mtime) != (local.stat.mode, local.stat.mtime);
         }
         o.t.local = Some(local);
         self.close(ix, now, o);
