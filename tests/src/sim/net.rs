@@ -45,6 +45,13 @@ pub(super) struct Link {
     met: bool,
 }
 
+impl Link {
+    /// Nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.up.items.is_empty() && self.down.items.is_empty()
+    }
+}
+
 /// The tracker's machine and what it keeps.
 pub struct Station<'m> {
     pub(super) tracker: Option<Box<Tracker<'m>>>,

@@ -256,7 +256,8 @@ impl<'m> World<'m> {
             self.run_for(SECOND / 4);
             if self.all_in_sync() {
                 self.run_for(SECOND);
-                if self.all_in_sync() {
+                // Each speaks for itself alone: what is still under way, nobody knows.
+                if self.all_in_sync() && self.links.values().all(Link::is_idle) {
                     break;
                 }
             }
