@@ -10,8 +10,9 @@ use heapless::Vec;
 
 /// Between two steps of background work.
 const PAUSE: Duration = Duration::millis(1);
-/// A content that nobody has for so long is withdrawn.
-const PATIENCE: Duration = Duration::secs(60);
+/// A content that nobody has for so long is withdrawn. Short: whoever has it after all announces it again, at the cost of
+/// one record, while whoever waits for it is not in sync.
+const PATIENCE: Duration = Duration::secs(6);
 /// Contents watched at a time; the others wait for the next round.
 const SUSPECTS: usize = 1024;
 /// Thousandths of the table from which on removals are forgotten.
@@ -169,7 +170,7 @@ impl Tracker<'_> {
         self.lag_changed(now);
     }
 
-    /// A minute has passed: what still nobody has leaves its path.
+    /// They had their time: what still nobody has leaves its path.
     fn withdraw(&mut self, now: Instant) {
         let mut count = 0;
         for seq in core::mem::take(&mut self.tidy.suspects) {

@@ -63,15 +63,15 @@ fn a_touched_file_is_lacked_until_it_is_applied_again() {
 }
 
 #[test]
-fn content_that_nobody_has_is_withdrawn_after_a_minute() {
+fn content_that_nobody_has_for_a_while_is_withdrawn() {
     let mut h = Home::with(2);
     fill(&mut h, 2);
     h.put(0, "gone", &removal(edit(10, 900), &file(1, edit(10, 800), None)));
     h.have(0, 1, 3, false);
-    h.pass_alive(Duration::secs(30));
+    h.pass_alive(Duration::secs(3));
     h.have(0, 2, 2, true);
     h.clear();
-    h.pass_alive(Duration::secs(40));
+    h.pass_alive(Duration::secs(4));
     let table = h.t.files.table();
     assert!(table.find(F, Path::new(b"file0").unwrap()).is_none(), "it left its path");
     assert!(
