@@ -44,7 +44,10 @@ impl Device {
     /// From now on its programs run as that user, from a copy that the user may read. As root only.
     pub fn run_as(&mut self, user: u32) {
         let copy = self.log.with_extension("program");
-        fs::copy(&self.binary, &copy).expect("the program can be copied");
+        // By another program: a handle open for writing here could be inherited by a child, and what is open for
+        // writing cannot be run.
+        let copied = std::process::Command::new("cp").args([&self.binary, &copy]).status();
+        assert!(copied.is_ok_and(|status| status.success()), "the program can be copied");
         self.binary = copy;
         self.user = Some(user);
         let mut todo = vec![self.state.clone(), self.root.clone()];
@@ -126,12 +129,19 @@ impl Device {
     }
     /// Waits until status names `path` with a cause that contains `cause`.
     pub fn names_trouble(&self, path: &str, cause: &str) {
-        wait_for(&format!("{}: {path}: {cause}", self.name), || {
+        let until = Instant::now() + PATIENCE;
+        loop {
             let errors = self.folder("")["errors"].clone();
-            let named =
-                |e: &Value| e["path"] == path && e["cause"].as_str().is_some_and(|c| c.contains(cause));
-            errors.as_array().expect("a list").iter().any(named).then_some(())
-        });
+            let named = |e: &Value| {
+                e["path"] == path && e["cause"].as_str().is_some_and(|c| c.to_lowercase().contains(cause))
+            };
+            if errors.as_array().expect("a list").iter().any(named) {
+                return;
+            }
+            let late = Instant::now() > until;
+            assert!(!late, "{}: {path}: {cause:?} is not among {errors}{}", self.name, self.last_words());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     /// `wait`: whether it was in sync within the time.
     pub fn in_sync(&self, within: Duration) -> bool {
