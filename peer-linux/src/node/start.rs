@@ -6,11 +6,11 @@ use super::requests::Requests;
 use super::tracker_link::{TrackerLink, own_addresses};
 use super::{CONTROL, Done, Node, SIGNALS, WATCHES, log, now};
 use crate::client::{entropy, seed};
-use crate::config::{Config, State};
+use crate::config::{Config, Lock, State};
 use crate::data::{Book, Fetcher, Roots, Setup, Shelf, has_aes};
 use crate::workers::Workers;
 use crate::{disk, offline};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use dartsync_core::ids::SlotSet;
 use dartsync_core::limits;
 use dartsync_core::link::StaticKey;
@@ -36,9 +36,7 @@ pub fn start(state: &State) -> Result<Node> {
     let config = state.config()?;
     let gone = || format!("{}: the identity is gone", state.dir().display());
     let secret = state.identity()?.with_context(gone)?;
-    let Some(lock) = offline::lock(state)? else {
-        bail!("{}: `dartsync run`, or another command, works on it already", state.dir().display())
-    };
+    let lock = lock(state)?;
     let signals = StopSignals::take().context("signals")?;
     disk::init().context("signals")?;
     let mut net = listen(&config)?;
@@ -104,6 +102,12 @@ pub fn start(state: &State) -> Result<Node> {
     }
     node.say_ready();
     Ok(node)
+}
+
+fn lock(state: &State) -> Result<Lock> {
+    let taken =
+        || format!("{}: `dartsync run`, or another command, works on it already", state.dir().display());
+    offline::lock(state)?.with_context(taken)
 }
 
 fn workers(net: &NetStd) -> Result<Workers<Done>> {
