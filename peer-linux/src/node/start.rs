@@ -6,7 +6,7 @@ use super::requests::Requests;
 use super::tracker_link::{TrackerLink, own_addresses};
 use super::{CONTROL, Done, Node, SIGNALS, WATCHES, log, now};
 use crate::client::{entropy, seed};
-use crate::config::{Config, Lock, State};
+use crate::config::{Config, Lock, Secret, State};
 use crate::data::{Book, Fetcher, Roots, Setup, Shelf, has_aes};
 use crate::workers::Workers;
 use crate::{disk, offline};
@@ -34,8 +34,7 @@ const PORTS: u16 = 100;
 /// Starts everything; nothing is dialled or scanned yet.
 pub fn start(state: &State) -> Result<Node> {
     let config = state.config()?;
-    let gone = || format!("{}: the identity is gone", state.dir().display());
-    let secret = state.identity()?.with_context(gone)?;
+    let secret = secret(state)?;
     let lock = lock(state)?;
     let signals = StopSignals::take().context("signals")?;
     disk::init().context("signals")?;
@@ -102,6 +101,10 @@ pub fn start(state: &State) -> Result<Node> {
     }
     node.say_ready();
     Ok(node)
+}
+
+fn secret(state: &State) -> Result<Secret> {
+    state.identity()?.with_context(|| format!("{}: the identity is gone", state.dir().display()))
 }
 
 fn lock(state: &State) -> Result<Lock> {
