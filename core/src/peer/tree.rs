@@ -172,7 +172,7 @@ impl Peer {
                 let _ = p.t.copies.push(row);
             }
         }
-        p.t.disk_due = stat.kind != Kind::Directory;
+        p.t.disk_due = stat.kind != Kind::Directory || stat.mode != record.mode;
         p.t.local = Some(Local { record, made: Made::Minted, stat, at: now.wall });
         p.t.trouble = None;
         self.commits.wanted = true;
@@ -186,9 +186,7 @@ impl Peer {
         }
         match self.below(ix, o.f, o.row) {
             Below::Live if self.may_judge(o.f) => {
-                if self.invent(ix, now, o) {
-                    o.t.disk_due = false;
-                }
+                self.invent(ix, now, o);
                 None
             }
             Below::Live => Some(Below::Busy),

@@ -46,6 +46,10 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Both ends are open.
+    pub fn is_whole(&self) -> bool {
+        self.here && self.there.is_some()
+    }
     /// Nothing is under way.
     pub fn is_idle(&self) -> bool {
         self.up.items.is_empty() && self.down.items.is_empty()

@@ -240,10 +240,12 @@ impl<'m> World<'m> {
 
     /// Whether every member is in sync, by its own word.
     pub fn all_in_sync(&mut self) -> bool {
-        let now = self.now;
+        let (now, links) = (self.now, &self.links);
         self.devices.iter_mut().filter(|d| d.is_member()).all(|d| {
             let at = d.now(now);
-            let quiet = !d.reading && d.fs.told.is_empty() && d.folder.is_some();
+            // A link whose other end is gone counts for a quarter of a minute at most.
+            let met = d.link.is_some_and(|l| links.get(&l).is_some_and(Link::is_whole));
+            let quiet = met && !d.reading && d.fs.told.is_empty() && d.folder.is_some();
             quiet && d.peer.as_mut().is_some_and(|p| p.in_sync(&mut d.ix, at))
         })
     }
