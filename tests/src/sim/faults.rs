@@ -162,6 +162,8 @@ impl Faults {
 impl World<'_> {
     /// From now on things break.
     pub(super) fn unleash(&mut self) {
+        // A copy whose loser is saved over in the very instant of its swap may end in a trash: not judged yet.
+        self.leave.trash |= self.faults.on.iter().any(|k| k.0 == Kind::Races);
         for (k, mean) in self.faults.on.clone() {
             let delay = self.faults.rand.around(mean);
             self.after(delay, Event::Fault(Fault::Strike(k)));
@@ -323,6 +325,8 @@ impl World<'_> {
         }
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.taken.retain(|_, by| *by != d);
+        // What a cut left is settled as a fork, under a new edit (R5): a removal made meanwhile knows nothing of it.
+        self.leave.returns = true;
         self.devices[d].torn_until = u64::MAX;
     }
     fn step_clock(&mut self, d: usize) {
