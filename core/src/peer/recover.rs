@@ -107,7 +107,14 @@ impl Peer {
             return self.start_discard(ix, now, job.f, job.row, None);
         }
         self.take_over(now, &mut o, intent, stat, at, is(intent.to, at_path));
-        self.settle_swap_file(ix, now, job, o, swap.map(|s| (s, is(intent.from, Some(s)))))
+        // A directory is no content that could be lost: it goes to the trash, whole.
+        self.settle_swap_file(
+            ix,
+            now,
+            job,
+            o,
+            swap.map(|s| (s, is(intent.from, Some(s)) || s.0 == Kind::Directory)),
+        )
     }
 
     /// The swap was made: what lies in the swap file, if anything, is what was expected there (then to the trash), or

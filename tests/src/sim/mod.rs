@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `world` | what happens when: a heap of events in virtual time |
 //! | `device`, `fs`, `acts` | a device: its machine, its clocks, its disk, what the driver does there |
-//! | `drive` | effects become events, outcomes come back |
+//! | `drive`, `feed` | effects become events, outcomes come back; contents and the kernel's news come in |
 //! | `net` | links to the tracker, and the tracker itself |
 //! | `user`, `faults` | who edits, what breaks |
 //! | `check` | the promises, apart from all that |
@@ -17,6 +17,7 @@ mod check;
 mod device;
 mod drive;
 mod faults;
+mod feed;
 mod fs;
 mod net;
 mod rand;
@@ -24,6 +25,7 @@ mod rand;
 mod scenarios;
 mod seed;
 mod user;
+mod words;
 mod world;
 
 pub use seed::{Verdict, run};

@@ -59,8 +59,12 @@ impl World<'_> {
     }
     fn some_file(&mut self, d: usize) -> Option<(Vec<u8>, Ino)> {
         let fs = &self.devices[d].fs;
-        let all: Vec<_> =
-            fs.walk(ROOT, b"").into_iter().filter(|w| fs.node(w.1).kind != Kind::Directory).collect();
+        let mut all = fs.walk(ROOT, b"");
+        all.retain(|w| fs.node(w.1).kind != Kind::Directory);
+        if self.user.chance(7, 8) {
+            // Copies of copies of copies: now and then.
+            all.retain(|w| !w.0.windows(9).any(|x| x == b"(conflict"));
+        }
         if all.is_empty() { None } else { Some(self.user.pick(&all).clone()) }
     }
     fn something(&mut self, d: usize) -> Option<(Vec<u8>, Ino)> {

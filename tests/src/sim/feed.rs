@@ -1,0 +1,142 @@
+//! What comes to a device from outside its machine: contents of other devices, and what the kernel tells of the disk.
+
+use super::acts::Act;
+use super::device::{F, Fetch};
+use super::fs::{Bytes, TRASH};
+use super::words::coalesce;
+use super::world::{Event, MS, SECOND, World};
+use dartsync_core::ids::Ticket;
+use dartsync_core::path::Path;
+use dartsync_core::peer::{Cause, Index, Outcome, Touch};
+
+impl World<'_> {
+    /// A fetch is tried: any source that is there and still has the content will do.
+    pub(super) fn fetch(&mut self, d: usize, life: u32, ticket: Ticket, tries: u32) {
+        if self.devices[d].life != life || !self.devices[d].is_up() {
+            return;
+        }
+        let Some(f) = self.devices[d].fetches.get(&ticket).cloned() else { return };
+        let give_up = |w: &mut World<'_>, cause| {
+            w.devices[d].fetches.remove(&ticket);
+            w.done(d, life, ticket, Outcome::Failed(cause), vec![]);
+        };
+        if f.cancelled {
+            return give_up(self, Cause::Unreachable);
+        }
+        let mut lacking = Vec::new();
+        let mut got = None;
+        let keys: Vec<_> = {
+            let roster = self.devices[d].peer.as_ref().expect("it is up").roster();
+            f.from.iter().filter_map(|s| roster.device(s).map(|x| x.key)).collect()
+        };
+        for key in keys {
+            let Some(s) = self.devices.iter().position(|x| x.key == key).filter(|s| *s != d) else {
+                continue;
+            };
+            let src = &self.devices[s];
+            let awake = src.asleep <= self.now && !self.faults.is_cut(s) && !self.faults.is_cut(d);
+            let Some(p) = src.peer.as_ref().filter(|_| awake && !src.root_gone) else { continue };
+            if !p.roster().is_active(&self.devices[d].key) {
+                continue;
+            }
+            match self.serve(s, &f) {
+                Some(data) => {
+                    got = Some(data);
+                    break;
+                }
+                None => lacking.push(s),
+            }
+        }
+        for s in &lacking {
+            let src = &mut self.devices[*s];
+            let now = src.now(self.now);
+            src.peer.as_mut().expect("it is up").handle_gone(&mut src.ix, now, &f.content);
+            self.note(*s + 1, "gone", d as u64, 0);
+            self.pump(*s);
+        }
+        if let Some(data) = got {
+            self.devices[d].fetches.remove(&ticket);
+            self.devices[d].tick(self.now);
+            let fail = self.faults.disk_error(d);
+            let dev = &mut self.devices[d];
+            let act = Act {
+                fs: &mut dev.fs,
+                tmp: &mut dev.tmp,
+                root_gone: dev.root_gone,
+                fail,
+                race: None,
+                rand: &mut dev.rand,
+            };
+            let outcome = act.run(|a| a.store_part(f.row.0, f.kind, data));
+            let trash = std::mem::take(&mut dev.tmp.news);
+            let delay = self.slow(d, 100, 3 * MS);
+            return self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(outcome), trash });
+        }
+        if tries < 2 && lacking.is_empty() {
+            return self.after(SECOND, Event::Fetch { d, life, ticket, tries: tries + 1 });
+        }
+        give_up(self, Cause::Unreachable)
+    }
+    /// The content, if a row of that device names it and its file still is what the row says.
+    fn serve(&mut self, s: usize, f: &Fetch) -> Option<Bytes> {
+        let src = &mut self.devices[s];
+        let mut after = None;
+        while let Some(row) = src.ix.with_content(&f.content, after) {
+            after = Some(row);
+            let (folder, path) = src.path(row);
+            let ino = if folder.is_trash() { src.fs.entry(TRASH, &path) } else { src.fs.find(&path) };
+            let node = ino.map(|i| src.fs.node(i));
+            if let Some(n) = node.filter(|n| n.data.id == f.content && n.kind == f.kind) {
+                return Some(n.data.clone());
+            }
+        }
+        None
+    }
+
+    pub(super) fn will_read(&mut self, d: usize) {
+        let dev = &mut self.devices[d];
+        if !dev.is_up() {
+            return dev.fs.told.clear();
+        }
+        dev.reading = true;
+        let life = dev.life;
+        let delay = if self.rand.chance(1, 20) {
+            self.rand.within(10 * MS, 200 * MS)
+        } else {
+            self.rand.within(20, 2 * MS)
+        };
+        self.after(delay, Event::Read { d, life });
+    }
+    /// The inotify reader takes what the kernel told.
+    pub(super) fn read(&mut self, d: usize, life: u32) {
+        let lost = self.faults.overflows();
+        let dev = &mut self.devices[d];
+        if dev.life != life || !dev.is_up() {
+            return;
+        }
+        dev.reading = false;
+        let told = std::mem::take(&mut dev.fs.told);
+        let now = dev.now(self.now);
+        self.note(d + 1, "read", told.len() as u64, lost.into());
+        let dev = &mut self.devices[d];
+        if lost {
+            dev.fs.watch_all();
+            dev.peer.as_mut().expect("it is up").handle_lost_events(&mut dev.ix, now, F);
+            return self.pump(d);
+        }
+        let latest = coalesce(told);
+        for t in latest {
+            let dev = &mut self.devices[d];
+            let Some(p) = dev.peer.as_mut() else { return };
+            let path = Path::new(&t.path).expect("users use good names");
+            let full = t.dir.is_some_and(|dir| dev.fs.path_of(dir).is_some() && dev.fs.watch(dir));
+            p.handle_touched(&mut dev.ix, now, F, path, t.touch);
+            if t.dir.is_some() && (full || t.moved) {
+                p.handle_touched(&mut dev.ix, now, F, path, Touch::Subtree);
+            }
+            self.note(d + 1, "touched", t.touch as u64, t.dir.is_some().into());
+            self.explain(|| format!("{} {:?}", String::from_utf8_lossy(&t.path), t.touch));
+            self.pump(d);
+        }
+    }
+}
