@@ -79,6 +79,8 @@ pub struct Peer {
     pub(super) ready: Deque<Effect, { JOBS + 192 }>,
     pub(super) tells: Deque<Tell, 128>,
     pub(super) commits: Commits,
+    /// A row was put into a lane since this was last cleared.
+    pub(super) placed: bool,
     pub(super) order: u64,
     pub(super) later_at: Option<Instant>,
     pub(super) requeue: bool,
@@ -123,6 +125,7 @@ impl Peer {
             ready: Deque::new(),
             tells: Deque::new(),
             commits: Commits { open: 1, ..Commits::default() },
+            placed: false,
             order: 0,
             later_at: None,
             requeue: false,

@@ -35,14 +35,23 @@ impl Peer {
         {
             return Some(e);
         }
-        self.fill_outbox(ix, now);
-        self.plan_looks(ix, now)
-            .or_else(|| self.plan_installs(ix, now, Lane::Quick))
-            .or_else(|| self.plan_installs(ix, now, Lane::Remove))
-            .or_else(|| self.plan_installs(ix, now, Lane::Bulk))
-            .or_else(|| self.plan_sync(now))
-            .or_else(|| self.plan_flush(now))
-            .or_else(|| self.plan_revivals(ix, now))
+        // A step may put a row into a lane that was gone through before: it is not to wait for the next fact.
+        for _ in 0..4 {
+            self.placed = false;
+            self.fill_outbox(ix, now);
+            let effect = self
+                .plan_looks(ix, now)
+                .or_else(|| self.plan_installs(ix, now, Lane::Quick))
+                .or_else(|| self.plan_installs(ix, now, Lane::Remove))
+                .or_else(|| self.plan_installs(ix, now, Lane::Bulk))
+                .or_else(|| self.plan_sync(now))
+                .or_else(|| self.plan_flush(now))
+                .or_else(|| self.plan_revivals(ix, now));
+            if effect.is_some() || !self.placed {
+                return effect;
+            }
+        }
+        None
     }
 
     fn plan_revivals(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {

@@ -124,6 +124,7 @@ impl Peer {
         // A row that something is under way for is put back once more when that ends.
         if let Some(d) = due.filter(|_| !busy) {
             s.drained[d.lane as usize] = false;
+            self.placed = true;
             if s.cursors[d.lane as usize].is_some_and(|c| (d.key, o.row) <= c) {
                 s.rewind_lane(d.lane);
             }
