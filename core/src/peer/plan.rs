@@ -4,7 +4,7 @@ use super::effect::{Effect, Outcome};
 use super::index::{Index, Mark};
 use super::machine::Peer;
 use super::state::{BULK_INSTALLS, INSTALLS, Job, LOOKS, Stage, Work};
-use super::trees::{Cause, Lane, Stat};
+use super::trees::{Cause, Lane, Local, Stat};
 use crate::ids::{ContentId, Row, Ticket};
 use crate::limits::BULK;
 use crate::record::Kind;
@@ -106,7 +106,9 @@ impl Peer {
                 let Some(o) = self.open(ix, f, row) else { continue };
                 let ticket = self.ticket();
                 let local = o.t.local.as_ref();
-                let known = local.filter(|l| l.at != 0 && !l.stat.is_racy(l.at)).map(|l| l.stat);
+                // Of what a directory is to be swapped over, the record names no content any more.
+                let named = |l: &&Local| l.at != 0 && l.record.kind == l.stat.kind;
+                let known = local.filter(|l| named(l) && !l.stat.is_racy(l.at)).map(|l| l.stat);
                 let bulk = local.is_some_and(|l| l.stat.size > BULK);
                 self.push_job(now, ticket, f, row, Work::Look);
                 return Some(Effect::Look { ticket, row, known, bulk });
