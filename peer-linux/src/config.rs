@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use dartsync_core::ids::{Folder, FolderId, PublicKey};
+use dartsync_core::limits;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -109,6 +110,8 @@ impl State {
     }
 }
 
+/// Folders that one device can link.
+const FOLDERS: usize = 64;
 const IDENTITY: &str = "dartsync-identity-1";
 
 /// Held while one process works on a state.
@@ -206,6 +209,17 @@ impl Config {
             paused: false,
         });
         Folder(number)
+    }
+    /// Whether a folder may be linked: there is room, its label is sound, its root is no other's.
+    pub fn check_new(&self, state: &State, label: &str, root: &Path) -> Result<()> {
+        if self.folders.len() >= FOLDERS {
+            bail!("{FOLDERS} folders are linked here, and more are not possible");
+        }
+        let fits = (1..=limits::LABEL).contains(&label.len());
+        if !fits || label.chars().any(|c| c.is_control() || c == '/') {
+            bail!("\"{label}\": a label is 1 to {} bytes, without slashes", limits::LABEL);
+        }
+        self.check_root(state, root, None)
     }
     /// Whether `root` may be linked: folders never nest, neither in one another nor around the state.
     pub fn check_root(&self, state: &State, root: &Path, but: Option<&str>) -> Result<()> {
@@ -330,6 +344,9 @@ mod tests {
         assert!(c.check_root(&s, Path::new("/nowhere"), None).is_err());
         assert!(c.check_root(&s, Path::new("/nowhere/docs2"), None).is_ok());
         assert!(c.check_root(&s, Path::new("/nowhere"), Some("docs")).is_ok());
+        assert!(c.check_new(&s, "a/b", Path::new("/elsewhere")).is_err());
+        assert!(c.check_new(&s, &"x".repeat(65), Path::new("/elsewhere")).is_err());
+        assert!(c.check_new(&s, "ü", Path::new("/elsewhere")).is_ok());
         assert!(c.check_root(&s, &fs::canonicalize(s.dir()).unwrap().join("x"), None).is_err());
         fs::remove_dir_all(s.dir()).unwrap();
     }

@@ -201,7 +201,7 @@ impl Here<'_> {
             }
             return self.moved(label, path);
         }
-        self.config.check_root(self.state, path, None)?;
+        self.config.check_new(self.state, label, path)?;
         let request = message::Request::Link { label, make };
         let (answer, mut client) = self.ask(force, request)?;
         let Answer::Folder(id, _, made) = answer else { bail!("the tracker answers what was not asked") };
@@ -308,7 +308,9 @@ impl Here<'_> {
         if list {
             return Ok(Reply::done(&ops::vanished(&mut self.store, folder, label)));
         }
-        bail!("start `dartsync run` first: removals are judged, and held, while it runs")
+        let n = ops::approve(&mut self.store, folder);
+        self.store.commit(true).context("the store")?;
+        Ok(Reply::text(format!("{n} removals of \"{label}\" pass when `dartsync run` is started")))
     }
 }
 

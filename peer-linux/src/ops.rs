@@ -6,12 +6,15 @@ use crate::control::{
 };
 use dartsync_core::ids::{Folder, PublicKey};
 use dartsync_core::path::{Path, PathBuf};
-use dartsync_core::peer::{Cause, Index, Lane, Number, Trees, is_copy_name};
+use dartsync_core::peer::{Cause, Due, Index, Lane, Number, Trees, is_copy_name};
 use dartsync_core::record::Kind;
 use dartsync_core::roster::Roster;
 
 /// Errors of one folder in a status, at most.
 const ERRORS: usize = 100;
+
+/// The bit of [`Number::State`] of a folder whose removals are held.
+const HELD: u64 = 2;
 
 /// A path for people: what is not text is escaped.
 pub fn show(path: &[u8]) -> String {
@@ -118,6 +121,20 @@ pub fn vanished(store: &mut impl Index, folder: Folder, label: &str) -> Paths {
         }
     }
     out
+}
+
+/// Lets removals that wait pass: they are announced by the next run. How many.
+pub fn approve(store: &mut impl Index, folder: Folder) -> u64 {
+    let (mut trees, mut n) = (Box::<Trees>::default(), 0);
+    while let Some((key, row)) = store.due(folder, Lane::Vanished, None) {
+        store.load(row, &mut trees);
+        store.save(row, &trees, Some(Due { lane: Lane::Announce, key }));
+        n += 1;
+    }
+    store.set_number(folder, Number::Vanished, 0);
+    let state = store.number(folder, Number::State);
+    store.set_number(folder, Number::State, state & !HELD);
+    n
 }
 
 /// Adds an entry to a list that has a limit.

@@ -144,7 +144,7 @@ fn link_first(
         state.set_config(config)?;
         return Ok(format!("{}: already in the home, with folder \"{label}\"", config.name));
     }
-    config.check_root(state, root, None)?;
+    config.check_new(state, &label_of(root), root)?;
     let Reply::Folder(id, slot, made) = client.request(Request::LinkFirst(&label_of(root)))?.granted()?
     else {
         bail!("the tracker answers what was not asked")
@@ -175,7 +175,7 @@ fn own_name(roster: &Roster, me: &StaticKey, wish: &str) -> String {
 pub fn label_of(root: &Path) -> String {
     let name = root.file_name().map_or("files".into(), |n| n.to_string_lossy().into_owned());
     let mut label = String::new();
-    for c in name.chars().filter(|c| !c.is_control()) {
+    for c in name.chars().filter(|c| !c.is_control() && *c != '/') {
         if label.len() + c.len_utf8() > limits::LABEL {
             break;
         }

@@ -1,6 +1,7 @@
 //! Effects carried out, and their outcomes handed back.
 
 use super::jobs::{self, Found, Make, Spot};
+use super::tracker_link::Fact;
 use super::{Node, log, now};
 use crate::control::Reply;
 use crate::data::{Book, Job, Known, Report};
@@ -20,6 +21,9 @@ use std::sync::{Arc, PoisonError};
 
 /// Completions taken in one turn, at most.
 const COMPLETIONS: usize = 256;
+
+/// Troubles remembered, lest they be logged at each retry.
+const TROUBLES: usize = 1024;
 
 /// What a worker has done.
 pub enum Done {
@@ -250,9 +254,10 @@ impl Node {
     }
 
     fn dial_at(&mut self, addresses: Vec<SocketAddr>) {
-        let (peer, store) = (&mut self.peer, &mut self.store);
+        let (peer, store, outage) = (&mut self.peer, &mut self.store, &mut self.news.outage);
         let at = now().at.0;
-        self.tracker.dial(&mut self.net, at, addresses, &mut |f| super::tell_machine(peer, store, f));
+        let sink = &mut |fact: Fact<'_>| super::tell_machine(peer, store, outage, fact);
+        self.tracker.dial(&mut self.net, at, addresses, sink);
     }
 
     fn reach(&mut self, device: DeviceId) {
@@ -394,19 +399,33 @@ impl Node {
         }
     }
 
+    /// A row waits: told once for each cause, not at each retry.
+    fn trouble(&mut self, row: Row, cause: Cause) {
+        let troubles = &mut self.news.troubles;
+        if troubles.len() >= TROUBLES {
+            troubles.clear();
+        }
+        if troubles.insert(row, cause) != Some(cause)
+            && let Some((folder, path)) = self.path_of(row)
+        {
+            let label = self.folders.label(folder);
+            log(&format!("{label}/{}: {}", ops::show(&path), ops::cause(cause)));
+        }
+    }
+
     /// News of the machine.
     fn hear(&mut self, tell: Tell) {
         match tell {
             Tell::Connected => {
                 self.welcomed = true;
-                self.twice = false;
+                self.news.twice = false;
                 log(&format!("tracker: connected to {}", self.tracker_address()));
                 self.update_book();
             }
             Tell::Disconnected => log("tracker: disconnected"),
             Tell::Roster => self.roster_changed(),
             Tell::Revoked => {
-                self.revoked = true;
+                self.news.revoked = true;
                 log("this device was revoked: it is out of the home, for ever; its files stay");
             }
             Tell::Ready(folder) => {
@@ -414,12 +433,7 @@ impl Node {
                 self.say_ready();
             }
             Tell::State(folder) => self.folder_state_changed(folder),
-            Tell::Trouble(row, cause) => {
-                if let Some((folder, path)) = self.path_of(row) {
-                    let label = self.folders.label(folder);
-                    log(&format!("{label}/{}: {}", ops::show(&path), ops::cause(cause)));
-                }
-            }
+            Tell::Trouble(row, cause) => self.trouble(row, cause),
             Tell::Conflict(row) => {
                 if let Some((folder, path)) = self.path_of(row) {
                     log(&format!("{}/{}: is a conflict copy", self.folders.label(folder), ops::show(&path)));
@@ -427,7 +441,7 @@ impl Node {
             }
             Tell::Reply(n) => self.tracker_replied(n),
             Tell::Twice => {
-                self.twice = true;
+                self.news.twice = true;
                 log("the tracker sees this device run twice: enrol one of the two anew");
             }
         }

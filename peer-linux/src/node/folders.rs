@@ -17,6 +17,7 @@ use dartsync_core::peer::{Cause, Index, Number, Outcome, Peer, ScanEntry, Trees,
 use dartsync_core::record::Record;
 use dartsync_core::version::Edit;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -117,6 +118,10 @@ impl Folders {
     pub fn has_more(&self) -> bool {
         self.more || !self.erasing.is_empty()
     }
+    /// The watches are readable.
+    pub fn has_events(&mut self) {
+        self.more = true;
+    }
     /// When [`Node::step_folders`] is due.
     pub fn deadline(&self) -> Option<u64> {
         Some(self.prune_at.min(self.displaced_at.unwrap_or(u64::MAX)))
@@ -165,9 +170,10 @@ impl Node {
 
     /// Says `ready` once all folders are watched and scanned.
     pub(super) fn say_ready(&mut self) {
-        if !self.ready_said && self.folders.live.values().all(|l| l.settled) {
-            self.ready_said = true;
-            println!("ready");
+        if !self.news.ready_said && self.folders.live.values().all(|l| l.settled) {
+            self.news.ready_said = true;
+            let mut out = std::io::stdout();
+            let _ = writeln!(out, "ready").and_then(|()| out.flush());
         }
     }
 

@@ -5,7 +5,7 @@
 //! | `mod` | the loop: facts in, effects out, frames out, sleep |
 //! | `start` | from the state directory to a running node |
 //! | `effects` `jobs` `folders` | effects carried out: on workers, by the scan, by the watches |
-//! | `tracker_link` | the link to the tracker |
+//! | `tracker_link`, `network` | the link to the tracker; when to dial it at once |
 //! | `clients` `requests` `status` | commands of this user |
 //!
 //! The loop: wait; gather what happened, the watches first, so that an answer to a command knows what the user did before
@@ -16,6 +16,7 @@ mod clients;
 mod effects;
 mod folders;
 mod jobs;
+mod network;
 mod requests;
 mod start;
 mod status;
@@ -28,8 +29,8 @@ use crate::store::Store;
 use crate::workers::Workers;
 use anyhow::{Context, Result};
 use clients::{ClientId, Clients};
-use dartsync_core::ids::{PublicKey, SlotSet, Ticket};
-use dartsync_core::peer::{Effect, Outcome, Peer};
+use dartsync_core::ids::{PublicKey, Row, SlotSet, Ticket};
+use dartsync_core::peer::{Cause, Effect, Outcome, Peer};
 use dartsync_core::sans_io::Reject;
 use dartsync_core::time::{Instant, Now};
 use dartsync_hal::clock::Clock;
@@ -39,8 +40,10 @@ use dartsync_hal::os::StopSignals;
 use dartsync_hal::std_impl::StdClock;
 use effects::Done;
 use folders::Folders;
+use network::Changes;
 use requests::Requests;
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +54,8 @@ use tracker_link::{Fact, TrackerLink};
 /// Tokens of watched descriptors. The control socket has the rest.
 const SIGNALS: u32 = 0;
 const WATCHES: u32 = 1;
-const CONTROL: u32 = 2;
+const NETWORK: u32 = 2;
+const CONTROL: u32 = 3;
 /// Drains of one turn, at most, before the world outside is looked at again.
 const DRAINS: usize = 4;
 
@@ -62,6 +66,7 @@ pub(crate) struct Node {
     me: PublicKey,
     net: NetStd,
     signals: StopSignals,
+    network: Option<Changes>,
     store: Store,
     peer: Box<Peer>,
     tracker: TrackerLink,
@@ -79,11 +84,7 @@ pub(crate) struct Node {
     welcomed: bool,
     /// Devices that are linked to the tracker, as far as known.
     online: SlotSet,
-    /// What the user should know, shown in status.
-    revoked: bool,
-    twice: bool,
-    store_full: bool,
-    ready_said: bool,
+    news: News,
     stopping: bool,
     /// A commit that the machine waits for.
     commit_due: Option<Ticket>,
@@ -92,6 +93,23 @@ pub(crate) struct Node {
     asked: Vec<(ClientId, Request)>,
     gone: Vec<ClientId>,
     _lock: Lock,
+}
+
+/// What the user should know, and what he was told.
+#[derive(Default)]
+struct News {
+    /// This device's key was revoked.
+    revoked: bool,
+    /// The tracker sees this device run twice.
+    twice: bool,
+    /// The disk of the store is full.
+    store_full: bool,
+    /// `ready` was said.
+    ready_said: bool,
+    /// Why the tracker was not reached, as last logged.
+    outage: String,
+    /// Troubles of rows, as last logged.
+    troubles: HashMap<Row, Cause>,
 }
 
 /// Runs the device of `state` until SIGTERM or SIGINT comes, or it has left its home.
@@ -105,7 +123,8 @@ pub fn run(state: &State) -> Result<()> {
 
 /// Logs an event, one line on stderr.
 pub(crate) fn log(line: &str) {
-    eprintln!("{line}");
+    // Who has closed stderr does not want to read it.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn now() -> Now {
@@ -145,7 +164,13 @@ impl Node {
         while let Some(event) = self.net.next_event() {
             match event {
                 Event::Ready(SIGNALS) => self.stopping |= self.signals.came(),
-                Event::Ready(WATCHES) | Event::Woken => {}
+                Event::Ready(WATCHES) => self.folders.has_events(),
+                Event::Ready(NETWORK) => {
+                    if self.network.as_ref().is_some_and(Changes::came) {
+                        self.peer.handle_network_up(now());
+                    }
+                }
+                Event::Woken => {}
                 Event::Ready(token) => ready.push(token),
                 Event::Accepted(key, from) => {
                     if let Some(stream) = self.net.take(key) {
@@ -159,17 +184,21 @@ impl Node {
             let at = now().at.0;
             self.clients.ready(&mut self.net, at, token, &mut self.asked, &mut self.gone);
         }
-        self.read_watches();
+        if self.folders.has_more() || !self.asked.is_empty() || self.requests.waits() {
+            self.read_watches();
+        }
         self.take_completions();
         self.take_reports();
         self.step_folders();
         let t = now();
         let link = &mut self.tracker;
-        link.timeout(&mut self.net, t.at.0, &mut |fact| tell_machine(&mut self.peer, &mut self.store, fact));
+        let (peer, store, outage) = (&mut self.peer, &mut self.store, &mut self.news.outage);
+        link.timeout(&mut self.net, t.at.0, &mut |fact| tell_machine(peer, store, outage, fact));
     }
 
     fn link_event(&mut self, event: Event) {
-        let (peer, store, listen) = (&mut self.peer, &mut self.store, self.listen);
+        let (peer, store, outage, listen) =
+            (&mut self.peer, &mut self.store, &mut self.news.outage, self.listen);
         self.tracker.event(&mut self.net, now().at.0, event, &mut |fact| {
             if let Fact::Opened(_, here) = &fact {
                 let by_loopback = here.is_some_and(|a| a.ip().is_loopback());
@@ -179,7 +208,7 @@ impl Node {
                     addrs.into_iter().take(dartsync_core::limits::ADDRESSES).collect(),
                 );
             }
-            tell_machine(peer, store, fact)
+            tell_machine(peer, store, outage, fact)
         });
         self.update_book();
     }
@@ -228,13 +257,13 @@ impl Node {
         let outcome = match self.store.commit(true) {
             Ok(()) => Outcome::Done,
             Err(full) => {
-                if !self.store_full {
+                if !self.news.store_full {
                     log(&format!("{}: {full}", self.state.dir().display()));
                 }
-                Outcome::Failed(dartsync_core::peer::Cause::Os(rustix::io::Errno::NOSPC.raw_os_error()))
+                Outcome::Failed(Cause::Os(rustix::io::Errno::NOSPC.raw_os_error()))
             }
         };
-        self.store_full = outcome != Outcome::Done;
+        self.news.store_full = outcome != Outcome::Done;
         self.peer.handle_done(&mut self.store, now(), ticket, outcome);
     }
 
@@ -250,7 +279,8 @@ impl Node {
             Ok(())
         });
         for (link, why) in facts {
-            let _ = tell_machine(&mut self.peer, &mut self.store, Fact::Closed(link, why));
+            let _ =
+                tell_machine(&mut self.peer, &mut self.store, &mut self.news.outage, Fact::Closed(link, why));
         }
         again
     }
@@ -272,12 +302,23 @@ impl Node {
     }
 }
 
-/// Hands a fact of the tracker link to the machine.
-fn tell_machine(peer: &mut Peer, store: &mut Store, fact: Fact<'_>) -> Result<(), Reject> {
+/// Hands a fact of the tracker link to the machine. `outage` is why it was not reached, told once.
+fn tell_machine(
+    peer: &mut Peer,
+    store: &mut Store,
+    outage: &mut String,
+    fact: Fact<'_>,
+) -> Result<(), Reject> {
     match fact {
-        Fact::Opened(link, _) => peer.handle_open(store, now(), link),
+        Fact::Opened(link, _) => {
+            outage.clear();
+            peer.handle_open(store, now(), link);
+        }
         Fact::DialFailed(why) => {
-            log(&format!("tracker: not reached: {why}"));
+            if *outage != why {
+                log(&format!("tracker: not reached, and tried again and again: {why}"));
+                *outage = why;
+            }
             peer.handle_dial_failed(now());
         }
         Fact::Frame(link, frame) => return peer.handle_frame(store, now(), link, frame),

@@ -81,6 +81,10 @@ impl Requests {
         let waits = self.waits.iter().filter_map(|w| w.until);
         waits.chain(self.asked.iter().map(|a| a.until)).min()
     }
+    /// Whether a command waits for all to be in sync.
+    pub fn waits(&self) -> bool {
+        !self.waits.is_empty()
+    }
     /// Whether this device has left its home.
     pub fn left_home(&self) -> bool {
         self.left
@@ -190,7 +194,7 @@ impl Node {
             self.root_moved(folder, path.0);
             return Ok(Some(Reply::done(&text)));
         }
-        self.config.check_root(&self.state, &path.0, None)?;
+        self.config.check_new(&self.state, &label, &path.0)?;
         self.ask(client, What::Link { label, path: path.0, make }, force)
     }
 

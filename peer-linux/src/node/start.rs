@@ -2,9 +2,10 @@
 
 use super::clients::Clients;
 use super::folders::Folders;
+use super::network::Changes;
 use super::requests::Requests;
 use super::tracker_link::{TrackerLink, own_addresses};
-use super::{CONTROL, Done, Node, SIGNALS, WATCHES, log, now};
+use super::{CONTROL, Done, NETWORK, News, Node, SIGNALS, WATCHES, log, now};
 use crate::client::{entropy, seed};
 use crate::config::{Config, Lock, Secret, State};
 use crate::data::{Book, Fetcher, Roots, Setup, Shelf, has_aes};
@@ -41,6 +42,7 @@ pub fn start(state: &State) -> Result<Node> {
     let mut net = listen(&config)?;
     let listen: SocketAddr = net.listening().context("the listener has no address")?.into();
     net.watch(signals.as_fd(), SIGNALS).context("signals")?;
+    let network = network(&mut net)?;
     let clients = Clients::listen(state, &mut net, CONTROL)?;
     let mut store = offline::open(state)?;
     let key = StaticKey::from_secret(&secret.0);
@@ -71,6 +73,7 @@ pub fn start(state: &State) -> Result<Node> {
         me,
         net,
         signals,
+        network,
         store,
         peer,
         tracker,
@@ -85,10 +88,7 @@ pub fn start(state: &State) -> Result<Node> {
         requests: Requests::default(),
         welcomed: false,
         online: SlotSet::default(),
-        revoked: false,
-        twice: false,
-        store_full: false,
-        ready_said: false,
+        news: News::default(),
         stopping: false,
         commit_due: None,
         pulling: false,
@@ -111,6 +111,15 @@ fn lock(state: &State) -> Result<Lock> {
     let taken =
         || format!("{}: `dartsync run`, or another command, works on it already", state.dir().display());
     offline::lock(state)?.with_context(taken)
+}
+
+/// Word from the kernel of changes in the network, where it gives it.
+fn network(net: &mut NetStd) -> Result<Option<Changes>> {
+    let changes = Changes::watch().ok();
+    if let Some(c) = &changes {
+        net.watch(c.as_fd(), NETWORK).context("netlink")?;
+    }
+    Ok(changes)
 }
 
 fn workers(net: &NetStd) -> Result<Workers<Done>> {

@@ -44,7 +44,7 @@ impl Node {
         };
         let Some(view) = self.peer.folder_view(&mut self.store, now(), f.folder()) else { return status };
         // What the watches or a scan still have to say is a difference that is not known yet.
-        let unread = view.state == State::InSync && (self.folders.has_more() || self.store_full);
+        let unread = view.state == State::InSync && (self.folders.has_more() || self.news.store_full);
         let state = if unread { State::Syncing } else { view.state };
         status.state = state.word().into();
         (status.files, status.bytes) = (view.files, view.bytes);
@@ -86,13 +86,13 @@ impl Node {
 
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.revoked {
+        if self.news.revoked {
             notes.push("this device was revoked: it is out of the home, for ever; its files stay".into());
         }
-        if self.twice {
+        if self.news.twice {
             notes.push("the tracker sees this device run twice: enrol one of the two anew".into());
         }
-        if self.store_full {
+        if self.news.store_full {
             notes.push(format!(
                 "{}: the disk is full: nothing can be kept or announced",
                 self.state.dir().display()
@@ -108,7 +108,7 @@ impl Node {
 
     /// Whether this device is in sync: nothing is known, or may be unread, that is not.
     pub(super) fn in_sync(&mut self) -> bool {
-        !self.folders.has_more() && !self.store_full && self.peer.in_sync(&mut self.store, now())
+        !self.folders.has_more() && !self.news.store_full && self.peer.in_sync(&mut self.store, now())
     }
 
     /// Whether the other devices that are online have applied everything.
