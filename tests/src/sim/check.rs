@@ -74,6 +74,7 @@ impl Ledger {
                     t.synced.as_ref(),
                     t.remote.as_ref().map(|r| &r.record),
                     t.pending.as_ref().map(|p| &p.0),
+                    t.withdrawn.as_ref().map(|r| &r.record),
                 ];
                 records.into_iter().flatten().any(|x| x.version == e.record.version)
             });

@@ -286,6 +286,8 @@ impl World<'_> {
         }
         self.stop_tracker();
         let lost = k == Kind::TrackerLost;
+        // Who had just joined is a stranger to a tracker that forgot it.
+        self.faults.may_reject |= lost;
         self.leave.trash = true;
         let long = if k == Kind::TrackerAway { 120 * SECOND } else { 5 * SECOND };
         self.later(MS, long, Fault::Tracker(lost));

@@ -27,7 +27,7 @@ pub fn run(seed: u64, print: bool) -> Verdict {
     let mut draw = Rand::new(seed ^ 0x6d61_7374_6572);
     let memory = *draw.pick(&[1 << 20, 1 << 20, 256 << 10]);
     let mut pool = Pool::new(memory);
-    let n = 2 + draw.weighted(&[8, 8, 5, 2, 1, 1, 0, 0, 0, 0, 1]);
+    let n = 2 + draw.weighted(&[160, 160, 100, 30, 12, 4, 1, 1, 0, 0, 1]);
     let mut w = World::new(draw.next(), n, &mut pool);
     w.print = print;
     // Many devices that edit fast do nothing but make copies.
