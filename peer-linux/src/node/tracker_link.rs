@@ -12,7 +12,7 @@ use dartsync_hal::net_std::NetStd;
 use dartsync_hal::os::interface_addresses;
 use embedded_io::{Read, Write};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// How long an address may take to connect and shake hands, µs.
 const DIAL: u64 = 3_000_000;
@@ -278,24 +278,17 @@ impl Live {
     }
 }
 
-/// Addresses of this machine where other devices may reach it: of interfaces that are up, not link-local; loopback
-/// only if the tracker is reached by it. A listener at one address has that one.
+/// Addresses of this machine where other devices may reach it: of interfaces that are up, not link-local; loopback too
+/// if the tracker is reached by it. A listener at one address has that one.
 pub fn own_addresses(listen: SocketAddr, by_loopback: bool) -> Vec<Addr> {
     if !listen.ip().is_unspecified() {
         return vec![wire_addr(&listen)];
     }
-    let mut found = Vec::new();
-    for ip in interface_addresses().unwrap_or_default() {
-        let local = match ip {
-            std::net::IpAddr::V4(ip) => ip.is_link_local(),
-            std::net::IpAddr::V6(ip) => ip.is_unicast_link_local() || listen.is_ipv4(),
-        };
-        let addr = wire_addr(&SocketAddr::new(ip, listen.port()));
-        if !local && ip.is_loopback() == by_loopback && !found.contains(&addr) {
-            found.push(addr);
-        }
-    }
-    found
+    let loopback = by_loopback.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    // A wildcard of IPv4 hears nothing of IPv6.
+    let own = interface_addresses().unwrap_or_default().into_iter().filter(|ip| ip.is_ipv4() || listen.is_ipv6());
+    let all = loopback.into_iter().chain(own);
+    all.map(|ip| wire_addr(&SocketAddr::new(ip, listen.port()))).collect()
 }
 
 #[cfg(test)]
