@@ -286,7 +286,8 @@ pub fn own_addresses(listen: SocketAddr, by_loopback: bool) -> Vec<Addr> {
     }
     let loopback = by_loopback.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     // A wildcard of IPv4 hears nothing of IPv6.
-    let own = interface_addresses().unwrap_or_default().into_iter().filter(|ip| ip.is_ipv4() || listen.is_ipv6());
+    let own =
+        interface_addresses().unwrap_or_default().into_iter().filter(|ip| ip.is_ipv4() || listen.is_ipv6());
     let all = loopback.into_iter().chain(own);
     all.map(|ip| wire_addr(&SocketAddr::new(ip, listen.port()))).collect()
 }
