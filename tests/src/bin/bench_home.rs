@@ -154,7 +154,9 @@ fn scan() -> Result<()> {
     let ready = began.elapsed().as_secs_f64();
     until_in_sync(&home.devices[0], FILES)?;
     let announced = began.elapsed().as_secs_f64();
-    println!("scan: 100,000 x 1 KiB: ready after {ready:.2} s, all hashed and announced after {announced:.2} s");
+    println!(
+        "scan: 100,000 x 1 KiB: ready after {ready:.2} s, all hashed and announced after {announced:.2} s"
+    );
     let began = Instant::now();
     home.add();
     until_in_sync(&home.devices[1], FILES)?;

@@ -34,7 +34,7 @@ pub struct Act<'a> {
     /// An errno that the next change of a name ends in.
     pub fail: Option<i32>,
     /// Something a user does at the last instant, at this path.
-    pub race: Option<&'a mut dyn FnMut(&mut Fs, &[u8])>,
+    pub race: Option<Race<'a>>,
     /// For what may happen either way.
     pub rand: &'a mut Rand,
 }
@@ -133,8 +133,8 @@ impl Act<'_> {
             return Err(Cause::Corrupt);
         }
         match known {
-            Some(k) if k != stat => return Err(Cause::Raced),
-            Some(_) if self.fs.node(ino).writers > 0 => return Err(Cause::OpenWriter),
+            Some(k) if k != stat => Err(Cause::Raced),
+            Some(_) if self.fs.node(ino).writers > 0 => Err(Cause::OpenWriter),
             Some(_) if want.0 == Kind::File && self.names_of(ino) == 1 => {
                 self.drop_take(n);
                 self.fs.rename((dir, name), (TMP, &take(n)), true).map_err(|_| Cause::Raced)?;
@@ -154,10 +154,10 @@ impl Act<'_> {
     fn drop_take(&mut self, n: u64) {
         if self.fs.entry(TMP, &take(n)).is_some() {
             self.tmp.taken.remove(&n);
-            self.to_trash(&take(n));
+            self.trash_it(&take(n));
         }
     }
-    fn to_trash(&mut self, name: &[u8]) {
+    fn trash_it(&mut self, name: &[u8]) {
         let Some(ino) = self.fs.entry(TMP, name) else { return };
         self.tmp.trashed += 1;
         let to = format!("t{}", self.tmp.trashed).into_bytes();
@@ -167,10 +167,10 @@ impl Act<'_> {
     }
     fn clear_swap(&mut self, n: u64) {
         self.tmp.ready.remove(&n);
-        if let Some(ino) = self.fs.entry(TMP, &swap(n)) {
-            if self.fs.node(ino).kind != Kind::Directory || self.fs.unlink(TMP, &swap(n)).is_err() {
-                self.to_trash(&swap(n));
-            }
+        if let Some(ino) = self.fs.entry(TMP, &swap(n))
+            && (self.fs.node(ino).kind != Kind::Directory || self.fs.unlink(TMP, &swap(n)).is_err())
+        {
+            self.trash_it(&swap(n));
         }
     }
 
@@ -224,7 +224,7 @@ impl Act<'_> {
     fn put_back(&mut self, name: &[u8], path: &[u8]) {
         let back = self.fs.place(path).map(|p| self.fs.rename((TMP, name), p, true));
         if back != Some(Ok(())) {
-            self.to_trash(name);
+            self.trash_it(name);
         }
     }
 
@@ -338,7 +338,7 @@ impl Act<'_> {
         if second.is_some_and(|(d, name, _)| self.fs.entry(*d, name) == Some(found)) {
             self.fs.unlink(TMP, &swap(n)).expect("it is there");
         } else {
-            self.to_trash(&swap(n));
+            self.trash_it(&swap(n));
         }
         Ok(None)
     }
@@ -353,7 +353,7 @@ impl Act<'_> {
             if self.what(there) != self.what(here) {
                 return Err(Cause::Os(EEXIST));
             }
-            self.to_trash(&swap(of));
+            self.trash_it(&swap(of));
         }
         self.tmp.ready.remove(&of);
         let stat = self.fs.entry(dir, name).map_or(Stat::default(), |i| self.fs.stat(i));
@@ -405,7 +405,7 @@ impl Act<'_> {
             self.put_back(&swap(n), path);
             return Err(Cause::Raced);
         }
-        self.to_trash(&swap(n));
+        self.trash_it(&swap(n));
         Ok(Outcome::Removed)
     }
 
@@ -444,17 +444,18 @@ impl Act<'_> {
             let known = known(n.parse().expect("a row's number"));
             match what {
                 "part" if known.is_none() => drop(self.fs.unlink(TMP, &name)),
-                "take" => self.to_trash(&name),
-                "swap" if known != Some(true) => {
-                    if self.fs.unlink_empty_dir(&name).is_err() {
-                        self.to_trash(&name);
-                    }
+                "take" => self.trash_it(&name),
+                "swap" if known != Some(true) && self.fs.unlink_empty_dir(&name).is_err() => {
+                    self.trash_it(&name);
                 }
                 _ => {}
             }
         }
     }
 }
+
+/// What a user does at the last instant, at a path.
+pub type Race<'a> = &'a mut dyn FnMut(&mut Fs, &[u8]);
 
 impl Fs {
     fn unlink_empty_dir(&mut self, name: &[u8]) -> Result<(), Errno> {

@@ -321,7 +321,7 @@ impl World<'_> {
         self.after(delay, Event::Scan { d, life, ticket, dir, after });
     }
 
-    pub(super) fn to_peer(&mut self, id: u32, d: usize, frame: &[u8]) {
+    pub(super) fn hand_to_peer(&mut self, id: u32, d: usize, frame: &[u8]) {
         let dev = &mut self.devices[d];
         let now = dev.now(self.now);
         if dev.link != Some(id) {

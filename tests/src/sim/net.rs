@@ -235,17 +235,17 @@ impl World<'_> {
         let Some(item) = way.items.pop_front() else { return };
         let live = self.station.tracker.is_some() && link.to == self.station.life;
         match (up, item) {
-            (true, Item::Frame(f)) if live => self.to_tracker(id, &f),
+            (true, Item::Frame(f)) if live => self.hand_to_tracker(id, &f),
             (true, Item::Frame(_)) => {}
             (true, Item::Close) => self.closed_there(id),
-            (false, Item::Frame(f)) if link.here => self.to_peer(id, d, &f),
+            (false, Item::Frame(f)) if link.here => self.hand_to_peer(id, d, &f),
             (false, Item::Close) if link.here => self.closed_here(id, d),
             (false, _) => {}
         }
         // There is room on the way again.
         if up { self.pump(d) } else { self.pump_tracker() }
     }
-    fn to_tracker(&mut self, id: u32, frame: &[u8]) {
+    fn hand_to_tracker(&mut self, id: u32, frame: &[u8]) {
         let now = self.station.now(self.now);
         let link = self.links.get_mut(&id).expect("seen");
         let d = link.d;

@@ -161,10 +161,10 @@ impl World<'_> {
     /// Gives a path that content.
     pub fn put(&mut self, d: usize, path: &[u8], data: Bytes) -> Option<()> {
         self.devices[d].tick(self.now);
-        if let Some(i) = path.iter().rposition(|b| *b == b'/') {
-            if self.devices[d].fs.find(&path[..i]).is_none() {
-                self.make_dir(d, &path[..i])?;
-            }
+        if let Some(i) = path.iter().rposition(|b| *b == b'/')
+            && self.devices[d].fs.find(&path[..i]).is_none()
+        {
+            self.make_dir(d, &path[..i])?;
         }
         let old = self.content_at(d, path);
         let fs = &mut self.devices[d].fs;

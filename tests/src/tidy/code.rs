@@ -139,7 +139,7 @@ fn in_word(bytes: &[u8], at: usize) -> bool {
     // `br"…"` is a raw string too.
     let before = |n: usize| at.checked_sub(n).map(|i| bytes[i]);
     let word = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-    word(before(1)) && !(before(1) == Some(b'b') && !word(before(2)))
+    word(before(1)) && (before(1) != Some(b'b') || word(before(2)))
 }
 
 fn line_end(bytes: &[u8], at: usize) -> usize {
