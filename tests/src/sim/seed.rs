@@ -19,8 +19,8 @@ pub struct Verdict {
     pub lines: u64,
 }
 
-/// Within so long after the last fault all must be in sync.
-const BOUND: u64 = 600 * SECOND;
+/// Within so long after the last fault all must be in sync: a store that was brought back twice waits 10 minutes (R4).
+const BOUND: u64 = 1500 * SECOND;
 
 /// Runs a seed; with `print`, a line an event.
 pub fn run(seed: u64, print: bool) -> Verdict {
