@@ -284,10 +284,40 @@ impl Peer {
                 if o.t.remote.as_ref().is_some_and(|r| r.epoch != self.epoch) && o.t.synced.is_some() {
                     o.t.remote = None;
                 }
+                if a.what == What::Pending && matches!(v, Verdict::Conflict(_)) {
+                    self.settle_copy_path(ix, now, &mut o);
+                }
             }
         }
         self.close(ix, now, o);
         Ok(())
+    }
+
+    /// A pending copy's path holds a concurrent record (R9): the same content, which is the copy then; or a removal of an
+    /// earlier copy, which the loser's edit beats.
+    fn settle_copy_path(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
+        let heard = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.record.clone());
+        let (Some(r), Some((p, _))) = (heard, o.t.pending.as_mut()) else { return };
+        if r.same_content(p) {
+            self.forget_pending(ix, now, o);
+        } else if !r.is_live() {
+            let mut version = p.version.clone();
+            self.join(&mut version, &r.version);
+            if let Some((p, _)) = o.t.pending.as_mut() {
+                p.version = version;
+            }
+        }
+    }
+
+    /// The copy is no longer pending; its winner need not take it along.
+    fn forget_pending(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
+        if let Some((_, winner)) = o.t.pending.take()
+            && let Some(mut w) = self.open(ix, o.f, winner)
+        {
+            let row = o.row;
+            w.t.copies.retain(|c| *c != row);
+            self.close(ix, now, w);
+        }
     }
 
     fn accepted(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open, a: &Announcement, seq: Seq) {
@@ -299,13 +329,8 @@ impl Peer {
             _ => {}
         }
         o.t.trouble = None;
-        if a.what == What::Pending
-            && let Some((_, winner)) = o.t.pending.take()
-            && let Some(mut w) = self.open(ix, o.f, winner)
-        {
-            let row = o.row;
-            w.t.copies.retain(|c| *c != row);
-            self.close(ix, now, w);
+        if a.what == What::Pending {
+            self.forget_pending(ix, now, o);
         }
     }
 

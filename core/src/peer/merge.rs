@@ -74,7 +74,7 @@ impl Peer {
         }
     }
 
-    fn join(&self, v: &mut VersionVector, other: &VersionVector) {
+    pub(super) fn join(&self, v: &mut VersionVector, other: &VersionVector) {
         for e in other.entries() {
             self.raise(v, *e, (*e, None));
         }
