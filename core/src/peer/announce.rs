@@ -293,8 +293,8 @@ impl Peer {
         Ok(())
     }
 
-    /// A pending copy's path holds a concurrent record (R9): the same content, which is the copy then; or a removal of an
-    /// earlier copy, which the loser's edit beats.
+    /// A pending copy's path holds a concurrent record (R9): the same content, which is the copy then; a removal of an
+    /// earlier copy, which the loser's edit beats; or something else, beside which the copy finds a place.
     fn settle_copy_path(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
         let heard = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.record.clone());
         let (Some(r), Some((p, _))) = (heard, o.t.pending.as_mut()) else { return };
@@ -306,6 +306,11 @@ impl Peer {
             if let Some((p, _)) = o.t.pending.as_mut() {
                 p.version = version;
             }
+        } else {
+            // Another content stands under that very name: the loser gets a name beside it, again made of itself alone.
+            let loser = p.clone();
+            let _ = self.plan_copy(ix, now, o, &loser);
+            self.forget_pending(ix, now, o);
         }
     }
 
