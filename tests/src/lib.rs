@@ -1,7 +1,9 @@
 //! What DartSync's scenarios and oracles share.
 
+pub mod bench;
 #[path = "../../core/src/peer/mem_index.rs"]
 pub mod mem_index;
 pub mod process;
+pub mod raw;
 pub mod sim;
 pub mod tidy;

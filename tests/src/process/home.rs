@@ -30,7 +30,10 @@ impl Home {
     }
     /// [`Home::found`] with more arguments for the tracker.
     pub fn found_with(name: &str, more: &[&str]) -> Home {
-        let dir = Dir::new(name);
+        Home::found_in(Dir::new(name), more)
+    }
+    /// [`Home::found_with`] in a directory of the caller's choice.
+    pub fn found_in(dir: Dir, more: &[&str]) -> Home {
         let mut tracker = Tracker::with(dir.path(), more);
         tracker.start();
         Home { tracker, devices: Vec::new(), dir }

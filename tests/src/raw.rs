@@ -1,0 +1,213 @@
+//! A device that speaks the tracker link by hand: for measuring a tracker, and for saying what no device would say.
+
+use dartsync_core::ids::{ContentId, DeviceId, Epoch, FolderId, FolderSlot, PublicKey, Seq, Slot, Tag};
+use dartsync_core::limits::FRAME;
+use dartsync_core::link::code::InviteCode;
+use dartsync_core::link::{Opening, Progress, SEAL_HEAD, SEAL_OVERHEAD, StaticKey, TrackerChannel};
+use dartsync_core::path::Path;
+use dartsync_core::record::{Kind, Record};
+use dartsync_core::rng::Rng;
+use dartsync_core::version::{Edit, VersionVector};
+use dartsync_core::wire::batch::{BatchWriter, Entry, EntryFlags};
+use dartsync_core::wire::message::{self, Answer, Request, RosterVersion, ToPeer, ToTracker, Verdict};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Where a counter of today may begin: 2026-01-01, µs.
+pub const COUNTER: u64 = 1_767_225_600_000_000;
+
+/// An opened link of one device.
+pub struct RawLink {
+    stream: TcpStream,
+    channel: TrackerChannel,
+    input: Vec<u8>,
+    requests: u32,
+    /// This device's tag.
+    pub tag: Tag,
+    /// The table's epoch, from the Welcome.
+    pub epoch: Epoch,
+    /// This device, from the Welcome.
+    pub device: DeviceId,
+    /// Its slot, from the Welcome.
+    pub slot: Slot,
+}
+
+impl RawLink {
+    /// Dials, shakes hands by the invite, says Hello, waits for the Welcome. Panics where that fails.
+    pub fn join(at: &str, code: &InviteCode, seed: u8, name: &str) -> RawLink {
+        let me = StaticKey::from_secret(&[seed; 32]);
+        let opening = Opening::enrol(code.invite);
+        let mut link = RawLink::open(at, &me, code.tracker, opening, Some(&code.secret));
+        link.hello(Tag(u32::from(seed) + 1000), name);
+        link
+    }
+    fn open(at: &str, me: &StaticKey, to: PublicKey, opening: Opening, secret: Option<&[u8; 16]>) -> RawLink {
+        let mut rng = Rng::from_seed([9; 32]);
+        let mut channel = TrackerChannel::dial(me, to, opening, secret, &mut rng);
+        let mut stream = TcpStream::connect(at).expect("a tracker listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit can be set");
+        stream.set_nodelay(true).expect("it can be set");
+        stream.write_all(channel.output()).expect("it takes a handshake");
+        channel.sent(channel.output().len());
+        let (tag, epoch, device, slot) = Default::default();
+        let mut link = RawLink { stream, channel, input: Vec::new(), requests: 0, tag, epoch, device, slot };
+        while link.channel.progress() != Progress::Open {
+            assert!(link.read(), "the tracker hangs up at the handshake");
+            link.feed();
+        }
+        link
+    }
+    fn hello(&mut self, tag: Tag, name: &str) {
+        self.tag = tag;
+        self.send(&ToTracker::Hello {
+            tag,
+            counter: 0,
+            run: 1,
+            port: 0,
+            addrs: Default::default(),
+            caps: 0,
+            roster: RosterVersion::default(),
+            flags: 1,
+            name,
+        });
+        let welcome = self.hear(|m| match m {
+            ToPeer::Welcome { epoch, device, slot, .. } => Some((epoch, device, slot)),
+            _ => None,
+        });
+        (self.epoch, self.device, self.slot) = welcome.expect("a welcome");
+    }
+    /// Sends one message.
+    pub fn send(&mut self, m: &ToTracker<'_>) {
+        let mut buf = [0; FRAME + SEAL_OVERHEAD];
+        let n = message::encode(m, &mut buf[SEAL_HEAD..SEAL_HEAD + FRAME]).expect("it fits a frame");
+        self.seal(buf, n);
+    }
+    /// Sends bytes as one message, whatever they say.
+    pub fn send_encoded(&mut self, plain: &[u8]) {
+        let mut buf = [0; FRAME + SEAL_OVERHEAD];
+        buf[SEAL_HEAD..SEAL_HEAD + plain.len()].copy_from_slice(plain);
+        self.seal(buf, plain.len());
+    }
+    fn seal(&mut self, mut buf: [u8; FRAME + SEAL_OVERHEAD], n: usize) {
+        let n = self.channel.seal(&mut buf, n);
+        // It may have hung up: what is heard next tells.
+        let _ = self.stream.write_all(&buf[..n]);
+    }
+    /// Looks at the next messages until `pick` has found what it wants; none if the tracker hangs up first.
+    pub fn hear<T>(&mut self, mut pick: impl FnMut(ToPeer<'_>) -> Option<T>) -> Option<T> {
+        loop {
+            if let Some(frame) = self.channel.next_frame().expect("the tracker seals well") {
+                if let Some(found) = pick(message::decode(frame).expect("the tracker speaks well")) {
+                    return Some(found);
+                }
+                continue;
+            }
+            if !self.feed() && !self.read() {
+                return None;
+            }
+        }
+    }
+    /// Links a folder, made if need be, and asks for its records; waits until it is caught up.
+    pub fn link_folder(&mut self, label: &str) -> (FolderId, FolderSlot) {
+        self.requests += 1;
+        self.send(&ToTracker::Request(self.requests, Request::Link { label, make: true }));
+        let folder = self.hear(|m| match m {
+            ToPeer::Reply(_, Answer::Folder { id, slot, .. }) => Some((id, slot)),
+            ToPeer::Reply(_, other) => panic!("{other:?}"),
+            _ => None,
+        });
+        let (folder, slot) = folder.expect("an answer");
+        self.send(&ToTracker::Seen { folder, epoch: self.epoch, seen: Seq(0) });
+        let caught_up = self.hear(|m| matches!(m, ToPeer::CaughtUp { .. }).then_some(()));
+        caught_up.expect("a turn");
+        self.send(&ToTracker::Told(slot));
+        (folder, slot)
+    }
+    /// A fresh invite: id and secret.
+    pub fn invite(&mut self) -> (u32, [u8; 16]) {
+        self.requests += 1;
+        self.send(&ToTracker::Request(self.requests, Request::Invite));
+        let invite = self.hear(|m| match m {
+            ToPeer::Reply(_, Answer::Invite { id, secret }) => Some((id, secret)),
+            ToPeer::Reply(_, other) => panic!("{other:?}"),
+            _ => None,
+        });
+        invite.expect("an answer")
+    }
+    /// How many verdicts come with the next message that holds some; all must be acceptances.
+    pub fn accepted(&mut self) -> usize {
+        let verdicts = self.hear(|m| match m {
+            ToPeer::Verdicts { verdicts, .. } => Some(verdicts),
+            _ => None,
+        });
+        let verdicts = verdicts.expect("the tracker goes on");
+        assert!(verdicts.iter().all(|v| matches!(v, Verdict::Accepted(_))), "{verdicts:?}");
+        verdicts.len()
+    }
+    /// Moves what was read to the channel; whether it took anything.
+    fn feed(&mut self) -> bool {
+        let n = self.channel.feed(&self.input).expect("the tracker seals well");
+        self.input.drain(..n);
+        n > 0
+    }
+    fn read(&mut self) -> bool {
+        let mut block = [0; 16 * 1024];
+        match self.stream.read(&mut block) {
+            Ok(0) | Err(_) => false,
+            Ok(n) => {
+                self.input.extend_from_slice(&block[..n]);
+                true
+            }
+        }
+    }
+}
+
+/// A path of 64 bytes, as photos have.
+pub fn long_path(n: u64) -> String {
+    let path = format!("documents/projects/group-{:04}/section-{:03}/holiday-pic-{n:010}", n / 1000, n % 997);
+    format!("{path:.<64}")
+}
+
+/// A file's record, its content made of its number, edited `round` times by a device of that tag.
+pub fn record(n: u64, round: u64, tag: Tag, author: DeviceId) -> Record {
+    let counter = COUNTER + round * 86_400_000_000 + n * 10;
+    let edit = Edit { tag, counter };
+    let parent = round.checked_sub(1).map(|r| Edit { tag, counter: COUNTER + r * 86_400_000_000 + n * 10 });
+    let mut content = [7; 32];
+    content[..8].copy_from_slice(&n.to_le_bytes());
+    content[8..16].copy_from_slice(&round.to_le_bytes());
+    Record {
+        kind: Kind::File,
+        mode: 0o644,
+        size: 4096 + n % 1_000_000,
+        mtime: (counter * 1000) as i64,
+        content: ContentId(content),
+        author,
+        edit,
+        parent,
+        version: VersionVector::of(edit),
+        ..Record::default()
+    }
+}
+
+/// An `Announce` of as many of the records as fit into `out`; its length and their number.
+pub fn announce<'r>(
+    folder: FolderSlot,
+    records: impl IntoIterator<Item = (String, Record)> + 'r,
+    most: usize,
+    out: &mut [u8; FRAME],
+) -> (usize, usize) {
+    let mut buf = [0; FRAME - 16];
+    let mut batch = BatchWriter::new(&mut buf);
+    for (path, record) in records.into_iter().take(most) {
+        let path = Path::new(path.as_bytes()).expect("a good path");
+        let flags = EntryFlags { held: true, pair: false };
+        if !batch.push(&Entry { folder, seq: Seq(0), flags, path, record: &record }) {
+            break;
+        }
+    }
+    let (length, count) = (batch.len(), batch.count());
+    let n = message::encode(&ToTracker::Announce(&buf[..length]), out).expect("room was left for it");
+    (n, count)
+}
