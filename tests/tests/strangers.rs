@@ -1,6 +1,11 @@
 //! Who was not invited, and what an invited one may not do.
 
+use dartsync_core::limits::FRAME;
+use dartsync_core::link::code::InviteCode;
+use dartsync_core::record::Kind;
+use dartsync_core::wire::message::ToPeer;
 use dartsync_tests::process::{Device, Home, noise, wait_for};
+use dartsync_tests::raw::{RawLink, announce, record};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -189,4 +194,67 @@ fn nothing_secret_stands_anywhere_but_in_files_of_mode_0600() {
     }
     let socket = std::fs::metadata(home[0].state.join("control.sock")).unwrap().permissions().mode();
     assert_eq!(socket & 0o077, 0, "others can command the device: {socket:o}");
+}
+
+#[test]
+fn an_enrolled_device_that_speaks_badly_reaches_nothing() {
+    let mut home = Home::start("hostile", 2);
+    home[0].put("before", "x");
+    home.converge();
+    let outside = home.dir.path().join("outside");
+    std::fs::create_dir_all(&outside).unwrap();
+    let join = |home: &mut Home, seed: u8| {
+        let code = InviteCode::decode(&home.invite()).unwrap();
+        RawLink::join(&home.tracker.listen, &code, seed, "hostile")
+    };
+    // Paths that no device makes, in a batch made by hand: the link ends, and nobody hears of it.
+    let wrong: [&[u8]; 9] = [
+        b"../outside/x",
+        b"/x",
+        b"a/../../outside/x",
+        b".dartsync/x",
+        b"a/.DartSync/x",
+        b"a//b",
+        b"./x",
+        b"a/",
+        b"a\0b",
+    ];
+    for (n, path) in wrong.into_iter().enumerate() {
+        let mut link = join(&mut home, 50 + n as u8);
+        let (_, folder) = link.link_folder("dev0");
+        let mut frame = [0; FRAME];
+        let plain = "p".repeat(path.len());
+        let one = record(n as u64, 0, link.tag, link.device);
+        let (length, count) = announce(folder, [(plain.clone(), one)], 1, &mut frame);
+        assert_eq!(count, 1);
+        let at = frame.windows(path.len()).position(|w| w == plain.as_bytes()).unwrap();
+        frame[at..at + path.len()].copy_from_slice(path);
+        link.send_encoded(&frame[..length]);
+        let verdict = link.hear(|m| matches!(m, ToPeer::Verdicts { .. }).then_some(()));
+        assert_eq!(verdict, None, "judged: {}", path.escape_ascii());
+    }
+    // Frames of nonsense, by one who may speak.
+    for n in 0..20 {
+        let mut link = join(&mut home, 100 + n);
+        link.send_encoded(&noise(n.into(), 1 + 37 * usize::from(n)));
+        let _ = link.hear(|_| None::<()>);
+    }
+    // A link to the outside, and a file beneath it, which it says it holds: announced well, but nobody follows.
+    let mut link = join(&mut home, 40);
+    let (_, folder) = link.link_folder("dev0");
+    let mut frame = [0; FRAME];
+    let (tag, device) = (link.tag, link.device);
+    let mut files = vec![("s/planted".to_owned(), record(1, 0, tag, device))];
+    let mut s = record(2, 0, tag, device);
+    (s.kind, s.mode, s.size) = (Kind::Symlink, 0, 10);
+    files.push(("s".to_owned(), s));
+    let (length, count) = announce(folder, files, 2, &mut frame);
+    link.send_encoded(&frame[..length]);
+    assert_eq!((count, link.accepted()), (2, 2));
+    home[1].put("after", "all goes on");
+    home[0].gets("after", "all goes on");
+    home[0].say(&["revoke", "hostile"]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    assert!(home.tracker.running().runs() && home[0].running().runs() && home[1].running().runs());
 }
