@@ -179,7 +179,12 @@ impl Peer {
     }
 
     /// A frame of announcements whose rows are durable (R2). A pair has a frame of its own.
-    pub(super) fn transmit_announce(&mut self, ix: &mut dyn Index, out: &mut [u8]) -> Option<usize> {
+    pub(super) fn transmit_announce(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        out: &mut [u8],
+    ) -> Option<usize> {
         let mut buf = [0u8; limits::FRAME - 16];
         let mut w = BatchWriter::new(&mut buf);
         while let Some(a) = self.outbox.iter().nth(self.outbox_sent).copied() {
@@ -188,7 +193,7 @@ impl Peer {
             }
             match self.put_entry(ix, &mut w, a, a.pair) {
                 Put::Done => self.outbox_sent += 1,
-                Put::Nothing => self.drop_announcement(self.outbox_sent),
+                Put::Nothing => self.drop_announcement(now, self.outbox_sent),
                 Put::Full => break,
             }
             if a.pair {
@@ -236,7 +241,11 @@ impl Peer {
     }
 
     /// Takes an announcement that has lost its meaning out of the outbox; it was not sent.
-    fn drop_announcement(&mut self, at: usize) {
+    fn drop_announcement(&mut self, now: Now, at: usize) {
+        if let Some(a) = self.outbox.iter().nth(at).copied() {
+            // What the row is to do else was passed over while it was busy.
+            self.recheck(now, a.f);
+        }
         for i in 0..self.outbox.len() {
             let a = self.outbox.pop_front().expect("counted");
             if i != at {
@@ -344,7 +353,7 @@ impl Peer {
         self.outbox_sent = 0;
         self.first_unjudged = 0;
         for f in self.folders.iter_mut() {
-            f.rewind_lane(Lane::Announce);
+            f.rewind();
         }
     }
 }

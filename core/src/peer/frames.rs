@@ -252,7 +252,7 @@ impl Peer {
             return Some(n);
         }
         self.fill_outbox(ix, now);
-        self.transmit_announce(ix, out)
+        self.transmit_announce(ix, now, out)
             .or_else(|| self.transmit_told(ix, now, out))
             .or_else(|| self.transmit_seek(ix, out))
             .or_else(|| self.transmit_lack(out))
