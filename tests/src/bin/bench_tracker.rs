@@ -77,6 +77,7 @@ fn pair(n: usize, server: &StaticKey) -> Pair {
 struct World {
     tracker: Box<Tracker<'static>>,
     now: Now,
+    born: Instant,
     pairs: Vec<Pair>,
     spent: Duration,
     bytes: usize,
@@ -98,7 +99,7 @@ impl World {
         let tracker = Box::new(Tracker::new(config, memory));
         let now = Now { at: At(1_000_000), wall: 0 };
         let buf = vec![0; FRAME + SEAL_OVERHEAD];
-        World { tracker, now, pairs: Vec::new(), spent: Duration::ZERO, bytes: 0, buf }
+        World { tracker, now, born: Instant::now(), pairs: Vec::new(), spent: Duration::ZERO, bytes: 0, buf }
     }
     /// A frame of a device: sealed there, opened and judged here; then everything that follows is sealed.
     fn say(&mut self, i: usize, plain: &[u8], heard: &mut dyn FnMut(usize, ToPeer<'_>)) {
@@ -114,19 +115,27 @@ impl World {
         self.drain(heard);
     }
     fn drain(&mut self, heard: &mut dyn FnMut(usize, ToPeer<'_>)) {
+        let since = Instant::now();
+        self.now.at = At(1_000_000 + self.born.elapsed().as_micros() as u64);
+        self.tracker.handle_timeout(self.now);
         while self.tracker.poll_event().is_some() {}
+        self.spent += since.elapsed();
         for i in 0..self.pairs.len() {
             loop {
                 let since = Instant::now();
                 let p = &mut self.pairs[i];
                 let sent =
                     self.tracker.poll_transmit(self.now, p.link, &mut self.buf[SEAL_HEAD..SEAL_HEAD + FRAME]);
-                match sent {
-                    Sent::Idle => break,
-                    Sent::Again => continue,
-                    Sent::Frame(n) => {
-                        let n = p.tracker.seal(&mut self.buf, n);
-                        self.spent += since.elapsed();
+                let sealed = match sent {
+                    Sent::Frame(n) => Some(p.tracker.seal(&mut self.buf, n)),
+                    Sent::Idle | Sent::Again => None,
+                };
+                self.spent += since.elapsed();
+                match (sent, sealed) {
+                    (Sent::Idle, _) => break,
+                    (Sent::Again, _) => continue,
+                    (Sent::Frame(_), n) => {
+                        let n = n.expect("sealed above");
                         self.bytes += n;
                         assert_eq!(p.device.feed(&self.buf[..n]), Ok(n));
                         let frame = p.device.next_frame().expect("sealed well").expect("it is whole");
@@ -192,12 +201,14 @@ fn fan_out() {
         world.join(&server);
     }
     let device = world.tracker.roster().devices().next().expect("the first").1.id;
-    for (round, what) in ["new records", "updates"].iter().enumerate() {
+    let mut rates: Vec<(f64, f64)> = Vec::new();
+    for round in 0..4 {
+        let began = Instant::now();
         (world.spent, world.bytes) = (Duration::ZERO, 0);
         let (mut sent, mut got) = (0, 0usize);
         let mut frame = [0; FRAME];
         while sent < UPDATES {
-            let of = (sent..UPDATES).map(|n| (long_path(n), record(n, round as u64, tag(0), device)));
+            let of = (sent..UPDATES).map(|n| (long_path(n), record(n, round, tag(0), device)));
             let (n, count) = announce(FolderSlot(0), of, 50, &mut frame);
             let plain = frame[..n].to_vec();
             world.say(0, &plain, &mut |i, m| {
@@ -208,13 +219,17 @@ fn fan_out() {
             sent += count as u64;
         }
         assert_eq!(got, UPDATES as usize * READERS, "every reader got every record");
-        let rate = UPDATES as f64 / world.spent.as_secs_f64();
-        line(
-            &format!("{what}/s, fanned out to {READERS} devices, encrypted"),
-            format!(
-                "{rate:.0} ({:.0} bytes a record and device)",
-                world.bytes as f64 / (UPDATES as f64 * READERS as f64)
-            ),
-        );
+        // The first round makes new records; updates are the three after it.
+        if round > 0 {
+            let per = |took: Duration| UPDATES as f64 / took.as_secs_f64();
+            rates.push((per(world.spent), per(began.elapsed())));
+        }
     }
+    rates.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (own, wall) = rates[rates.len() / 2];
+    line(
+        &format!("updates/s to {READERS} devices, encrypted, by the tracker's own time"),
+        format!("{own:.0}"),
+    );
+    line("the same by the wall clock, one thread being all nine devices too", format!("{wall:.0}"));
 }
