@@ -192,3 +192,95 @@ impl Drop for Clients {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Text, call};
+    use dartsync_hal::net::{Event, Net};
+    use std::time::Duration;
+
+    const TOKEN: u32 = 3;
+
+    struct Here {
+        state: State,
+        net: NetStd,
+        clients: Clients,
+        requests: Vec<(ClientId, Request)>,
+        gone: Vec<ClientId>,
+    }
+
+    impl Here {
+        fn new(name: &str) -> Here {
+            // A path longer than a socket's address holds.
+            let dir = format!("dartsync-clients-{name}-{}-{}", "x".repeat(100), std::process::id());
+            let state = State::locate(Some(std::env::temp_dir().join(dir))).unwrap();
+            state.create().unwrap();
+            let mut net = NetStd::new(None, 4).unwrap();
+            let clients = Clients::listen(&state, &mut net, TOKEN).unwrap();
+            Here { state, net, clients, requests: Vec::new(), gone: Vec::new() }
+        }
+        /// Reads until something was asked or someone is gone.
+        fn until(&mut self, enough: impl Fn(&Here) -> bool) {
+            while !enough(self) {
+                self.net.wait(u64::MAX).unwrap();
+                while let Some(event) = self.net.next_event() {
+                    let Event::Ready(token) = event else { continue };
+                    self.clients.ready(&mut self.net, 0, token, &mut self.requests, &mut self.gone);
+                }
+                self.clients.flush(&mut self.net, 0, &mut self.gone);
+            }
+        }
+    }
+
+    impl Drop for Here {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(self.state.dir());
+        }
+    }
+
+    #[test]
+    fn several_commands_are_answered_each_its_own() {
+        let mut here = Here::new("several");
+        let asking: Vec<_> = (0..5)
+            .map(|i| {
+                let state = here.state.clone();
+                let request = Request::Unlink { label: i.to_string() };
+                std::thread::spawn(move || call(&state, &request, Some(Duration::from_secs(10))))
+            })
+            .collect();
+        here.until(|h| h.requests.len() == 5);
+        for (id, request) in std::mem::take(&mut here.requests) {
+            let Request::Unlink { label } = request else { panic!("{request:?}") };
+            here.clients.reply(id, &Reply::text(label.repeat(100_000)), 0);
+        }
+        while asking.iter().any(|a| !a.is_finished()) {
+            here.clients.flush(&mut here.net, 0, &mut here.gone);
+        }
+        for (i, a) in asking.into_iter().enumerate() {
+            let text = a.join().unwrap().unwrap().expect("it runs").read::<Text>().unwrap().text;
+            assert_eq!(text, i.to_string().repeat(100_000));
+        }
+        let mode = fs::metadata(here.state.socket()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn nonsense_is_answered_and_who_says_too_much_or_reads_too_slowly_is_dropped() {
+        let mut here = Here::new("nonsense");
+        let dial = |h: &Here| UnixStream::connect(short(&h.state.socket()).unwrap().path()).unwrap();
+        let (nonsense, mut long, slow) = (dial(&here), dial(&here), dial(&here));
+        (&nonsense).write_all(b"{\"do\":\"what\"}\n").unwrap();
+        (&slow).write_all(b"{\"do\":\"status\"}\n").unwrap();
+        let writer = std::thread::spawn(move || long.write_all(&vec![b'x'; REQUEST_MAX * 4]));
+        here.until(|h| h.requests.len() == 1 && !h.gone.is_empty());
+        assert!(writer.join().unwrap().is_err() || here.clients.open.len() == 2);
+        let mut said = [0; 256];
+        let n = (&nonsense).read(&mut said).unwrap();
+        assert!(String::from_utf8_lossy(&said[..n]).contains("failed"));
+        here.clients.reply(here.requests[0].0, &Reply::text("y".repeat(4 << 20)), 0);
+        here.gone.clear();
+        here.clients.flush(&mut here.net, PATIENCE + 1, &mut here.gone);
+        assert_eq!(here.gone, [here.requests[0].0], "it does not read");
+    }
+}

@@ -188,3 +188,73 @@ pub fn hash_trash(at: &Spot, kind: Kind, block: &mut Vec<u8>, cancel: &AtomicBoo
         Kind::Directory | Kind::Removed => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    struct Temp(std::path::PathBuf, Arc<Root>);
+
+    impl Temp {
+        fn new(name: &str) -> Temp {
+            let dir = std::env::temp_dir().join(format!("dartsync-jobs-{name}-{}", std::process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            let root = Arc::new(Root::link(&dir, 7).unwrap().0);
+            Temp(dir, root)
+        }
+        fn spot(&self, path: &str, n: u64) -> Spot {
+            Spot { folder: Folder(1), root: self.1.clone(), path: path.into(), n }
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn looked(found: Found) -> (Stat, Option<ContentId>) {
+        let Outcome::Looked { stat, content, .. } = found.outcome else { panic!("{:?}", found.outcome) };
+        (stat, content)
+    }
+
+    #[test]
+    fn a_look_hashes_what_is_not_known() {
+        let t = Temp::new("look");
+        let go = AtomicBool::new(false);
+        let look = |p: &str, known| look(&t.spot(p, 1), Ticket(1), known, &mut Vec::new(), &go);
+        fs::write(t.0.join("f"), vec![7; 300_000]).unwrap();
+        std::os::unix::fs::symlink("there", t.0.join("l")).unwrap();
+        fs::create_dir(t.0.join("d")).unwrap();
+        let first = look("f", None);
+        let (name, leaves) = first.manifest.clone().expect("more than one chunk");
+        let (stat, content) = looked(first);
+        assert_eq!((stat.size, content), (300_000, Some(name)));
+        assert!(!leaves.is_empty());
+        assert_eq!(looked(look("f", Some(stat))), (stat, None), "known");
+        assert_eq!(looked(look("l", None)).1, Some(hash_symlink(b"there").content));
+        assert_eq!(looked(look("d", None)).0.kind, Kind::Directory);
+        assert_eq!(looked(look("d/none", None)).0.kind, Kind::Removed);
+        let stopped = AtomicBool::new(true);
+        let found = super::look(&t.spot("f", 1), Ticket(1), None, &mut Vec::new(), &stopped);
+        assert_eq!(found.outcome, Outcome::Failed(Cause::Changing));
+    }
+
+    #[test]
+    fn what_is_made_here_is_verified() {
+        let t = Temp::new("make");
+        fs::write(t.0.join("f"), "bytes").unwrap();
+        let go = AtomicBool::new(false);
+        let right = looked(look(&t.spot("f", 1), Ticket(1), None, &mut Vec::new(), &go)).1.unwrap();
+        let make = |content, n| {
+            let (to, from) = (t.spot("g", n), t.spot("f", 1));
+            let make = Make { ticket: Ticket(2), to, from, kind: Kind::File, content, take: None };
+            make.run(&mut Vec::new(), &go).outcome
+        };
+        assert_eq!(make(right, 2), Outcome::Ready);
+        assert!(t.1.part_read(2).unwrap().is_some());
+        assert_eq!(make(ContentId([1; 32]), 3), Outcome::Failed(Cause::Corrupt));
+        assert!(t.1.part_read(3).unwrap().is_none(), "nothing wrong is left to be taken for right");
+    }
+}
