@@ -1,5 +1,5 @@
 //! The simulator's command line: `sim --seed S` prints one seed's trace; `sim --seeds FROM..TO` runs many on all cores
-//! and stops at the first that fails.
+//! and stops at the first that fails; `sim --survey FROM..TO` goes on and prints every one that fails.
 
 use dartsync_tests::sim::{Verdict, run};
 use std::process::ExitCode;
@@ -15,16 +15,19 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["--seed", s] => s.parse().map_or_else(|_| usage(), one),
-        ["--seeds", range] => {
-            let ends = range.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-            ends.map_or_else(usage, |(from, to)| many(from, to))
-        }
+        ["--seeds", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, false)),
+        ["--survey", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, true)),
         _ => usage(),
     }
 }
 
+fn ends(range: &str) -> Option<(u64, u64)> {
+    let (from, to) = range.split_once("..")?;
+    Some((from.parse().ok()?, to.parse().ok()?))
+}
+
 fn usage() -> ExitCode {
-    eprintln!("usage: sim --seed S | sim --seeds FROM..TO");
+    eprintln!("usage: sim --seed S | sim --seeds FROM..TO | sim --survey FROM..TO");
     ExitCode::from(2)
 }
 
@@ -52,9 +55,10 @@ fn one(seed: u64) -> ExitCode {
     if v.broken.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn many(from: u64, to: u64) -> ExitCode {
+fn many(from: u64, to: u64, all: bool) -> ExitCode {
     let (next, failed) = (AtomicU64::new(from), AtomicBool::new(false));
     let (events, time, faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let count = AtomicU64::new(0);
     let first: std::sync::Mutex<Option<(u64, String)>> = std::sync::Mutex::new(None);
     let start = Instant::now();
     std::panic::set_hook(Box::new(|_| {}));
@@ -71,7 +75,11 @@ fn many(from: u64, to: u64) -> ExitCode {
                     time.fetch_add(v.time, Ordering::Relaxed);
                     faults.fetch_add(v.faults.into(), Ordering::Relaxed);
                     if let Some(why) = v.broken {
-                        failed.store(true, Ordering::Relaxed);
+                        if all {
+                            println!("seed {seed} fails: {why}");
+                        }
+                        failed.store(!all, Ordering::Relaxed);
+                        count.fetch_add(1, Ordering::Relaxed);
                         let mut f = first.lock().expect("no panic while it is held");
                         if f.as_ref().is_none_or(|(s, _)| seed < *s) {
                             *f = Some((seed, why));
@@ -85,7 +93,10 @@ fn many(from: u64, to: u64) -> ExitCode {
     let secs = start.elapsed().as_secs_f64();
     let virt = time.into_inner() / 1_000_000;
     if let Some((seed, why)) = first.into_inner().expect("no panic while it was held") {
-        println!("seed {seed} fails: {why}");
+        match all {
+            true => println!("{} of {} seeds fail", count.into_inner(), to - from),
+            false => println!("seed {seed} fails: {why}"),
+        }
         return ExitCode::FAILURE;
     }
     println!(
