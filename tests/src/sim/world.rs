@@ -268,7 +268,7 @@ impl<'m> World<'m> {
             return;
         }
         if !self.all_in_sync() {
-            let why = self.unsynced();
+            let why: String = self.unsynced().chars().take(600).collect();
             return self.broke(format!("not in sync after {} s: {why}", bound / SECOND));
         }
         let same = self.compare();
