@@ -137,11 +137,46 @@ pub struct Target {
     pub roster: Vec<u8>,
 }
 
+/// The tracker turned this device away: to dial again by the same right is of no use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Denied {
+    /// It knows no such invite (any longer).
+    NoInvite,
+    /// It knows the invite, but does not let this device in by it.
+    Used,
+    /// It knows the invite by another secret.
+    Forged,
+    /// This device does not belong to the home.
+    Stranger,
+}
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const NEW: &str = "ask for a new one with `dartsync invite` on a device of the home";
+        match self {
+            Denied::NoInvite => write!(
+                f,
+                "this invite has expired, was used, or is not of this home (each is good for an hour, once, and until its tracker restarts): {NEW}"
+            ),
+            Denied::Used => write!(
+                f,
+                "this invite was already used: {NEW} (or, as the tracker's log tells then, this device was revoked, or the home is full)"
+            ),
+            Denied::Forged => write!(f, "this invite is wrong, its secret is not the tracker's: {NEW}"),
+            Denied::Stranger => f.write_str("this device does not belong to the home (any longer)"),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}
+
 /// A link to the tracker, for a few requests.
 pub struct Client {
     socket: TcpStream,
     channel: Box<TrackerChannel>,
     address: SocketAddr,
+    /// What it means if the tracker hangs up now.
+    denied: Option<Denied>,
     /// The sealed roster that this device keeps, for a tracker that lost its own (R20).
     kept: Vec<u8>,
     requests: u32,
@@ -149,7 +184,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Dials each address in turn and says Hello. Fails with the cause of the last that answered at all.
+    /// Dials each address in turn and says Hello. Fails at once with [`Denied`], else with the cause of the last
+    /// address.
     pub fn visit(me: &StaticKey, target: &Target, store: StoreNumbers, name: &str) -> Result<Client> {
         let mut why = anyhow!("no address of the tracker is known: name one with --tracker ADDR:PORT");
         for address in &target.addresses {
@@ -164,6 +200,7 @@ impl Client {
             for at in found {
                 match Self::dial(me, target, at).and_then(|c| c.hello(store, name)) {
                     Ok(client) => return Ok(client),
+                    Err(e) if e.is::<Denied>() => return Err(e),
                     Err(e) => why = e.context(format!("tracker {at}")),
                 }
             }
@@ -175,14 +212,16 @@ impl Client {
         let socket = TcpStream::connect_timeout(&at, DIAL).map_err(|e| anyhow!("cannot be reached: {e}"))?;
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(DIAL))?;
-        let (opening, secret) = match &target.invite {
-            Some(code) if code.invite.0 != 0 => (Opening::enrol(code.invite), Some(&code.secret)),
-            _ => (Opening::TRACKER, None),
+        let invite = target.invite.as_ref().filter(|code| code.invite.0 != 0);
+        let (opening, secret) = match invite {
+            Some(code) => (Opening::enrol(code.invite), Some(&code.secret)),
+            None => (Opening::TRACKER, None),
         };
+        let denied = Some(if invite.is_some() { Denied::Used } else { Denied::Stranger });
         let channel = Box::new(TrackerChannel::dial(me, target.tracker, opening, secret, &mut entropy()));
         let kept = target.roster.clone();
         let buf = vec![0; SEAL_HEAD + FRAME_SEALED];
-        let mut client = Client { socket, channel, address: at, kept, requests: 0, buf };
+        let mut client = Client { socket, channel, address: at, denied, kept, requests: 0, buf };
         let until = Instant::now() + DIAL;
         client.flush()?;
         while client.channel.progress() == Progress::Handshake {
@@ -211,6 +250,7 @@ impl Client {
             }
             _ => Ok(false),
         })?;
+        self.denied = None;
         Ok(self)
     }
 
@@ -297,6 +337,15 @@ impl Client {
         Ok(())
     }
 
+    /// What the tracker means by hanging up.
+    fn hung_up(&self) -> anyhow::Error {
+        match (self.channel.progress(), self.denied) {
+            (Progress::Handshake, _) => anyhow!("hung up during the handshake: it may be another tracker"),
+            (_, Some(denied)) => denied.into(),
+            (_, None) => anyhow!("hung up"),
+        }
+    }
+
     /// Reads once, and hands out each frame that is whole.
     fn read_some(&mut self, until: Instant, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let left = until.saturating_duration_since(Instant::now());
@@ -306,11 +355,9 @@ impl Client {
         self.socket.set_read_timeout(Some(left))?;
         let mut bytes = [0; 16 * 1024];
         let got = match self.socket.read(&mut bytes) {
-            Ok(0) if self.channel.progress() == Progress::Open => {
-                bail!("hung up: this device does not belong to the home (any longer), or the invite is used")
-            }
-            Ok(0) => bail!("hung up during the handshake"),
-            Ok(n) => n,
+            Ok(n) if n > 0 => n,
+            Ok(_) => return Err(self.hung_up()),
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => return Err(self.hung_up()),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 bail!("gave no answer in time")
             }
@@ -319,8 +366,8 @@ impl Client {
         };
         let mut at = 0;
         while at < got {
-            at += self.channel.feed(&bytes[at..got]).map_err(refused)?;
-            while let Some(frame) = self.channel.next_frame().map_err(refused)? {
+            at += self.channel.feed(&bytes[at..got]).map_err(|e| refused(e, self.denied))?;
+            while let Some(frame) = self.channel.next_frame().map_err(|e| refused(e, self.denied))? {
                 each(frame)?;
             }
         }
@@ -328,12 +375,11 @@ impl Client {
     }
 }
 
-/// A link's end in words, with what to do next.
-fn refused(e: LinkError) -> anyhow::Error {
+/// A link's end as an error of its own where another right to come in may help.
+fn refused(e: LinkError, denied: Option<Denied>) -> anyhow::Error {
     match e {
-        LinkError::NoInvite => {
-            anyhow!("{e}: make a fresh one with `dartsync invite` on a device of the home")
-        }
+        LinkError::NoInvite => Denied::NoInvite.into(),
+        LinkError::Handshake if denied == Some(Denied::Used) => Denied::Forged.into(),
         _ => anyhow!("{e}"),
     }
 }

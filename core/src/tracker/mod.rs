@@ -222,7 +222,11 @@ impl<'m> Tracker<'m> {
         }
         let invited = who.invite.is_some_and(|id| self.invites.is_good(now.at, id));
         if !self.knows(&who.key) && !invited {
-            return Err(Reject::new("not a device of this home, nor a good invite"));
+            let why = match who.invite {
+                Some(_) => "an invite that was used already",
+                None => "not a device of this home",
+            };
+            return Err(Reject::new(why));
         }
         let Some(i) = self.sessions.iter().position(|s| s.state == State::Free) else {
             return Err(Reject::new("too many links"));

@@ -1,7 +1,7 @@
 //! `join`: enrols this device and links its first folder.
 
 use super::{directory, home};
-use crate::client::{Client, Reply, StoreNumbers, Target, entropy, socket_addr};
+use crate::client::{Client, Denied, Reply, StoreNumbers, Target, entropy, socket_addr};
 use crate::config::{Config, Secret, State, TrackerConfig, hex};
 use crate::offline;
 use anyhow::{Context, Result, anyhow, bail};
@@ -60,13 +60,18 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
             state.dir().display()
         );
     }
-    let me = identity(state)?;
+    let (me, made) = identity(state)?;
+    let known = match (&old, made) {
+        (Some(_), _) => Known::Joined,
+        (None, false) => Known::Dialled,
+        (None, true) => Known::Nowhere,
+    };
     let target = target(&code, given, old.as_ref());
     let mut store = offline::open(state)?;
     let rng = &mut entropy();
     let runs = [StoreNumbers::take(&mut store, rng), StoreNumbers::take(&mut store, rng)];
     store.commit(true).context("the store")?;
-    let mut client = visit(&me, &target, runs, &name, old.is_some())?;
+    let mut client = visit(&me, &target, runs, &name, known)?;
     let root = directory(&root)?.0;
     let mut config = old.unwrap_or_else(|| fresh(&name, &target));
     config.tracker.addresses = target.addresses.clone();
@@ -77,14 +82,25 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
     Ok(line)
 }
 
-/// The device's key: made, and durable, before anyone hears of it.
-fn identity(state: &State) -> Result<StaticKey> {
+/// How well the home may know this device's key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It was made just now.
+    Nowhere,
+    /// An earlier `join` used it, and did not come to its end.
+    Dialled,
+    /// It joined.
+    Joined,
+}
+
+/// The device's key, and whether it was made just now: durable before anyone hears of it.
+fn identity(state: &State) -> Result<(StaticKey, bool)> {
     if let Some(secret) = state.identity()? {
-        return Ok(StaticKey::from_secret(&secret.0));
+        return Ok((StaticKey::from_secret(&secret.0), false));
     }
     let key = StaticKey::generate(&mut entropy());
     state.set_identity(&Secret(*key.secret()))?;
-    Ok(key)
+    Ok((key, true))
 }
 
 /// Where to go: what the user named, what the code says, what was known before.
@@ -101,21 +117,26 @@ fn target(code: &InviteCode, given: &Join, old: Option<&Config>) -> Target {
     Target { tracker: code.tracker, addresses, invite: Some(code.clone()), roster: Vec::new() }
 }
 
-/// Enrols by the invite. A key that is enrolled already needs none: that is tried first where it is likely.
+/// Enrols by the invite. A key that is enrolled already needs none: that is tried first where it is likely, and last
+/// where an earlier `join` may have broken off after it was let in.
 fn visit(
     me: &StaticKey,
     target: &Target,
     runs: [StoreNumbers; 2],
     name: &str,
-    is_known: bool,
+    known: Known,
 ) -> Result<Client> {
     let plain = Target { invite: None, ..target.clone() };
-    let (first, second) = if is_known { (&plain, target) } else { (target, &plain) };
+    let (first, second) = if known == Known::Joined { (&plain, target) } else { (target, &plain) };
     let why = match Client::visit(me, first, runs[0], name) {
         Ok(client) => return Ok(client),
         Err(e) => e,
     };
-    Client::visit(me, second, runs[1], name).map_err(|e| if is_known { e } else { why })
+    match (known, why.downcast_ref()) {
+        (Known::Joined, Some(Denied::Stranger)) => Client::visit(me, second, runs[1], name),
+        (Known::Dialled, Some(Denied::NoInvite)) => Client::visit(me, second, runs[1], name).map_err(|_| why),
+        _ => Err(why),
+    }
 }
 
 fn fresh(name: &str, target: &Target) -> Config {
