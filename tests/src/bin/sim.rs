@@ -1,9 +1,11 @@
-//! The simulator's command line: `sim --seed S` prints one seed's trace; `sim --seeds FROM..TO` runs many on all cores
-//! and stops at the first that fails; `sim --survey FROM..TO` goes on and prints every one that fails.
+//! The simulator's command line: `sim --seed S` prints one seed's trace (with [`Less`]'s options: of a smaller world);
+//! `sim --seeds FROM..TO` runs many on all cores and stops at the first that fails, with the smallest world in which it
+//! still does; `sim --survey FROM..TO` goes on and prints every one that fails.
 
-use dartsync_tests::sim::{Verdict, run};
+use dartsync_tests::sim::{FAULTS, Less, Verdict, run_less, shrink};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Instant;
 
@@ -13,8 +15,12 @@ const STACK: usize = 64 << 20;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut less = Less::default();
     match args[..] {
-        ["--seed", s] => s.parse().map_or_else(|_| usage(), one),
+        ["--seed", s, ref rest @ ..] => {
+            let good = rest.len() % 2 == 0 && rest.chunks(2).all(|o| less.set(o[0], o[1]));
+            s.parse().ok().filter(|_| good).map_or_else(usage, |seed| one(seed, less))
+        }
         ["--seeds", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, false)),
         ["--survey", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, true)),
         _ => usage(),
@@ -27,84 +33,149 @@ fn ends(range: &str) -> Option<(u64, u64)> {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: sim --seed S | sim --seeds FROM..TO | sim --survey FROM..TO");
+    eprintln!("usage: sim --seed S [--devices N] [--edits N] [--seconds N] [--without KIND,KIND] [--salt N]");
+    eprintln!("       sim --seeds FROM..TO | sim --survey FROM..TO");
     ExitCode::from(2)
 }
 
+fn cores() -> usize {
+    thread::available_parallelism().map_or(2, |n| n.get())
+}
+
 /// A seed's verdict; a panic of a machine is one.
-fn verdict(seed: u64, print: bool) -> Verdict {
-    let broken =
-        |why: String| Verdict { broken: Some(why), trace: 0, events: 0, time: 0, faults: 0, lines: 0 };
-    std::panic::catch_unwind(|| run(seed, print)).unwrap_or_else(|p| {
+fn verdict(seed: u64, less: &Less, print: bool) -> Verdict {
+    std::panic::catch_unwind(|| run_less(seed, less, print)).unwrap_or_else(|p| {
         let text = p.downcast_ref::<String>().map(String::as_str);
-        broken(format!("panic: {}", text.or(p.downcast_ref::<&str>().copied()).unwrap_or("?")))
+        Verdict::panicked(text.or(p.downcast_ref::<&str>().copied()).unwrap_or("?"))
     })
 }
 
-fn one(seed: u64) -> ExitCode {
-    let v = thread::Builder::new().stack_size(STACK).spawn(move || verdict(seed, true)).expect("a thread");
-    let v = v.join().expect("panics are caught");
+fn one(seed: u64, less: Less) -> ExitCode {
+    let v = thread::Builder::new().stack_size(STACK).spawn(move || verdict(seed, &less, true));
+    let v = v.expect("a thread").join().expect("panics are caught");
     let state = v.broken.as_deref().map_or("clean".into(), |b| format!("BROKEN: {b}"));
     println!(
         "seed {seed}: {} events, {} faults, {} virtual s, trace {:016x}, {state}",
         v.events,
-        v.faults,
+        v.faults(),
         v.time / 1_000_000,
         v.trace
     );
     if v.broken.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// Runs work on every core.
+fn on_all_cores(work: impl Fn() + Sync) {
+    thread::scope(|s| {
+        for _ in 0..cores() {
+            thread::Builder::new().stack_size(STACK).spawn_scoped(s, &work).expect("a thread");
+        }
+    });
+}
+
+/// The verdicts of one seed in several smaller worlds.
+fn several(seed: u64, all: &[Less]) -> Vec<Verdict> {
+    let (next, done) = (AtomicUsize::new(0), all.iter().map(|_| OnceLock::new()).collect::<Vec<_>>());
+    on_all_cores(|| {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(less) = all.get(at) else { return };
+            assert!(done[at].set(verdict(seed, less, false)).is_ok(), "each is run once");
+        }
+    });
+    done.into_iter().map(|v| v.into_inner().expect("all were run")).collect()
+}
+
+/// What all runs add up to.
+#[derive(Default)]
+struct Sums {
+    seeds: AtomicU64,
+    failed: AtomicU64,
+    events: AtomicU64,
+    time: AtomicU64,
+    struck: [AtomicU64; FAULTS.len()],
+    /// Seeds in which that kind struck.
+    reached: [AtomicU64; FAULTS.len()],
+    conflicts: AtomicU64,
+}
+
+impl Sums {
+    fn add(&self, v: &Verdict) {
+        let add = |to: &AtomicU64, n: u64| to.fetch_add(n, Ordering::Relaxed);
+        add(&self.seeds, 1);
+        add(&self.failed, v.broken.is_some().into());
+        add(&self.events, v.events);
+        add(&self.time, v.time);
+        add(&self.conflicts, v.conflict.into());
+        for (i, n) in v.struck.iter().enumerate() {
+            add(&self.struck[i], (*n).into());
+            add(&self.reached[i], (*n > 0).into());
+        }
+    }
+    /// How often each fault struck, and the share of seeds that saw it.
+    fn print(&self) {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let share = |n: &AtomicU64| 100.0 * get(n) as f64 / get(&self.seeds).max(1) as f64;
+        for (i, kind) in FAULTS.iter().enumerate() {
+            let name = format!("{kind:?}");
+            println!("{name:<12} {:>9} in {:>5.1} % of seeds", get(&self.struck[i]), share(&self.reached[i]));
+        }
+        println!("{:<12} {:>9} in {:>5.1} % of seeds", "Conflict", "", share(&self.conflicts));
+    }
+}
+
 fn many(from: u64, to: u64, all: bool) -> ExitCode {
-    let (next, failed) = (AtomicU64::new(from), AtomicBool::new(false));
-    let (events, time, faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let count = AtomicU64::new(0);
-    let first: std::sync::Mutex<Option<(u64, String)>> = std::sync::Mutex::new(None);
+    let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
+    let sums = Sums::default();
+    let first: Mutex<Option<(u64, Verdict)>> = Mutex::new(None);
     let start = Instant::now();
     std::panic::set_hook(Box::new(|_| {}));
-    thread::scope(|s| {
-        for _ in 0..thread::available_parallelism().map_or(2, |n| n.get()) {
-            let work = || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to || failed.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let v = verdict(seed, false);
-                    events.fetch_add(v.events, Ordering::Relaxed);
-                    time.fetch_add(v.time, Ordering::Relaxed);
-                    faults.fetch_add(v.faults.into(), Ordering::Relaxed);
-                    if let Some(why) = v.broken {
-                        if all {
-                            println!("seed {seed} fails: {why}");
-                        }
-                        failed.store(!all, Ordering::Relaxed);
-                        count.fetch_add(1, Ordering::Relaxed);
-                        let mut f = first.lock().expect("no panic while it is held");
-                        if f.as_ref().is_none_or(|(s, _)| seed < *s) {
-                            *f = Some((seed, why));
-                        }
-                    }
-                }
-            };
-            thread::Builder::new().stack_size(STACK).spawn_scoped(s, work).expect("a thread");
+    on_all_cores(|| {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= to || stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let v = verdict(seed, &Less::default(), false);
+            sums.add(&v);
+            let Some(why) = &v.broken else { continue };
+            if all {
+                println!("seed {seed} fails: {why}");
+            }
+            stop.store(!all, Ordering::Relaxed);
+            let mut f = first.lock().expect("no panic while it is held");
+            if f.as_ref().is_none_or(|(s, _)| seed < *s) {
+                *f = Some((seed, v));
+            }
         }
     });
     let secs = start.elapsed().as_secs_f64();
-    let virt = time.into_inner() / 1_000_000;
-    if let Some((seed, why)) = first.into_inner().expect("no panic while it was held") {
+    let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+    if all {
+        sums.print();
+    }
+    if let Some((seed, v)) = first.into_inner().expect("no panic while it was held") {
         match all {
-            true => println!("{} of {} seeds fail", count.into_inner(), to - from),
-            false => println!("seed {seed} fails: {why}"),
+            true => println!("{} of {} seeds fail", get(&sums.failed), get(&sums.seeds)),
+            false => explain(seed, v),
         }
         return ExitCode::FAILURE;
     }
+    let virt = get(&sums.time) / 1_000_000;
     println!(
         "{} seeds clean: {} events, {} faults, {virt} virtual s in {secs:.1} s ({:.0} times real time)",
-        to.saturating_sub(from),
-        events.into_inner(),
-        faults.into_inner(),
+        get(&sums.seeds),
+        get(&sums.events),
+        sums.struck.iter().map(get).sum::<u64>(),
         virt as f64 / secs.max(0.001)
     );
     ExitCode::SUCCESS
+}
+
+/// Says how a seed fails, and in how small a world.
+fn explain(seed: u64, v: Verdict) {
+    let words = |v: &Verdict| v.broken.clone().unwrap_or_default();
+    println!("seed {seed} fails: {}", words(&v));
+    let (less, v, tries) = shrink(v, &|all| several(seed, all));
+    println!("seed {seed} fails, smallest of {tries} tries: sim --seed {seed}{less}: {}", words(&v));
 }

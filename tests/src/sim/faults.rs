@@ -49,7 +49,8 @@ pub enum Kind {
     Revoke,
 }
 
-const ALL: [Kind; 19] = [
+/// Every kind, in order.
+pub const ALL: [Kind; 19] = [
     Kind::Reset,
     Kind::Cut,
     Kind::Clog,
@@ -130,6 +131,10 @@ impl Faults {
                 self.on.push((k, if rare { mean * 2 } else { mean }));
             }
         }
+    }
+    /// The kinds that this run breaks.
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.on.iter().map(|o| o.0).collect()
     }
     fn has(&self, k: Kind) -> bool {
         self.on.iter().any(|o| o.0 == k)

@@ -9,6 +9,7 @@
 //! | `user`, `faults` | who edits, what breaks |
 //! | `check` | the promises, apart from all that |
 //! | `seed` | one seed from its start to its verdict |
+//! | `less`, `shrink` | the same with less of everything; the least that still fails |
 //!
 //! The same seed gives the same trace on any machine: nothing here asks for time or order from outside.
 
@@ -19,14 +20,19 @@ mod drive;
 mod faults;
 mod feed;
 mod fs;
+mod less;
 mod net;
 mod rand;
 #[cfg(test)]
 mod scenarios;
 mod seed;
+mod shrink;
 mod user;
 mod words;
 mod world;
 
-pub use seed::{Verdict, run};
+pub use faults::{ALL as FAULTS, Kind as FaultKind};
+pub use less::Less;
+pub use seed::{Verdict, run, run_less};
+pub use shrink::{class, shrink};
 pub use world::{Pool, World};

@@ -1,9 +1,12 @@
 //! One seed, from its start to its verdict: safety under faults, then all is mended and must converge within a bound.
 
+use super::faults::{ALL, Kind};
+use super::less::Less;
 use super::rand::Rand;
 use super::world::{Event, Pool, SECOND, World};
 
 /// How a seed ended.
+#[derive(Clone, Debug)]
 pub struct Verdict {
     /// What was broken; none: every promise held.
     pub broken: Option<String>,
@@ -13,8 +16,18 @@ pub struct Verdict {
     pub events: u64,
     /// Virtual time that passed (µs).
     pub time: u64,
-    /// Faults that struck.
-    pub faults: u32,
+    /// Faults that struck, by kind.
+    pub struck: [u32; ALL.len()],
+    /// Kinds that could strike.
+    pub kinds: Vec<Kind>,
+    /// Devices of the home.
+    pub devices: usize,
+    /// Things that users did.
+    pub edits: u64,
+    /// How long things broke (µs).
+    pub breaking: u64,
+    /// Whether a conflict copy was made.
+    pub conflict: bool,
     /// Lines printed.
     pub lines: u64,
 }
@@ -22,19 +35,50 @@ pub struct Verdict {
 /// Within so long after the last fault all must be in sync: a store that was brought back twice waits 10 minutes (R4).
 const BOUND: u64 = 1500 * SECOND;
 
+impl Verdict {
+    /// Of a run that ended by a panic.
+    pub fn panicked(why: &str) -> Verdict {
+        Verdict {
+            broken: Some(format!("panic: {why}")),
+            trace: 0,
+            events: 0,
+            time: 0,
+            struck: [0; ALL.len()],
+            kinds: Vec::new(),
+            devices: 0,
+            edits: 0,
+            breaking: 0,
+            conflict: false,
+            lines: 0,
+        }
+    }
+    /// Faults that struck.
+    pub fn faults(&self) -> u32 {
+        self.struck.iter().sum()
+    }
+}
+
 /// Runs a seed; with `print`, a line an event.
 pub fn run(seed: u64, print: bool) -> Verdict {
+    run_less(seed, &Less::default(), print)
+}
+
+/// [`run`] with less than the seed asks for.
+pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
     let mut draw = Rand::new(seed ^ 0x6d61_7374_6572);
     let memory = *draw.pick(&[1 << 20, 1 << 20, 256 << 10]);
     let mut pool = Pool::new(memory);
-    let n = 2 + draw.weighted(&[160, 160, 100, 30, 12, 4, 1, 1, 0, 0, 1]);
-    let mut w = World::new(draw.next(), n, &mut pool);
+    let n = (2 + draw.weighted(&[160, 160, 100, 30, 12, 4, 1, 1, 0, 0, 1])).min(less.devices);
+    let mut w = World::new(draw.next() ^ less.salt.wrapping_mul(0x9e37_79b9_7f4a_7c15), n, &mut pool);
     w.print = print;
+    (w.edits_left, w.events_left) = (less.edits, less.events);
     // Many devices that edit fast do nothing but make copies.
     w.pace = draw.within(SECOND / 10, 3 * SECOND) * (1 + n as u64 / 4);
     w.start_tracker(false);
     w.gather();
     w.faults.draw();
+    w.faults.on.retain(|o| !less.without.contains(&o.0));
+    let kinds = w.faults.kinds();
     if draw.chance(1, 4) {
         // Some quiet first: faults then find a home at rest.
         w.converge(60 * SECOND);
@@ -44,19 +88,23 @@ pub fn run(seed: u64, print: bool) -> Verdict {
         w.after(1 + d as u64, Event::User { d });
     }
     w.unleash();
-    let long = draw.within(5, 60) * SECOND / (1 + n as u64 / 6);
+    let long = less.span(draw.within(5, 60) * SECOND / (1 + n as u64 / 6));
     w.run_for(long);
     w.heal();
     w.converge(BOUND);
     w.rests();
     w.judge();
-    let faults = w.faults.struck.iter().sum();
     Verdict {
-        broken: w.verdict().map(str::to_owned),
+        broken: w.verdict().filter(|_| w.events_left > 0).map(str::to_owned),
         trace: w.trace(),
         events: w.events,
         time: w.now,
-        faults,
+        struck: w.faults.struck,
+        kinds,
+        devices: n,
+        edits: w.edits,
+        breaking: long,
+        conflict: w.has_copies(),
         lines: w.lines,
     }
 }

@@ -38,13 +38,14 @@ pub(super) fn last_instant(fs: &mut Fs, path: &[u8], data: Bytes, style: u64) ->
 impl World<'_> {
     /// A user's turn, and when the next comes.
     pub(super) fn user_turn(&mut self, d: usize) {
-        if !self.editing {
+        if !self.editing || self.edits_left == 0 {
             return;
         }
         if !self.devices[d].root_gone && self.devices[d].joined {
             let n = if self.user.chance(1, 8) { self.user.within(2, 6) } else { 1 };
-            for _ in 0..n {
+            for _ in 0..n.min(self.edits_left) {
                 self.user_act(d);
+                (self.edits, self.edits_left) = (self.edits + 1, self.edits_left - 1);
             }
         }
         let pause =

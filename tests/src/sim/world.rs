@@ -98,6 +98,9 @@ pub struct World<'m> {
     pub(super) made: u64,
     /// Whether users still edit.
     pub(super) editing: bool,
+    /// What users may still do, and what they did.
+    pub(super) edits_left: u64,
+    pub(super) edits: u64,
     /// Mean pause between a user's edits (µs).
     pub(super) pace: u64,
     /// What was broken first.
@@ -107,8 +110,9 @@ pub struct World<'m> {
     pub(super) lines: u64,
     hash: u64,
     watched: String,
-    /// Every event so far.
+    /// Every event so far, and how many more there may be.
     pub(super) events: u64,
+    pub(super) events_left: u64,
 }
 
 impl<'m> World<'m> {
@@ -133,6 +137,8 @@ impl<'m> World<'m> {
             user,
             made: 0,
             editing: false,
+            edits_left: u64::MAX,
+            edits: 0,
             pace: SECOND,
             broken: None,
             print: false,
@@ -140,6 +146,7 @@ impl<'m> World<'m> {
             hash: 0xcbf2_9ce4_8422_2325,
             watched: String::new(),
             events: 0,
+            events_left: u64::MAX,
         }
     }
 
@@ -191,7 +198,10 @@ impl<'m> World<'m> {
         while self.broken.is_none() && self.heap.peek().is_some_and(|Reverse(a)| a.at <= until) {
             let Reverse(At { at, what, .. }) = self.heap.pop().expect("peeked");
             self.now = at;
-            self.events += 1;
+            (self.events, self.events_left) = (self.events + 1, self.events_left - 1);
+            if self.events_left == 0 {
+                return self.broke("given up");
+            }
             self.happen(what);
         }
         if self.broken.is_none() {
@@ -395,6 +405,13 @@ impl<'m> World<'m> {
             let r = self.ledger.nothing_returned(&self.devices[d], self.leave);
             self.must(r);
         }
+    }
+    /// Whether some device has a conflict copy.
+    pub(super) fn has_copies(&self) -> bool {
+        self.devices.iter().any(|d| {
+            let all = d.fs.walk(super::fs::ROOT, b"");
+            all.iter().any(|w| w.0.windows(9).any(|x| x == b"(conflict"))
+        })
     }
     /// What was broken, if anything.
     pub fn verdict(&self) -> Option<&str> {
