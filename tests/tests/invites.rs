@@ -80,7 +80,7 @@ impl Here {
             let stored = Stored::load(&mut Nowhere, &mut StdEntropy, &mut roster).unwrap();
             let mut memory = vec![0; 1 << 20];
             let mut tracker = Box::new(Tracker::new(stored.config(&roster, [3; 32], "home"), &mut memory));
-            let code = stored.founding_code(&tracker, [to_core(at)].into_iter()).unwrap();
+            let code = stored.founding_code(&tracker, [to_core(at)]).unwrap();
             told.send(code.to_string()).unwrap();
             let board = Board { net, clock, console, storage: Nowhere };
             let mut slots: Vec<Option<Slot>> = std::iter::repeat_with(|| None).take(SLOTS).collect();
@@ -150,4 +150,18 @@ fn an_invite_that_is_not_good_is_refused_with_its_cause() {
     third.join(&good.encode());
     let devices = first.say(&["devices"]);
     assert_eq!(devices.lines().count(), 3, "{devices}");
+}
+
+#[test]
+fn an_invite_is_one_line_and_a_picture_where_that_is_asked_for() {
+    let (dir, tracker) = (Dir::new("qr"), Here::start());
+    let first = Device::new(dir.path(), "first");
+    first.join(&tracker.founding);
+    let plain = first.say(&["invite"]);
+    assert!(plain.starts_with("dart1") && plain.lines().count() == 1, "{plain}");
+    let drawn = first.say(&["invite", "--qr"]);
+    let (code, picture) = drawn.split_once('\n').expect("more than a line");
+    assert!(InviteCode::decode(code).is_ok() && picture.lines().count() > 15, "{drawn}");
+    assert!(picture.chars().all(|c| " █▀▄\n".contains(c)), "{drawn}");
+    Device::new(dir.path(), "second").join(code);
 }

@@ -46,8 +46,11 @@ pub enum Command {
     },
     /// Sync, in the foreground; prints `ready` when all folders are watched
     Run,
-    /// Print a code that lets one more device join
+    /// Print a code that lets one more device join, once, within an hour; on a terminal also as a QR code
     Invite {
+        /// The QR code also where stdout is no terminal
+        #[arg(long)]
+        qr: bool,
         /// Recovery words: do not wait for devices to bring the roster back
         #[arg(long, value_name = "WORDS")]
         force: Option<String>,

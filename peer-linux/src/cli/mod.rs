@@ -3,6 +3,7 @@
 mod args;
 mod join;
 mod print;
+mod qr;
 
 pub use print::bytes as size;
 
@@ -12,7 +13,7 @@ use crate::{demo, node, offline};
 use anyhow::{Context, Result, bail};
 use args::{Args, Command, Trash};
 use clap::Parser;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,7 +56,7 @@ fn run(args: Args) -> Result<ExitCode> {
             say(&join::join(&state, &join::Join { code, root, name, listen, tracker })?)
         }
         Command::Run => node::run(&state)?,
-        Command::Invite { force } => text(&state, Request::Invite { force })?,
+        Command::Invite { force, qr } => invite(&state, force, qr)?,
         Command::Devices { json } => {
             show::<Devices>(&state, Request::Devices, json, print::devices, |d| to_json(&d.devices))?
         }
@@ -115,6 +116,18 @@ fn ask(state: &State, request: &Request, patience: Option<Duration>) -> Result<R
 /// Asks for a line and prints it.
 fn text(state: &State, request: Request) -> Result<()> {
     say(&ask(state, &request, Some(PATIENCE))?.read::<Text>()?.text);
+    Ok(())
+}
+
+/// Prints an invite; below it, for a camera, its picture, if that is asked for or stdout is a terminal.
+fn invite(state: &State, force: Option<String>, qr: bool) -> Result<()> {
+    let code = ask(state, &Request::Invite { force }, Some(PATIENCE))?.read::<Text>()?.text;
+    say(&code);
+    if (qr || std::io::stdout().is_terminal())
+        && let Some(picture) = qr::picture(code.trim())
+    {
+        say(&picture);
+    }
     Ok(())
 }
 
