@@ -226,6 +226,14 @@ impl Fs {
         }
         out
     }
+    /// The directory and name of a file that stood at `was`: there, or where it was moved to.
+    pub fn name_of(&self, ino: Ino, was: (Ino, Name)) -> (Ino, Name) {
+        if self.entry(was.0, &was.1) == Some(ino) {
+            return was;
+        }
+        let moved = self.walk(ROOT, b"").into_iter().find(|w| w.1 == ino);
+        moved.and_then(|w| self.place(&w.0).map(|(dir, name)| (dir, name.to_vec()))).unwrap_or(was)
+    }
     /// Whether that name holds an empty directory.
     pub fn is_empty(&self, dir: Ino) -> bool {
         self.entries(dir).next().is_none()

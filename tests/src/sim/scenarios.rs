@@ -7,6 +7,8 @@ use super::rand::Rand;
 use super::world::{Pool, SECOND, World};
 use std::thread;
 
+mod trees;
+
 /// Tells a story of `n` devices, on a thread with room for the machines.
 fn home(n: usize, story: impl FnOnce(&mut World<'_>) + Send + 'static) {
     let told = move || {

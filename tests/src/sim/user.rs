@@ -369,6 +369,8 @@ impl World<'_> {
         if fs.node(ino).writers == 0 {
             return;
         }
+        // The kernel tells of an open file by the name it has now.
+        let place = fs.name_of(ino, place);
         let here = fs.entry(place.0, &place.1) == Some(ino);
         let path = fs.path_of(place.0).filter(|_| here).map(|mut p| {
             if !p.is_empty() {
