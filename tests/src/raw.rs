@@ -36,11 +36,19 @@ pub struct RawLink {
 impl RawLink {
     /// Dials, shakes hands by the invite, says Hello, waits for the Welcome. Panics where that fails.
     pub fn join(at: &str, code: &InviteCode, seed: u8, name: &str) -> RawLink {
-        let me = StaticKey::from_secret(&[seed; 32]);
+        RawLink::join_serving(at, code, seed, name, 0)
+    }
+    /// [`RawLink::join`] of a device that takes data links at a port of loopback.
+    pub fn join_serving(at: &str, code: &InviteCode, seed: u8, name: &str, port: u16) -> RawLink {
+        let me = RawLink::key(seed);
         let opening = Opening::enrol(code.invite);
         let mut link = RawLink::open(at, &me, code.tracker, opening, Some(&code.secret));
-        link.hello(Tag(u32::from(seed) + 1000), name);
+        link.hello(Tag(u32::from(seed) + 1000), name, port);
         link
+    }
+    /// The key of the device of that seed.
+    pub fn key(seed: u8) -> StaticKey {
+        StaticKey::from_secret(&[seed; 32])
     }
     fn open(at: &str, me: &StaticKey, to: PublicKey, opening: Opening, secret: Option<&[u8; 16]>) -> RawLink {
         let mut rng = Rng::from_seed([9; 32]);
@@ -58,13 +66,13 @@ impl RawLink {
         }
         link
     }
-    fn hello(&mut self, tag: Tag, name: &str) {
+    fn hello(&mut self, tag: Tag, name: &str, port: u16) {
         self.tag = tag;
         self.send(&ToTracker::Hello {
             tag,
             counter: 0,
             run: 1,
-            port: 0,
+            port,
             addrs: Default::default(),
             caps: 0,
             roster: RosterVersion::default(),
