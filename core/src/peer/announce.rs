@@ -74,7 +74,6 @@ impl Peer {
         }
         let next = step(&o.t, ctx);
         let (row, f) = (o.row, o.f);
-        let has_copies = !o.t.copies.is_empty();
         let what = match next {
             Step::Announce if o.t.local.as_ref().is_some_and(|l| l.made == Made::Minted) => Some(What::Local),
             Step::Announce => Some(What::Synced),
@@ -88,10 +87,13 @@ impl Peer {
         let copy = o.t.copies.last().copied();
         let generation = self.commits.open;
         self.commits.wanted = true;
-        match what {
-            Some(What::Local) if has_copies => self.post_pair(f, row, copy.expect("not empty"), generation),
-            Some(what) => self.post(Announcement { f, row, what, generation, pair: false, stamp: 0 }),
-            None => {}
+        if let Some(what) = what {
+            let stamp = announced(&o.t, what).map_or(0, stamp);
+            let a = Announcement { f, row, what, generation, pair: false, stamp };
+            match copy.filter(|_| what == What::Local) {
+                Some(copy) => self.post_pair(ix, a, copy),
+                None => self.post(a),
+            }
         }
         self.close(ix, now, o);
     }
@@ -112,13 +114,16 @@ impl Peer {
         same || self.judgement(ix, o).is_some_and(|j| j.ours)
     }
 
-    fn post_pair(&mut self, f: usize, row: Row, copy: Row, generation: u64) {
+    fn post_pair(&mut self, ix: &mut dyn Index, winner: Announcement, copy: Row) {
         if self.is_busy(copy) {
-            self.post(Announcement { f, row, what: What::Local, generation, pair: false, stamp: 0 });
-            return;
+            return self.post(winner);
         }
-        self.post(Announcement { f, row, what: What::Local, generation, pair: true, stamp: 0 });
-        self.post(Announcement { f, row: copy, what: What::Pending, generation, pair: false, stamp: 0 });
+        let mut t = Trees::default();
+        ix.load(copy, &mut t);
+        let what = What::Pending;
+        let stamp = announced(&t, what).map_or(0, stamp);
+        self.post(Announcement { pair: true, ..winner });
+        self.post(Announcement { row: copy, what, stamp, ..winner });
     }
 
     fn post(&mut self, a: Announcement) {
@@ -132,9 +137,12 @@ impl Peer {
                 |s: &super::state::FolderState| s.linked && s.caught_up && s.telling == Telling::Waiting;
             let Some(f) = self.folders.iter().position(due) else { return };
             self.folders[f].telling = Telling::Sweeping;
-            self.sweep = Some((f, PathBuf::new()));
+            // What is told was heard long ago, but the last of it may not be durable yet.
+            let generation = if self.commits.dirty > 0 { self.commits.open } else { self.commits.open - 1 };
+            self.commits.wanted |= self.commits.dirty > 0;
+            self.sweep = Some((f, PathBuf::new(), generation));
         }
-        let Some((f, mut at)) = self.sweep.take() else { return };
+        let Some((f, mut at, generation)) = self.sweep.take() else { return };
         self.sweep_stalled = false;
         let folder = self.folders[f].folder;
         let mut next = PathBuf::new();
@@ -161,9 +169,10 @@ impl Peer {
             } else {
                 continue;
             };
-            self.post(Announcement { f, row, what, generation: 0, pair: false, stamp: 0 });
+            let stamp = announced(&t, what).map_or(0, stamp);
+            self.post(Announcement { f, row, what, generation, pair: false, stamp });
         }
-        self.sweep = Some((f, at));
+        self.sweep = Some((f, at, generation));
     }
 
     /// Whether the sweep was stopped by its budget alone and can go on at once.
@@ -188,12 +197,18 @@ impl Peer {
         let mut buf = [0u8; limits::FRAME - 16];
         let mut w = BatchWriter::new(&mut buf);
         while let Some(a) = self.outbox.iter().nth(self.outbox_sent).copied() {
-            if a.generation > self.commits.durable || (a.pair && !w.is_empty()) {
+            let halves = if a.pair { 2 } else { 1 };
+            let ripe = (0..halves).all(|i| self.is_ripe(ix, self.outbox_sent + i));
+            if !ripe || (a.pair && !w.is_empty()) {
                 break;
             }
             match self.put_entry(ix, &mut w, a, a.pair) {
                 Put::Done => self.outbox_sent += 1,
-                Put::Nothing => self.drop_announcement(now, self.outbox_sent),
+                Put::Nothing => {
+                    // The copy half of a pair is a row like any other then.
+                    self.drop_announcement(now, self.outbox_sent);
+                    continue;
+                }
                 Put::Full => break,
             }
             if a.pair {
@@ -220,6 +235,20 @@ impl Peer {
         encode(&ToTracker::Announce(&buf[..len]), out)
     }
 
+    /// Whether what an announcement says is durable (R2). What changed since it was posted (another edit of a copy, a
+    /// merge) is so with the commit of that change.
+    fn is_ripe(&mut self, ix: &mut dyn Index, at: usize) -> bool {
+        let (open, durable) = (self.commits.open, self.commits.durable);
+        let Some(a) = self.outbox.iter_mut().nth(at) else { return true };
+        let mut t = Trees::default();
+        let now = if ix.load(a.row, &mut t) { announced(&t, a.what).map(stamp) } else { None };
+        if let Some(now) = now.filter(|now| *now != a.stamp) {
+            (a.stamp, a.generation) = (now, open);
+            self.commits.wanted = true;
+        }
+        a.generation <= durable
+    }
+
     fn put_entry(&mut self, ix: &mut dyn Index, w: &mut BatchWriter<'_>, a: Announcement, pair: bool) -> Put {
         let slot = self.folders[a.f].slot.unwrap_or_default();
         let mut t = Trees::default();
@@ -227,15 +256,15 @@ impl Peer {
             return Put::Nothing;
         }
         let Some(record) = announced(&t, a.what) else { return Put::Nothing };
+        if t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.record == *record) {
+            // The tracker said so itself meanwhile.
+            return Put::Nothing;
+        }
         ix.path(a.row, &mut self.buf);
         let Some(path) = self.buf.get() else { return Put::Nothing };
         let flags = EntryFlags { held: is_here(&t, record), pair };
         if !w.push(&Entry { folder: slot, seq: Seq(0), flags, path, record }) {
             return Put::Full;
-        }
-        let stamp = stamp(record);
-        if let Some(x) = self.outbox.iter_mut().find(|x| x.row == a.row) {
-            x.stamp = stamp;
         }
         Put::Done
     }

@@ -71,7 +71,8 @@ pub struct Peer {
     pub(super) first_unjudged: u32,
     pub(super) delays: Vec<Delay, DELAYS>,
     pub(super) scan: Scan,
-    pub(super) sweep: Option<(usize, PathBuf)>,
+    /// The folder that is gone through by R8, where, and the transaction in which the last of it was heard.
+    pub(super) sweep: Option<(usize, PathBuf, u64)>,
     pub(super) sweep_stalled: bool,
     pub(super) haves: Haves,
     pub(super) lacks: Deque<(usize, Seq), 64>,

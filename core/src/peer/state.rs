@@ -344,11 +344,11 @@ pub struct Announcement {
     pub row: Row,
     /// See [`What`].
     pub what: What,
-    /// The transaction it was minted in.
+    /// The transaction that made what it says.
     pub generation: u64,
     /// Forms a pair with the next.
     pub pair: bool,
-    /// Tells the version that was sent from later ones.
+    /// Tells the version that is meant from later ones.
     pub stamp: u64,
 }
 
