@@ -125,10 +125,19 @@ impl Peer {
     }
 
     /// Makes the row's local record a directory that carries something live: over a removal, over nothing, or over a file
-    /// that thereby loses (its content becomes a copy). The disk follows.
+    /// that thereby loses (its content becomes a copy). The disk follows. Not while a file here has a conflict of its own.
     pub(super) fn invent(&mut self, ix: &mut dyn Index, now: Now, p: &mut Open) -> bool {
-        let edit = self.mint(now);
         let remote = p.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.record.clone());
+        let file = p.t.local.as_ref().filter(|l| l.record.has_content() && l.stat.kind != Kind::Removed);
+        let file = file.map(|l| l.record.clone());
+        let same = |r: &Record| file.as_ref().is_some_and(|f| f.edit == r.edit);
+        let knows = |r: &Record| ours(&p.t).is_some_and(|x| x.version.covers(r.edit));
+        // A file of the remote tree, whatever is here, loses to the directory, too: it is none of its ancestors (R9b).
+        let loser = remote.clone().filter(|r| r.has_content() && !same(r) && !knows(r));
+        if file.as_ref().is_some_and(|f| f.version.is_empty() || loser.is_some() || !p.t.copies.is_empty()) {
+            return false;
+        }
+        let edit = self.mint(now);
         let mut version = VersionVector::new();
         for r in [ours(&p.t), remote.as_ref()].into_iter().flatten() {
             for e in r.version.entries() {
@@ -154,23 +163,11 @@ impl Peer {
             ..Record::default()
         };
         let stat = p.t.local.as_ref().map_or(Stat::default(), |l| l.stat);
-        // A file of the remote tree that is not here loses to the directory: its record becomes a pending copy.
-        let loser = remote.filter(|r| r.has_content() && Peer::stands(&p.t) == Kind::Directory);
-        if let Some(loser) = loser
+        // A remote one becomes a pending copy; one that is here gets its copy's name when the directory is swapped in.
+        if let Some(loser) = loser.or(file)
             && let Some(row) = self.plan_copy(ix, now, p, &loser)
         {
             let _ = p.t.copies.push(row);
-        }
-        if let Some(l) = p.t.local.as_ref().filter(|l| l.record.has_content() && l.stat.kind != Kind::Removed)
-        {
-            // A file here: it gets its copy's name when the directory is swapped in over it.
-            let lost = l.record.clone();
-            if lost.edit.tag.0 == 0 || lost.version.is_empty() {
-                return false;
-            }
-            if let Some(row) = self.plan_copy(ix, now, p, &lost) {
-                let _ = p.t.copies.push(row);
-            }
         }
         p.t.disk_due = stat.kind != Kind::Directory || stat.mode != record.mode;
         p.t.local = Some(Local { record, made: Made::Minted, stat, at: now.wall });
