@@ -14,9 +14,14 @@ const SMALL: [(usize, u64, u64); 5] = [(2, 4, 8), (2, 8, 20), (2, 16, 50), (3, 8
 
 /// What kind of failure a reason tells of: its first plain words.
 pub fn class(why: &str) -> String {
-    let plain = |w: &&str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase());
+    let plain = |w: &&str| w.bytes().all(|b| b.is_ascii_lowercase());
     let said = why.strip_prefix("at ").and_then(|w| w.split_once(": ")).map_or(why, |w| w.1);
-    said.split_whitespace().filter(plain).take(4).collect::<Vec<_>>().join(" ")
+    said.split_whitespace()
+        .map(|w| w.trim_end_matches(':'))
+        .filter(plain)
+        .take(4)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A way to run many worlds at once; verdicts come in their order.
