@@ -13,6 +13,7 @@
 //! | [`peer`] | the peer: session, reconciling of three trees, plan, guards |
 //! | [`content`] | chunks, manifests, content ids |
 //! | [`data`] | links between devices and downloads from many of them |
+//! | [`mutant`] | for the proof: rules that can be left out |
 //!
 //! # Invariants
 //! - `no_std`, no allocation, no unsafe code, no clock, no sockets, no threads: facts in, effects out.
@@ -33,6 +34,7 @@ pub mod data;
 pub mod ids;
 pub mod limits;
 pub mod link;
+pub mod mutant;
 pub mod path;
 pub mod peer;
 pub mod record;

@@ -2,6 +2,7 @@
 
 use crate::ids::{ContentId, DeviceId};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::version::{Edit, Order, VersionVector};
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +94,8 @@ impl Record {
     /// Whether `self` would fork the tag of `old` (R5): a newer edit of the same tag whose parent is absent, or
     /// is of that tag and older than the edit it would replace. Such records are concurrent whatever the vectors say.
     pub fn forks(&self, old: &Record) -> bool {
-        self.edit.tag == old.edit.tag
+        !mutant::on(Mutant::R5Fork)
+            && self.edit.tag == old.edit.tag
             && self.edit.counter > old.edit.counter
             && match self.parent {
                 None => true,

@@ -8,6 +8,7 @@ use super::state::{Announcement, Stage, Telling, What, Work};
 use super::trees::{Cause, Lane, Made, Remote, Trees};
 use crate::ids::{Row, Seq};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::path::PathBuf;
 use crate::record::Record;
 use crate::sans_io::Reject;
@@ -162,9 +163,13 @@ impl Peer {
             if !ix.load(row, &mut t) || t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch) {
                 continue;
             }
+            let removal = t.synced.as_ref().is_some_and(|s| !s.is_live());
+            if mutant::on(Mutant::R8Tell) || (removal && mutant::on(Mutant::R8Tombstones)) {
+                continue;
+            }
             let what = if t.synced.is_some() {
                 What::Synced
-            } else if t.remote.is_some() {
+            } else if t.remote.is_some() && !mutant::on(Mutant::R8Heard) {
                 What::Heard
             } else {
                 continue;
@@ -198,7 +203,8 @@ impl Peer {
         let mut w = BatchWriter::new(&mut buf);
         while let Some(a) = self.outbox.iter().nth(self.outbox_sent).copied() {
             let halves = if a.pair { 2 } else { 1 };
-            let ripe = (0..halves).all(|i| self.is_ripe(ix, self.outbox_sent + i));
+            let ripe = mutant::on(Mutant::R2Durable)
+                || (0..halves).all(|i| self.is_ripe(ix, self.outbox_sent + i));
             if !ripe || (a.pair && !w.is_empty()) {
                 break;
             }
@@ -310,6 +316,7 @@ impl Peer {
         let Some(mut o) = self.open(ix, a.f, a.row) else { return Ok(()) };
         o.retry = true;
         match v {
+            Verdict::Accepted(_) if mutant::on(Mutant::NoAck) => {}
             Verdict::Accepted(seq) => self.accepted(ix, now, &mut o, &a, seq),
             Verdict::Full(_) | Verdict::Refused => {
                 let full = matches!(v, Verdict::Full(_));

@@ -7,6 +7,7 @@ use super::state::Telling;
 use super::trees::{Made, Remote, Trees};
 use crate::ids::{FolderSlot, LinkId, Seq};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::record::Record;
 use crate::sans_io::{Reject, Sent};
 use crate::time::Now;
@@ -136,7 +137,11 @@ impl Peer {
                 Some(edit) => merge.as_ref().is_some_and(|m| {
                     let knows = matches!(r.version.compare(&m.version), Order::Equal | Order::Dominates);
                     // The loser itself, touched since, knows nothing of the merge and is none that won.
-                    if r.edit == edit { knows } else { r.version.covers(edit) && !knows }
+                    let covers = r.version.covers(edit);
+                    match r.edit == edit {
+                        true => knows,
+                        false => covers && (!knows || mutant::on(Mutant::R9Dropped)),
+                    }
                 }),
             };
             if !gone {
@@ -169,7 +174,7 @@ impl Peer {
             s.telling = Telling::Done;
         }
         s.rewind();
-        s.have_sweep = Some(Seq(0));
+        s.have_sweep = Some(Seq(0)).filter(|_| !mutant::on(Mutant::R16Anew));
         s.revivals_due = true;
         s.recheck_pause = 20_000;
         self.dirty(now);
@@ -208,7 +213,9 @@ impl Peer {
                     .is_some_and(|x| x.epoch == self.epoch && x.seq == seq && !x.record.is_live());
                 let all =
                     heard && t.synced == t.remote.as_ref().map(|x| x.record.clone()) && t.local.is_none();
-                if all && t.pending.is_none() && !t.stale {
+                if mutant::on(Mutant::R10Erase) {
+                    (t.remote, t.synced, t.local) = (None, None, None);
+                } else if all && t.pending.is_none() && !t.stale {
                     (t.remote, t.synced) = (None, None);
                 } else if t.withdrawn.as_ref().is_some_and(|w| w.epoch == self.epoch && w.seq == seq) {
                     t.withdrawn = None;
@@ -219,7 +226,7 @@ impl Peer {
     }
 
     pub(super) fn note_have(&mut self, f: usize, seq: Seq) {
-        let generation = self.commits.open;
+        let generation = if mutant::on(Mutant::R16Durable) { 0 } else { self.commits.open };
         if self.haves.push_back((f, seq, generation)).is_err() {
             self.haves.clear();
             for s in self.folders.iter_mut().filter(|s| s.linked && s.caught_up) {
@@ -270,7 +277,8 @@ impl Peer {
 
     fn transmit_lack(&mut self, out: &mut [u8]) -> Option<usize> {
         while let Some((f, seq)) = self.lacks.pop_front() {
-            if let Some(folder) = self.folders[f].slot.filter(|_| self.folders[f].linked) {
+            let said = self.folders[f].linked && !mutant::on(Mutant::R9aLack);
+            if let Some(folder) = self.folders[f].slot.filter(|_| said) {
                 let mut ranges = Ranges::new();
                 let _ = ranges.push(SeqRange { from: seq, to: seq });
                 return encode(&ToTracker::Lack { folder, ranges }, out);

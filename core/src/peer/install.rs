@@ -9,6 +9,7 @@ use super::state::{Job, Stage, Work};
 use super::tree::{Below, Parent};
 use super::trees::{Intent, Local, Made, Stat};
 use crate::ids::{ContentId, Row, Ticket};
+use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
 use crate::time::{Duration, Now};
 use crate::version::{Edit, Order, VersionVector};
@@ -32,7 +33,7 @@ impl Peer {
 
     /// R9a: a withdrawn record whose content is here, at a path that holds nothing it does not dominate.
     pub(super) fn restores_withdrawn(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
-        let Some(w) = &o.t.withdrawn else { return false };
+        let Some(w) = o.t.withdrawn.as_ref().filter(|_| !mutant::on(Mutant::R9aMake)) else { return false };
         let free = ours(&o.t).is_none_or(|x| w.record.version.compare(&x.version) == Order::Dominates);
         let heard =
             o.t.remote
@@ -149,6 +150,7 @@ impl Peer {
             Some(l) => (l.stat.kind, ContentId::NONE),
             None => (Kind::Removed, ContentId::NONE),
         };
+        copy = copy.filter(|_| !mutant::on(Mutant::R9Second));
         o.t.intent = Some(Intent { from, to: (want.kind, want.content), copy });
         o.t.target = Some(want.clone());
         let row = o.row;
@@ -225,7 +227,8 @@ impl Peer {
                 if let Some(j) = self.job_mut(job.ticket) {
                     j.work = Work::Install(Stage::Committing);
                 }
-                if durable { self.start_swap(ix, now, job.ticket) } else { None }
+                let now_or_never = durable || mutant::on(Mutant::R11Intent);
+                if now_or_never { self.start_swap(ix, now, job.ticket) } else { None }
             }
             (Stage::Preparing, Outcome::Failed(cause)) => {
                 self.end_job(job.ticket);
@@ -295,6 +298,10 @@ impl Peer {
     /// The target of the row's intent becomes its synced record, and its local one: merged with ours if the two were concurrent.
     pub(super) fn take_target(&mut self, now: Now, o: &mut Open, stat: Stat, at: u64) {
         let Some(target) = o.t.target.take() else { return };
+        let stat = match mutant::on(Mutant::R14ReadBack) {
+            true => Stat { mtime: target.mtime, ..stat },
+            false => stat,
+        };
         let own = o.t.local.as_ref().is_some_and(|l| l.made == Made::Minted && l.record == target);
         let minted_copy = o.t.pending.as_ref().is_some_and(|p| p.0 == target);
         if own || minted_copy {

@@ -8,6 +8,7 @@ use super::rows::Open;
 use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::Row;
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::path::PathBuf;
 use crate::record::{Flags, Kind, Record};
 use crate::time::{Duration, Now};
@@ -19,7 +20,8 @@ const SETTLED_ON_DISK: u64 = 120_000_000;
 impl Peer {
     /// A fresh edit of this store (R1).
     pub(super) fn mint(&mut self, now: Now) -> Edit {
-        self.counter = (self.counter + 1).max(now.wall).min(limits::COUNTER - 1);
+        let next = if mutant::on(Mutant::R1Clock) { now.wall } else { (self.counter + 1).max(now.wall) };
+        self.counter = next.min(limits::COUNTER - 1);
         Edit { tag: self.tag, counter: self.counter }
     }
 
@@ -34,10 +36,14 @@ impl Peer {
         if let Some(s) = &synced {
             self.join(&mut version, &s.version);
         }
+        if let Some(r) = o.t.remote.as_ref().filter(|_| mutant::on(Mutant::R1Remote)) {
+            self.join(&mut version, &r.record.version);
+        }
         let l = o.t.local.as_mut().expect("as above");
         if !meta_only {
             let below = Some(l.record.edit).filter(|e| e.tag.0 != 0);
-            l.record.parent = below.or(synced.as_ref().map(|s| s.edit));
+            let replaced = below.or(synced.as_ref().map(|s| s.edit));
+            l.record.parent = replaced.filter(|_| !mutant::on(Mutant::R3Parent));
             l.record.edit = edit;
             l.record.author = author;
             if l.record.kind == Kind::File {
@@ -59,6 +65,9 @@ impl Peer {
     /// Raises an entry; a full vector loses a dead tag's smallest counter first (R6).
     pub(super) fn raise(&self, v: &mut VersionVector, edit: Edit, keep: (Edit, Option<Edit>)) {
         while !v.raise(edit) {
+            if mutant::on(Mutant::R6Full) {
+                return;
+            }
             let dead = v
                 .entries()
                 .iter()
@@ -66,6 +75,7 @@ impl Peer {
                 .filter(|e| keep.1.is_none_or(|p| p.tag != e.tag))
                 .min_by_key(|e| e.counter)
                 .map(|e| e.tag);
+            let dead = dead.filter(|_| !mutant::on(Mutant::R6Keep));
             let Some(tag) = dead.or_else(|| v.entries().iter().min_by_key(|e| e.counter).map(|e| e.tag))
             else {
                 return;
@@ -98,7 +108,10 @@ impl Peer {
         let both_removed = !winner.is_live() && !loser.is_live();
         if !same || fork || both_removed {
             let edit = self.mint(now);
-            if fork || both_removed {
+            if mutant::on(Mutant::R7Fresh) && !fork && !both_removed {
+                return m;
+            }
+            if fork || (both_removed && !mutant::on(Mutant::R7Removals)) || mutant::on(Mutant::R3Edit) {
                 m.parent = Some(winner.edit);
                 m.edit = edit;
                 m.author = self.session.device;
@@ -137,10 +150,14 @@ impl Peer {
         let mut at = PathBuf::new();
         let mut copy = PathBuf::new();
         ix.path(o.row, &mut at);
-        let name = self.roster.name_of(loser.author);
-        copy_path(at.get()?, loser, name, &mut copy);
+        let by = if mutant::on(Mutant::R9Name) { self.session.device } else { loser.author };
+        copy_path(at.get()?, loser, self.roster.name_of(by), &mut copy);
         let mut c = self.open_path(ix, o.f, copy.get()?);
-        let record = copy_record(loser);
+        let mut record = copy_record(loser);
+        if mutant::on(Mutant::R9Record) {
+            record.edit = self.mint(now);
+            record.version = VersionVector::of(record.edit);
+        }
         let stands = c.t.local.as_ref().is_some_and(|l| l.record.same_content(&record));
         let known = c.t.synced.as_ref().is_some_and(|s| s.version.covers(record.edit));
         let row = c.row;
@@ -179,6 +196,9 @@ impl Peer {
 
     /// R4: under a new tag, edits that nobody accepted are minted anew on their synced base; copies' records are not.
     pub(super) fn unmint_all(&mut self, ix: &mut dyn Index, now: Now) {
+        if mutant::on(Mutant::R4Mint) {
+            return;
+        }
         for f in 0..self.folders.len() {
             if !self.folders[f].linked {
                 continue;

@@ -5,6 +5,7 @@
 
 use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::{ContentId, Epoch};
+use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
 use crate::version::{Order, VersionVector};
 
@@ -68,6 +69,9 @@ pub fn step(t: &Trees, c: Context) -> Step {
         (None, Some(r)) => install(t, r),
         (Some(_), None) => {
             let minted = t.local.as_ref().is_some_and(|l| l.made == Made::Minted);
+            if mutant::on(Mutant::R8Absent) && !minted && t.disk_kind() != Kind::Removed {
+                return Step::Remove;
+            }
             if minted || (t.remote.is_none() && c.told) { Step::Announce } else { Step::Rest }
         }
         (Some(x), Some(r)) => match x.compare(r) {
@@ -185,12 +189,12 @@ pub fn judge(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) ->
     debug_assert_eq!(x.compare(r), Order::Concurrent);
     let equal = x.version.compare(&r.version) == Order::Equal;
     let fork = x.forks(r) || r.forks(x) || equal;
-    if x.same_content(r) {
+    if x.same_content(r) && !mutant::on(Mutant::R7Same) {
         let key = |a: &Record| (!a.flags.revival(), a.edit.counter, a.edit.tag);
         return Judgement { ours: key(x) >= key(r), copy: false, fork };
     }
     let (older, newer) = (r.version.covers(x.edit), x.version.covers(r.edit));
-    if !fork && (older || newer) {
+    if !fork && (older || newer) && !mutant::on(Mutant::R7Yield) {
         let ours = match (older, newer) {
             (true, false) => false,
             (false, true) => true,
@@ -199,6 +203,7 @@ pub fn judge(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) ->
         return Judgement { ours, copy: false, fork };
     }
     let ours = match (rank(x), rank(r)) {
+        _ if mutant::on(Mutant::BothWin) => true,
         (a, b) if a != b => a > b,
         _ => (x.mtime, x.content) >= (r.mtime, r.content),
     };
@@ -209,8 +214,10 @@ pub fn judge(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) ->
 /// A directory beats anything else; an edit beats a removal.
 fn rank(r: &Record) -> u8 {
     match r.kind {
+        Kind::Removed if mutant::on(Mutant::R9Edit) => 2,
         Kind::Removed => 0,
         Kind::File | Kind::Symlink => 1,
+        Kind::Directory if mutant::on(Mutant::R9Directory) => 1,
         Kind::Directory => 2,
     }
 }
@@ -218,17 +225,21 @@ fn rank(r: &Record) -> u8 {
 /// Each covers the other's edit: a side of whose edit a live copy is known wins, else the later merge, else the later mtime.
 fn mutual(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) -> bool {
     let (cx, cr) = (copied(x), copied(r));
-    if cx != cr {
+    if cx != cr && !mutant::on(Mutant::R7Copy) {
         return cx;
     }
     let (lx, lr) = (x.version.get(r.edit.tag) > r.edit.counter, r.version.get(x.edit.tag) > x.edit.counter);
-    if lx != lr { lx } else { (rank(x), x.mtime, x.content) >= (rank(r), r.mtime, r.content) }
+    if lx != lr && !mutant::on(Mutant::R7Later) {
+        lx
+    } else {
+        (rank(x), x.mtime, x.content) >= (rank(r), r.mtime, r.content)
+    }
 }
 
 /// The metadata of a merge, per field, three-way against `base`: the side that changed wins; both, or no base: the later
 /// mtime, and the mode bits that both have. `winner`'s content stays, and with another content its mtime too (R9).
 pub fn merge_meta(base: Option<&Record>, winner: &Record, loser: &Record) -> (u16, i64) {
-    if winner.kind != loser.kind || winner.kind == Kind::Removed {
+    if winner.kind != loser.kind || mutant::on(Mutant::R9Fields) || winner.kind == Kind::Removed {
         return (winner.mode, winner.mtime);
     }
     if winner.flags.revival() != loser.flags.revival() {
@@ -293,10 +304,11 @@ pub fn observed(t: &Trees, stat: &Stat, content: Option<ContentId>, at: u64) -> 
         }
     }
     let Some(l) = old else { return Some(Local { record: rec, made: Made::Unminted, stat: *stat, at }) };
-    if rec.same_thing(&l.record) && rec.is_live() == l.record.is_live() {
+    let again = mutant::on(Mutant::R1Again) && l.made == Made::Minted;
+    if !again && rec.same_thing(&l.record) && rec.is_live() == l.record.is_live() {
         return Some(Local { record: l.record.clone(), made: l.made, stat: *stat, at });
     }
-    if rec.same_content(&l.record) {
+    if !again && rec.same_content(&l.record) {
         (rec.edit, rec.parent, rec.author) = (l.record.edit, l.record.parent, l.record.author);
         rec.version = l.record.version.clone();
         rec.flags = l.record.flags;

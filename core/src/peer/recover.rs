@@ -7,6 +7,7 @@ use super::rows::Open;
 use super::state::{Job, Work};
 use super::trees::{Cause, Intent, Stat};
 use crate::ids::{ContentId, Row};
+use crate::mutant::{self, Mutant};
 use crate::record::Kind;
 use crate::time::Now;
 
@@ -134,14 +135,14 @@ impl Peer {
                 self.retry(ix, now, o);
                 None
             }
-            Some((_, true)) => {
+            Some((_, known)) if known || mutant::on(Mutant::R11Unknown) => {
                 self.close(ix, now, o);
                 if let Some(j) = self.job_mut(job.ticket) {
                     j.work = Work::Discard { cause: None };
                 }
                 Some(Effect::Discard { ticket: job.ticket, row: job.row, unused: false })
             }
-            Some(((kind, content), false)) => {
+            Some(((kind, content), _)) => {
                 let odd = Stat {
                     kind,
                     mode: if kind == Kind::Directory { 0o755 } else { 0o644 },

@@ -9,6 +9,7 @@ use super::rows::Open;
 use super::state::{Delay, Work};
 use super::trees::{Cause, Local, Made, Stat};
 use crate::ids::{ContentId, Folder, Row, Ticket};
+use crate::mutant::{self, Mutant};
 use crate::path::{Path, PathBuf};
 use crate::record::{Kind, Record};
 use crate::time::{Duration, Instant, Now};
@@ -341,7 +342,7 @@ impl Peer {
 
     /// R13: announced from the page cache, and after a power cut the disk holds something else.
     fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
-        let Some(l) = &o.t.local else { return false };
+        let Some(l) = o.t.local.as_ref().filter(|_| !mutant::on(Mutant::R13Torn)) else { return false };
         // Not looked at since the start: what changes later, a user changed.
         self.session.unclean
             && l.at == 0

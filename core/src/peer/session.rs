@@ -6,6 +6,7 @@ use super::machine::Peer;
 use super::state::Telling;
 use crate::ids::{DeviceId, Epoch, FolderId, FolderSlot, LinkId, Seq, Slot, Tag};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::roster::{ROSTER_BYTES, Roster};
 use crate::sans_io::Reject;
 use crate::time::{Duration, Instant, Now};
@@ -244,6 +245,9 @@ impl Peer {
 
     /// The epoch as rows bear it: another for each tag, since a new tag makes every remote row unknown (R4).
     fn stamp(&self, epoch: Epoch) -> Epoch {
+        if mutant::on(Mutant::R4Unknown) {
+            return epoch;
+        }
         let mixed = epoch.0 ^ u64::from(self.tag.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Epoch(mixed.max(1))
     }

@@ -6,6 +6,7 @@ use super::reconcile::{Step, judge, ours, step};
 use super::rows::Open;
 use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::Row;
+use crate::mutant::{self, Mutant};
 use crate::path::PathBuf;
 use crate::record::{Flags, Kind, Record};
 use crate::time::Now;
@@ -182,6 +183,7 @@ impl Peer {
             return Some(Below::Clear);
         }
         match self.below(ix, o.f, o.row) {
+            Below::Live if mutant::on(Mutant::R9bRevive) => Some(Below::Clear),
             Below::Live if self.may_judge(o.f) => {
                 self.invent(ix, now, o);
                 None
@@ -212,7 +214,7 @@ impl Peer {
     pub(super) fn waits_for_children(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
         let was_dir = o.t.synced.as_ref().is_some_and(|s| s.kind == Kind::Directory);
         let is_dir = o.t.local.as_ref().is_some_and(|l| l.record.kind == Kind::Directory);
-        if !was_dir || is_dir {
+        if !was_dir || is_dir || mutant::on(Mutant::R9bChildren) {
             return false;
         }
         let folder = self.folders[o.f].folder;
@@ -241,6 +243,9 @@ impl Peer {
             return;
         }
         self.folders[f].revivals_due = false;
+        if mutant::on(Mutant::R9bInvented) {
+            return;
+        }
         let folder = self.folders[f].folder;
         let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
         while let Some(row) = ix.next(folder, at.get(), &mut next) {

@@ -3,6 +3,7 @@
 use super::{Device, FolderEntry, Former, Roster};
 use crate::ids::{DeviceId, FolderId, FolderSlot, PublicKey, Slot, SlotSet, Tag};
 use crate::limits::{self, COUNTER};
+use crate::mutant::{self, Mutant};
 use crate::wire::message::RosterVersion;
 use heapless::{String, Vec};
 
@@ -43,7 +44,7 @@ pub fn is_device_name(name: &str) -> bool {
 /// Whether the MAC of a sealed roster is the one of `key`.
 pub fn verify(key: &[u8; 32], sealed: &[u8]) -> bool {
     let Some((fields, mac)) = sealed.split_last_chunk::<MAC>() else { return false };
-    blake3::keyed_hash(key, fields) == *mac
+    mutant::on(Mutant::NoMac) || blake3::keyed_hash(key, fields) == *mac
 }
 
 impl Roster {

@@ -3,6 +3,7 @@
 use super::Tracker;
 use super::table::Stored;
 use crate::ids::{FolderSlot, Seq, Slot, SlotSet};
+use crate::mutant::{self, Mutant};
 use crate::path::{Path, PathBuf};
 use crate::record::Record;
 use crate::sans_io::Reject;
@@ -124,8 +125,11 @@ impl Tracker<'_> {
         let (seq, old) = (current.seq(), current.record());
         match new.record.compare(&old) {
             Order::Dominates => Judged::Take,
+            Order::Equal if mutant::on(Mutant::ForkHolds) => Judged::Same(seq),
             Order::Equal if !new.record.same_content(&old) => Judged::No(Verdict::Conflict(seq)),
-            Order::Equal if !new.record.same_meta(&old) => Judged::No(Verdict::Superseded(seq)),
+            Order::Equal if !new.record.same_meta(&old) && !mutant::on(Mutant::R7Meta) => {
+                Judged::No(Verdict::Superseded(seq))
+            }
             Order::Equal => Judged::Same(seq),
             Order::Dominated => Judged::No(Verdict::Superseded(seq)),
             Order::Concurrent => Judged::No(Verdict::Conflict(seq)),

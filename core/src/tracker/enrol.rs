@@ -4,6 +4,7 @@ use super::session::State;
 use super::{Peer, Tracker};
 use crate::ids::{PublicKey, Slot, Tag};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::sans_io::Reject;
 use crate::time::{Duration, Instant, Now};
 use crate::wire::message::{Addr, Addrs, RosterVersion};
@@ -86,7 +87,7 @@ impl Tracker<'_> {
         } else {
             self.roster.device_by_tag(hello.tag).is_some() || self.roster.is_given_up(hello.tag)
         };
-        if stale || hello.counter < known {
+        if (stale || hello.counter < known) && !mutant::on(Mutant::R4Tag) {
             return self.refuse_tag(now.at, i, slot);
         }
         let waiting = self.peers[slot.0 as usize].told_new_tag.filter(|_| self.peers[slot.0 as usize].waits);
@@ -95,7 +96,9 @@ impl Tracker<'_> {
         }
         if !same {
             self.roster.retag(slot, hello.tag);
-            self.files.forget(slot);
+            if !mutant::on(Mutant::R4Bits) {
+                self.files.forget(slot);
+            }
             self.turns.forget(slot);
             self.tidy.wake(now.at);
             self.retagged(slot);
@@ -132,11 +135,11 @@ impl Tracker<'_> {
     fn refuse_tag(&mut self, now: Instant, i: usize, slot: Slot) {
         let peer = &mut self.peers[slot.0 as usize];
         let wait = match peer.told_new_tag.filter(|told| *told + NEW_TAG_PAUSE > now) {
-            Some(told) => {
+            Some(told) if !mutant::on(Mutant::R4Turns) => {
                 peer.waits = true;
                 (told + NEW_TAG_PAUSE).since(now).as_millis_ceil().div_ceil(1000) as u32
             }
-            None => {
+            _ => {
                 peer.told_new_tag = Some(now);
                 0
             }

@@ -6,6 +6,7 @@ use super::session::FolderSet;
 use super::table::{Full, Step, Stored, Table};
 use crate::ids::{FolderSlot, Seq, Slot, SlotSet};
 use crate::limits::{DEVICES, FOLDERS};
+use crate::mutant::{self, Mutant};
 use crate::path::Path;
 use crate::record::{Kind, Record};
 
@@ -200,6 +201,9 @@ impl<'m> Files<'m> {
                     let (f, mut holders) = (e.folder(), e.holders());
                     if self.sweep.folders.has(f) {
                         self.remove(at);
+                        continue;
+                    }
+                    if mutant::on(Mutant::SlotBits) {
                         continue;
                     }
                     holders.0 &= !(self.sweep.slots.0 | self.sweep.leaving[f.0 as usize].0);

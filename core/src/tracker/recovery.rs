@@ -8,6 +8,7 @@ use super::session::State;
 use super::{Peer, Tracker};
 use crate::ids::{DeviceId, FolderId, PublicKey, Slot, SlotSet, Tag};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::roster::{self, Label, Name, Roster};
 use crate::sans_io::Reject;
 use crate::time::{Duration, Instant, Now};
@@ -86,6 +87,9 @@ impl Recovery {
     pub(super) fn may_change(&self, roster: &Roster) -> bool {
         if self.is_unfounded() {
             return false;
+        }
+        if mutant::on(Mutant::R20Quorum) {
+            return true;
         }
         let (have, of) = self.count(roster);
         !self.quorum || self.forced || have * 2 > of
@@ -179,7 +183,9 @@ impl Tracker<'_> {
             return Err(Reject::new("a roster that this tracker did not seal"));
         }
         let handed = Roster::decode(bytes).map_err(|_| Reject::new("a sealed roster that cannot be read"))?;
-        let newer = handed.version() > self.recovery.base && handed.version().nonce != self.nonce;
+        let over = handed.version() > self.recovery.base || mutant::on(Mutant::R20Order);
+        let kept = mutant::on(Mutant::R21Founded) && self.recovery.founded;
+        let newer = over && !kept && handed.version().nonce != self.nonce;
         if newer && handed.is_active(&key) {
             self.adopt(handed, &key);
         } else {
@@ -239,7 +245,7 @@ impl Tracker<'_> {
         let mut changed = false;
         let mut betrayed = false;
         for key in handed.revoked() {
-            if self.roster.is_revoked(key) {
+            if self.roster.is_revoked(key) || mutant::on(Mutant::R20Unite) {
                 continue;
             }
             let slot = self.roster.device_by_key(key).map(|(s, _)| s);

@@ -5,6 +5,7 @@ use super::files::{Files, STEP};
 use super::table::Step;
 use super::{Tracker, news::Forgotten};
 use crate::ids::Seq;
+use crate::mutant::{self, Mutant};
 use crate::time::{Duration, Instant};
 use heapless::Vec;
 
@@ -127,7 +128,7 @@ fn collect(files: &mut Files<'_>, forgotten: &mut Forgotten, mut at: Seq) -> Opt
             Step::Entry(e) => {
                 at = e.seq();
                 let f = e.folder();
-                if e.holders().covers(files.members(f)) {
+                if e.holders().covers(files.members(f)) || mutant::on(Mutant::R10Collect) {
                     files.remove(at);
                     forgotten.say((f, at));
                 }
@@ -175,7 +176,7 @@ impl Tracker<'_> {
         let mut count = 0;
         for seq in core::mem::take(&mut self.tidy.suspects) {
             let Some(f) = self.files.get(seq).map(|e| e.folder()) else { continue };
-            if self.files.withdraw(seq).is_some() {
+            if !mutant::on(Mutant::R9aWithdraw) && self.files.withdraw(seq).is_some() {
                 self.book.drop_record(f, seq);
                 count += 1;
             }

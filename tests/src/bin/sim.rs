@@ -23,8 +23,47 @@ fn main() -> ExitCode {
         }
         ["--seeds", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, false)),
         ["--survey", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, true)),
+        #[cfg(feature = "mutants")]
+        ["--mutants", range, ref names @ ..] => {
+            ends(range).map_or_else(usage, |(from, to)| mutants(from, to, names))
+        }
         _ => usage(),
     }
+}
+
+/// How many seeds notice each mutant that the same program without it passes, and how.
+#[cfg(feature = "mutants")]
+fn mutants(from: u64, to: u64, names: &[&str]) -> ExitCode {
+    use dartsync_core::mutant::{Mutant, set};
+    std::panic::set_hook(Box::new(|_| {}));
+    let broken = |seeds: &[u64]| -> Vec<(u64, String)> {
+        let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        on_all_cores(|| {
+            while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let less = Less { events: 200_000, ..Less::default() };
+                if let Some(why) = verdict(*seed, &less, false).broken {
+                    found.lock().expect("no panic while it is held").push((*seed, why));
+                }
+            }
+        });
+        let mut found = found.into_inner().expect("no panic while it was held");
+        found.sort();
+        found
+    };
+    let all: Vec<u64> = (from..to).collect();
+    for (name, m) in Mutant::ALL.iter().filter(|m| names.is_empty() || names.contains(&m.0)) {
+        set(Some(*m));
+        let found = broken(&all);
+        set(None);
+        let seeds: Vec<u64> = found.iter().map(|f| f.0).collect();
+        let anyway: Vec<u64> = broken(&seeds).iter().map(|f| f.0).collect();
+        let caught: Vec<_> = found.iter().filter(|f| !anyway.contains(&f.0)).collect();
+        println!("{name:<12} {:>4} of {}", caught.len(), all.len());
+        for (seed, why) in caught.iter().take(3) {
+            println!("    {seed} {}", why.chars().take(160).collect::<String>());
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn ends(range: &str) -> Option<(u64, u64)> {

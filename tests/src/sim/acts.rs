@@ -3,6 +3,7 @@
 use super::fs::{Bytes, Errno, Fs, Ino, ROOT, TMP, TRASH};
 use super::rand::Rand;
 use dartsync_core::ids::ContentId;
+use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::peer::{Cause, Intent, Outcome, Stat};
 use dartsync_core::record::Kind;
 use std::collections::BTreeMap;
@@ -67,7 +68,8 @@ impl Act<'_> {
     /// Runs one: what stops it is its outcome.
     pub fn run(mut self, f: impl FnOnce(&mut Self) -> Done) -> Outcome {
         if self.root_gone {
-            return Outcome::Failed(Cause::RootGone);
+            let nothing = Outcome::Looked { stat: Stat::default(), content: None, at: self.wall() };
+            return if mutant::on(Mutant::NoRoot) { nothing } else { Outcome::Failed(Cause::RootGone) };
         }
         f(&mut self).unwrap_or_else(Outcome::Failed)
     }
@@ -80,6 +82,10 @@ impl Act<'_> {
     fn what(&self, ino: Ino) -> (Kind, ContentId) {
         let n = self.fs.node(ino);
         (n.kind, n.data.id)
+    }
+    /// As a lease tells (R12).
+    fn has_writer(&self, ino: Ino) -> bool {
+        self.fs.node(ino).writers > 0 && !mutant::on(Mutant::R12Writers)
     }
     fn wall(&self) -> u64 {
         self.fs.wall
@@ -134,7 +140,7 @@ impl Act<'_> {
         }
         match known {
             Some(k) if k != stat => Err(Cause::Raced),
-            Some(_) if self.fs.node(ino).writers > 0 => Err(Cause::OpenWriter),
+            Some(_) if self.has_writer(ino) => Err(Cause::OpenWriter),
             Some(_) if want.0 == Kind::File && self.names_of(ino) == 1 => {
                 self.drop_take(n);
                 self.fs.rename((dir, name), (TMP, &take(n)), true).map_err(|_| Cause::Raced)?;
@@ -159,6 +165,9 @@ impl Act<'_> {
     }
     fn trash_it(&mut self, name: &[u8]) {
         let Some(ino) = self.fs.entry(TMP, name) else { return };
+        if mutant::on(Mutant::R15Trash) && self.fs.unlink(TMP, name).is_ok() {
+            return;
+        }
         self.tmp.trashed += 1;
         let to = format!("t{}", self.tmp.trashed).into_bytes();
         self.fs.rename((TMP, name), (TRASH, &to), true).expect("names in the trash are new");
@@ -200,7 +209,7 @@ impl Act<'_> {
             let name = if has(self.fs, take(n)).is_some() { take(n) } else { part(n) };
             let ino = has(self.fs, name.clone()).ok_or(Cause::Os(ENOENT))?;
             if let Some((was, from)) = self.tmp.taken.get(&n).cloned() {
-                if self.fs.node(ino).writers > 0 {
+                if self.has_writer(ino) {
                     return Err(Cause::OpenWriter);
                 }
                 if !is_same_data(&was, &self.fs.stat(ino)) {
@@ -242,7 +251,8 @@ impl Act<'_> {
         if self.fs.node(new).kind != i.to.0 {
             return Err(Cause::Os(ENOENT));
         }
-        if i.to.0 != Kind::Directory && self.fs.node(new).data.id != i.to.1 {
+        let wrong = i.to.0 != Kind::Directory && self.fs.node(new).data.id != i.to.1;
+        if wrong && !mutant::on(Mutant::NoHash) {
             assert!(self.tmp.ready.get(&n) != Some(&None), "a swap file made here holds what it was made of");
             self.clear_swap(n);
             return Err(Cause::Corrupt);
@@ -285,7 +295,7 @@ impl Act<'_> {
                 if e.kind == Kind::Directory && !self.fs.is_empty(ino) {
                     return Err(Cause::NotEmpty);
                 }
-                if self.fs.node(ino).writers > 0 { Err(Cause::OpenWriter) } else { Ok(()) }
+                if self.has_writer(ino) { Err(Cause::OpenWriter) } else { Ok(()) }
             }
             _ => Err(Cause::Raced),
         }
@@ -365,7 +375,7 @@ impl Act<'_> {
         let (dir, name) = self.place(path)?;
         let ino =
             self.fs.entry(dir, name).filter(|i| is_same(expect, &self.fs.stat(*i))).ok_or(Cause::Raced)?;
-        if self.fs.node(ino).writers > 0 {
+        if self.has_writer(ino) {
             return Err(Cause::OpenWriter);
         }
         self.may_fail()?;
@@ -392,7 +402,7 @@ impl Act<'_> {
                 Err(_) => Err(Cause::Raced),
             };
         }
-        if self.fs.node(ino).writers > 0 {
+        if self.has_writer(ino) {
             return Err(Cause::OpenWriter);
         }
         self.clear_swap(n);

@@ -6,6 +6,7 @@ use super::fs::{Fs, ROOT};
 use super::words::{cmp, code, explain_down, name_of};
 use super::world::{Event, MS, World};
 use dartsync_core::ids::{InviteId, Row, Ticket};
+use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Effect, Outcome, Reply, ScanEntry, Stat, Tell};
 use dartsync_core::record::Kind;
@@ -289,7 +290,7 @@ impl World<'_> {
         let at = at.filter(|i| dev.fs.node(*i).kind == Kind::Directory);
         let first = after == dir;
         let failed = match at {
-            _ if dev.root_gone => Some(Cause::RootGone),
+            _ if dev.root_gone && !mutant::on(Mutant::NoRoot) => Some(Cause::RootGone),
             // ENOENT; a directory that goes away under a running scan holds nothing more.
             None if first => Some(Cause::Os(2)),
             _ => None,
@@ -297,6 +298,7 @@ impl World<'_> {
         if let Some(cause) = failed {
             return self.done(d, life, ticket, Outcome::Failed(cause), vec![]);
         }
+        let at = at.filter(|_| !dev.root_gone);
         let all = at.map_or(Vec::new(), |i| dev.fs.walk(i, &dir));
         let later = |p: &[u8]| after.is_empty() || cmp(p, &after) == std::cmp::Ordering::Greater;
         let rest: Vec<_> = all.into_iter().filter(|(p, _)| later(p)).collect();

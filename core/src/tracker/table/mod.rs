@@ -30,6 +30,7 @@ pub use sweep::{Progress, Step};
 
 use crate::ids::{FolderSlot, Seq, SlotSet, Tag};
 use crate::limits::{FOLDERS, PATH};
+use crate::mutant::{self, Mutant};
 use crate::path::{Path, PathBuf};
 use crate::record::{Flags, Kind, Record};
 use index::{Index, SLOT};
@@ -268,6 +269,9 @@ impl<'m> Table<'m> {
             self.index.find(self.log.hash(at), |a| a == at).expect("live entries are in the index");
         self.index.delete(slot, |at| self.log.hash(at));
         self.bury(at);
+        if mutant::on(Mutant::SeqAgain) && seq == self.tail {
+            self.tail.0 -= 1;
+        }
         true
     }
     /// Takes a live record that nobody holds from its path and keeps it beside it, withdrawn, with no holder, in

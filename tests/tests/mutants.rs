@@ -1,0 +1,1 @@
+//! Without any one of the rules the simulator finds something broken.
