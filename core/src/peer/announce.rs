@@ -203,8 +203,8 @@ impl Peer {
         let mut w = BatchWriter::new(&mut buf);
         while let Some(a) = self.outbox.iter().nth(self.outbox_sent).copied() {
             let halves = if a.pair { 2 } else { 1 };
-            let ripe = mutant::on(Mutant::R2Durable)
-                || (0..halves).all(|i| self.is_ripe(ix, self.outbox_sent + i));
+            let ripe =
+                mutant::on(Mutant::R2Durable) || (0..halves).all(|i| self.is_ripe(ix, self.outbox_sent + i));
             if !ripe || (a.pair && !w.is_empty()) {
                 break;
             }
