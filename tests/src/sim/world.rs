@@ -17,6 +17,9 @@ pub const SECOND: u64 = 1_000_000;
 /// µs in a millisecond.
 pub const MS: u64 = 1_000;
 
+/// More events than any seed has that comes to rest (most have 10,000, twelve restless users a hundred times that).
+const ENDLESS: u64 = 2_000_000;
+
 /// Something that happens.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -201,6 +204,9 @@ impl<'m> World<'m> {
             (self.events, self.events_left) = (self.events + 1, self.events_left - 1);
             if self.events_left == 0 {
                 return self.broke("given up");
+            }
+            if self.events > ENDLESS {
+                return self.broke(format!("it goes on and on: {ENDLESS} events"));
             }
             self.happen(what);
         }
