@@ -249,7 +249,7 @@ impl Peer {
                 self.note_sent(now);
                 Sent::Frame(n)
             }
-            None if self.session.welcomed && self.sweep_waits() => Sent::Again,
+            None if self.session.welcomed && (self.sweep_waits() || self.have_sweep_waits()) => Sent::Again,
             None => Sent::Idle,
         }
     }
@@ -276,15 +276,37 @@ impl Peer {
     }
 
     fn transmit_lack(&mut self, out: &mut [u8]) -> Option<usize> {
-        while let Some((f, seq)) = self.lacks.pop_front() {
-            let said = self.folders[f].linked && !mutant::on(Mutant::R9aLack);
-            if let Some(folder) = self.folders[f].slot.filter(|_| said) {
-                let mut ranges = Ranges::new();
-                let _ = ranges.push(SeqRange { from: seq, to: seq });
-                return encode(&ToTracker::Lack { folder, ranges }, out);
+        let mut ranges = Ranges::new();
+        let mut of = None;
+        while let Some((f, range)) = self.lacks.front().copied() {
+            if of.is_some_and(|o| o != f) || ranges.is_full() {
+                break;
+            }
+            self.lacks.pop_front();
+            let said = self.folders[f].linked && self.folders[f].caught_up && !mutant::on(Mutant::R9aLack);
+            if said {
+                of = Some(f);
+                let _ = ranges.push(range);
             }
         }
-        None
+        let folder = self.folders[of?].slot?;
+        encode(&ToTracker::Lack { folder, ranges }, out)
+    }
+
+    /// A content is not here any more. Always sent before what is held: what came since is said after it.
+    pub(super) fn note_lack(&mut self, f: usize, seq: Seq) {
+        if self.folders[f].caught_up && self.lacks.push_back((f, SeqRange { from: seq, to: seq })).is_err() {
+            // The sweep says it.
+            self.folders[f].have_sweep = Some(Seq(0));
+        }
+    }
+
+    /// Where it is due, all that is held, and what is not, is told again.
+    pub(super) fn say_again(&mut self, now: Now) {
+        for s in self.folders.iter_mut().filter(|s| s.resay_at.is_some_and(|at| at <= now.at)) {
+            s.resay_at = None;
+            s.have_sweep = Some(Seq(0));
+        }
     }
 
     /// What came to be here since, and is durable; or, on a fresh link, all that is here (R16).
@@ -296,11 +318,13 @@ impl Peer {
         let mut of = None;
         while let Some((f, seq, generation)) = self.haves.front().copied() {
             let s = &self.folders[f];
-            let skip = !s.linked || !s.caught_up || s.have_sweep.is_some();
+            // What the sweep is still to pass, it tells.
+            let skip = !s.linked || !s.caught_up || s.have_sweep.is_some_and(|at| at < seq);
             if !skip && (generation > self.commits.durable || of.is_some_and(|o| o != f)) {
                 break;
             }
-            if !skip {
+            // It may be gone again since, and that may have been said already.
+            if !skip && !self.is_lacked(ix, f, seq) {
                 let grown = ranges.last_mut().is_some_and(|r: &mut SeqRange| {
                     let next = r.to.0 + 1 == seq.0;
                     if next {
@@ -319,6 +343,19 @@ impl Peer {
         encode(&ToTracker::Have { folder, ranges }, out)
     }
 
+    fn have_sweep_waits(&self) -> bool {
+        let durable = self.commits.dirty == 0 && self.commits.running.is_none();
+        durable && self.folders.iter().any(|s| s.linked && s.caught_up && s.slot.is_some() && s.have_sweep.is_some())
+    }
+
+    fn is_lacked(&self, ix: &mut dyn Index, f: usize, seq: Seq) -> bool {
+        let mut t = Trees::default();
+        ix.by_seq(self.folders[f].folder, Seq(seq.0 - 1))
+            .is_some_and(|(s, row)| s == seq && ix.load(row, &mut t) && self.lacks(&t) == Some(seq))
+    }
+
+    /// All of a folder that is here, and all that is not: both are told, so that the tracker's bits are right whatever was
+    /// said, or left unsaid, before.
     fn transmit_have_sweep(&mut self, ix: &mut dyn Index, out: &mut [u8]) -> Option<usize> {
         let f = self.folders.iter().position(|s| s.linked && s.caught_up && s.have_sweep.is_some())?;
         if self.commits.dirty > 0 || self.commits.running.is_some() {
@@ -327,45 +364,65 @@ impl Peer {
         }
         let folder = self.folders[f].folder;
         let mut at = self.folders[f].have_sweep?;
-        let mut ranges = Ranges::new();
-        let mut open: Option<SeqRange> = None;
+        let (mut here, mut lacking) = (Spans::default(), Spans::default());
         let mut t = Trees::default();
         let mut more = false;
         for step in 0..20_000 {
             let Some((seq, row)) = ix.by_seq(folder, at) else { break };
-            more = step == 19_999;
-            ix.load(row, &mut t);
-            let noted = t.withdrawn.as_ref().is_some_and(|w| w.epoch == self.epoch && w.seq == seq);
-            if self.has_lost(&t) == Some(seq) {
-                let _ = self.lacks.push_back((f, seq));
-            }
-            if noted || self.has(&t) == Some(seq) {
-                let from = open.map_or(seq, |r| r.from);
-                open = Some(SeqRange { from, to: seq });
-            } else if t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq == seq) {
-                // A gap ends a range; seqs that are no current record of the folder do not.
-                if let Some(r) = open.take()
-                    && ranges.push(r).is_err()
-                {
-                    open = Some(r);
-                    more = true;
-                    break;
-                }
+            more = step == 19_999 || here.is_full() || lacking.is_full();
+            if more {
+                break;
             }
             at = seq;
-        }
-        if let Some(r) = open
-            && ranges.push(r).is_err()
-        {
-            at = Seq(r.from.0 - 1);
-            more = true;
+            ix.load(row, &mut t);
+            let named = |r: &Option<Remote>| r.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq == seq);
+            let noted = named(&t.withdrawn);
+            // Seqs that are no current record of the folder end no range.
+            if noted || named(&t.remote) {
+                here.pass(seq, noted || self.has(&t) == Some(seq));
+                lacking.pass(seq, !noted && self.lacks(&t) == Some(seq));
+            }
         }
         self.folders[f].have_sweep = more.then_some(at);
-        if ranges.is_empty() {
-            return None;
+        for r in lacking.end() {
+            const { assert!(super::state::LACKS >= limits::RANGES) };
+            let _ = self.lacks.push_back((f, r));
         }
-        let slot = self.folders[f].slot?;
+        let ranges = here.end();
+        if ranges.is_empty() {
+            return self.transmit_lack(out);
+        }
+        let folder = self.folders[f].slot?;
         const { assert!(limits::RANGES * 20 < limits::FRAME) };
-        encode(&ToTracker::Have { folder: slot, ranges }, out)
+        encode(&ToTracker::Have { folder, ranges }, out)
+    }
+}
+
+/// Ranges of seqs, grown one by one.
+#[derive(Default)]
+struct Spans {
+    done: Ranges,
+    open: Option<SeqRange>,
+}
+
+impl Spans {
+    /// The next seq; whether it belongs.
+    fn pass(&mut self, seq: Seq, belongs: bool) {
+        if belongs {
+            let from = self.open.map_or(seq, |r| r.from);
+            self.open = Some(SeqRange { from, to: seq });
+        } else if let Some(r) = self.open.take() {
+            self.done.push(r).expect("not full");
+        }
+    }
+    /// Whether the next range to end is the last that fits.
+    fn is_full(&self) -> bool {
+        self.done.len() + 1 >= limits::RANGES
+    }
+    fn end(mut self) -> Ranges {
+        if let Some(r) = self.open {
+            self.done.push(r).expect("one was left");
+        }
+        self.done
     }
 }

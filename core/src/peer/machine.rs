@@ -15,7 +15,7 @@ use crate::path::PathBuf;
 use crate::rng::Rng;
 use crate::roster::{ROSTER_BYTES, Roster, RosterAssembler};
 use crate::time::{Duration, Instant, Now};
-use crate::wire::message::Addrs;
+use crate::wire::message::{Addrs, SeqRange};
 use heapless::{Deque, Vec};
 
 /// What a peer is told of itself.
@@ -75,7 +75,7 @@ pub struct Peer {
     pub(super) sweep: Option<(usize, PathBuf, u64)>,
     pub(super) sweep_stalled: bool,
     pub(super) haves: Haves,
-    pub(super) lacks: Deque<(usize, Seq), 64>,
+    pub(super) lacks: Deque<(usize, SeqRange), LACKS>,
     pub(super) seeks: Deque<(usize, Row, Seq), 64>,
     pub(super) ready: Deque<Effect, { JOBS + 192 }>,
     pub(super) tells: Deque<Tell, 128>,
@@ -269,6 +269,7 @@ impl Peer {
             }
             sooner(f.flush_at.filter(|_| !f.flushing && !f.root_gone));
             sooner(f.recheck_at.filter(|_| f.watched));
+            sooner(f.resay_at);
             sooner(self.judgement_at(f));
         }
         if self.commits.dirty > 0 && self.commits.running.is_none() {
@@ -287,6 +288,7 @@ impl Peer {
         self.wake_later(ix, now);
         self.judge_vanished(ix, now);
         self.end_slow_jobs(ix, now);
+        self.say_again(now);
         for f in self.folders.iter_mut().filter(|f| f.linked && f.watched) {
             if f.recheck_at.is_some_and(|at| at <= now.at) {
                 f.recheck_at = None;

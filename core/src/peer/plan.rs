@@ -13,6 +13,8 @@ use crate::version::Edit;
 
 /// How long the tracker may take to say who has a content.
 const SEEKING: Duration = Duration::secs(3);
+/// How long after a content was asked for in vain all that is held is told again, once for all that came meanwhile.
+const RESAY: Duration = Duration::secs(1);
 /// How long a file may be written before it is flushed for good (R13).
 const FLUSH_EVERY: Duration = Duration::secs(5);
 
@@ -398,6 +400,10 @@ impl Peer {
 
     /// A data link had to say that it has no more what it announced: the row is looked at, and the tracker told.
     pub fn handle_gone(&mut self, ix: &mut dyn Index, now: Now, content: &ContentId) {
+        // Which record it was asked for is not said; it may be one whose content went without a trace here.
+        for s in self.folders.iter_mut().filter(|s| s.linked && s.caught_up) {
+            s.resay_at.get_or_insert(now.at + RESAY);
+        }
         let mut after = None;
         for _ in 0..16 {
             let Some(row) = ix.with_content(content, after) else { return };
@@ -406,7 +412,7 @@ impl Peer {
             let Some(f) = self.place_of(folder) else { continue };
             let Some(mut o) = self.open(ix, f, row) else { continue };
             if let Some(seq) = self.has(&o.t) {
-                let _ = self.lacks.push_back((f, seq));
+                self.note_lack(f, seq);
             }
             self.spoil(&mut o);
             if let Some(l) = &mut o.t.local {

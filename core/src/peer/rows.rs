@@ -1,5 +1,6 @@
 //! Opening and closing rows: each change of a row ends in its single next step, its lane, and the folder's counts.
 
+use super::announce::is_here;
 use super::copy_name::is_copy_name;
 use super::effect::Tell;
 use super::index::Index;
@@ -88,12 +89,13 @@ impl Peer {
         here.then_some(r.seq)
     }
 
-    /// The seq for which `Lack` is to be said: a content that was here once, and that the disk does not hold any more.
-    pub(super) fn has_lost(&self, t: &Trees) -> Option<Seq> {
+    /// The seq for which `Lack` can be said: a content of this epoch that the disk is known not to hold at its path.
+    pub(super) fn lacks(&self, t: &Trees) -> Option<Seq> {
+        if t.intent.is_some() || t.stale {
+            return None;
+        }
         let r = t.remote.as_ref().filter(|r| r.epoch == self.epoch && r.record.has_content())?;
-        let lost =
-            t.synced.as_ref() == Some(&r.record) && !t.stale && t.intent.is_none() && self.has(t).is_none();
-        lost.then_some(r.seq)
+        (!is_here(t, &r.record)).then_some(r.seq)
     }
 
     /// Puts a row back: does what needs no act, finds its next step and lane, keeps the folder's counts.

@@ -312,8 +312,8 @@ impl Peer {
         }
         if self.is_torn(&o, &stat, content) {
             self.set_aside(now, &mut o, stat, content, at);
-            if let Some(seq) = self.has_lost(&o.t).filter(|_| self.folders[o.f].caught_up) {
-                let _ = self.lacks.push_back((o.f, seq));
+            if let Some(seq) = self.lacks(&o.t) {
+                self.note_lack(o.f, seq);
             }
             self.close(ix, now, o);
             return;

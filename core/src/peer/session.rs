@@ -191,7 +191,7 @@ impl Peer {
         self.lacks.clear();
         self.sweep = None;
         for f in self.folders.iter_mut().filter(|f| f.linked) {
-            (f.asked, f.caught_up, f.have_sweep) = (false, false, None);
+            (f.asked, f.caught_up, f.have_sweep, f.resay_at) = (false, false, None, None);
             if f.telling != Telling::Done {
                 f.telling = Telling::Waiting;
             }

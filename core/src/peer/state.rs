@@ -163,6 +163,8 @@ pub struct FolderState {
     pub flush_at: Option<Instant>,
     /// Where the sweep that tells what is held stands.
     pub have_sweep: Option<Seq>,
+    /// All that is held, and what is not, is to be told again then: a device was asked for what it has not.
+    pub resay_at: Option<Instant>,
     /// Rows that had to wait for others are gone through again then; and the pause before the next time (µs).
     pub recheck_at: Option<Instant>,
     /// See `recheck_at`.
@@ -207,6 +209,7 @@ impl FolderState {
             flushing: false,
             flush_at: None,
             have_sweep: None,
+            resay_at: None,
             recheck_at: None,
             recheck_pause: 20_000,
             revivals_due: false,
@@ -387,6 +390,9 @@ pub struct Scan {
     /// More than one was blind.
     pub blinded: bool,
 }
+
+/// Ranges of seqs whose content is not here, to be told.
+pub const LACKS: usize = 64;
 
 /// Seqs whose content came to be here, to be told.
 pub type Haves = Deque<(usize, Seq, u64), 1024>;

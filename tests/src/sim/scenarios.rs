@@ -1,7 +1,7 @@
 //! Small stories about a home, each a few sentences.
 
 use super::check::visible;
-use super::device::Device;
+use super::device::{Device, F};
 use super::fs::Bytes;
 use super::rand::Rand;
 use super::world::{Pool, SECOND, World};
@@ -40,6 +40,12 @@ impl World<'_> {
     }
     fn paths(&self, d: usize) -> Vec<String> {
         visible(&self.devices[d]).keys().map(|p| String::from_utf8_lossy(p).into_owned()).collect()
+    }
+    fn pause(&mut self, d: usize, paused: bool) {
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        dev.peer.as_mut().expect("it runs").set_paused(&mut dev.ix, now, F, paused);
+        self.pump(d);
     }
     fn part(&mut self, d: usize) {
         self.faults.on.clear();
@@ -210,6 +216,24 @@ fn a_power_cut_and_a_lost_store_lose_nothing() {
         w.start(A);
         w.same();
         assert_eq!(w.paths(A), ["d", "d/x", "y", "z"]);
+    });
+}
+
+#[test]
+fn what_a_paused_device_overwrote_is_not_waited_for() {
+    home(2, |w| {
+        w.part(B);
+        w.edit(A, "x");
+        w.run_for(5 * SECOND);
+        w.pause(A, true);
+        w.edit(A, "x");
+        w.run_for(5 * SECOND);
+        w.start(B);
+        w.run_for(60 * SECOND);
+        assert!(!w.unsynced().contains("D1"), "{}", w.unsynced());
+        w.pause(A, false);
+        w.same();
+        assert_eq!(w.paths(B), ["x"]);
     });
 }
 
