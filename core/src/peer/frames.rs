@@ -345,7 +345,11 @@ impl Peer {
 
     fn have_sweep_waits(&self) -> bool {
         let durable = self.commits.dirty == 0 && self.commits.running.is_none();
-        durable && self.folders.iter().any(|s| s.linked && s.caught_up && s.slot.is_some() && s.have_sweep.is_some())
+        durable
+            && self
+                .folders
+                .iter()
+                .any(|s| s.linked && s.caught_up && s.slot.is_some() && s.have_sweep.is_some())
     }
 
     fn is_lacked(&self, ix: &mut dyn Index, f: usize, seq: Seq) -> bool {
@@ -375,7 +379,8 @@ impl Peer {
             }
             at = seq;
             ix.load(row, &mut t);
-            let named = |r: &Option<Remote>| r.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq == seq);
+            let named =
+                |r: &Option<Remote>| r.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq == seq);
             let noted = named(&t.withdrawn);
             // Seqs that are no current record of the folder end no range.
             if noted || named(&t.remote) {
