@@ -2,11 +2,11 @@
 
 use dartsync::content::{hash_file, hash_symlink};
 use dartsync::data::{Book, Bytes, Fetcher, Known, Setup, Source};
-use dartsync_core::ids::{ContentId, DeviceId, FolderSlot, PublicKey, Slot};
+use dartsync_core::ids::{ContentId, DeviceId, FolderSlot, PublicKey, Seq, Slot};
 use dartsync_core::limits::FRAME;
 use dartsync_core::link::code::InviteCode;
 use dartsync_core::record::{Kind, Record};
-use dartsync_core::wire::message::ToTracker;
+use dartsync_core::wire::message::{Ranges, SeqRange, ToTracker};
 use dartsync_tests::process::{Home, wait_for};
 use dartsync_tests::raw::{RawLink, announce, record};
 use std::collections::HashMap;
@@ -187,6 +187,23 @@ fn nothing_is_planted_outside_a_root() {
     assert_eq!(around(&home), before);
     assert_eq!(fs::read(outside.join("x")).unwrap(), b"what is mine");
     assert!(home.tracker.running().runs() && home[0].running().runs() && home[1].running().runs());
+}
+
+#[test]
+fn a_content_that_nobody_has_is_told_as_that_until_it_is_withdrawn() {
+    let mut home = Home::start("nobody", 1);
+    home[0].put("before", "x");
+    home.converge();
+    let mut hostile = Hostile::join(&mut home, 62);
+    let empty = record(9, 0, hostile.link.tag, hostile.link.device);
+    hostile.announces(vec![("empty", &empty)]);
+    let all = SeqRange { from: Seq(1), to: Seq(1 << 40) };
+    hostile
+        .link
+        .send(&ToTracker::Lack { folder: hostile.folder, ranges: Ranges::from_slice(&[all]).unwrap() });
+    home[0].names_trouble("empty", "no device has this content any more");
+    home[0].wait();
+    assert!(!home[0].has("empty") && home[0].has("before"));
 }
 
 #[test]

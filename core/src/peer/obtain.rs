@@ -174,7 +174,8 @@ impl Peer {
             Work::Install(Stage::Seeking) if from.is_empty() => {
                 self.end_job(job.ticket);
                 if let Some(o) = self.open(ix, f, row) {
-                    self.trouble(ix, now, o, Cause::NoSource);
+                    let cause = if holders.is_empty() { Cause::NoHolder } else { Cause::NoSource };
+                    self.trouble(ix, now, o, cause);
                 }
             }
             Work::Install(Stage::Seeking) => {

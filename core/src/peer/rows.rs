@@ -257,7 +257,8 @@ impl Peer {
                     break;
                 }
                 let Some(o) = self.open(ix, f, row) else { continue };
-                let starved = matches!(o.t.trouble, Some((Cause::NoSource | Cause::Unreachable, _)));
+                let starved =
+                    matches!(o.t.trouble, Some((Cause::NoSource | Cause::NoHolder | Cause::Unreachable, _)));
                 if key <= now.at.0 || starved {
                     self.retry(ix, now, o);
                 }
@@ -286,7 +287,7 @@ fn backoff(cause: Cause, n: u8) -> Duration {
     let (first, most) = match cause {
         Cause::Raced => (20, 5_000),
         Cause::Changing | Cause::OpenWriter | Cause::NotEmpty | Cause::NoParent => (200, 10_000),
-        Cause::NoSource | Cause::Unreachable => (1_000, 30_000),
+        Cause::NoSource | Cause::NoHolder | Cause::Unreachable => (1_000, 30_000),
         _ => (1_000, 60_000),
     };
     Duration::millis((first << u64::from(n.min(16))).min(most))

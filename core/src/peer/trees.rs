@@ -126,6 +126,8 @@ pub enum Cause {
     Raced,
     /// Content did not verify.
     Corrupt,
+    /// No device has the content any more, online or not: its record is withdrawn soon, or its content comes back (R9a).
+    NoHolder,
 }
 
 /// All that is kept of one path; the row's value in the store.
