@@ -273,7 +273,7 @@ pub enum Touch {
     Written,
     /// Removed or moved away: look in 300 ms (an editor's save puts it back).
     Gone,
-    /// Something below may have changed unseen: scan it.
+    /// Something below may have changed unseen: a directory that came, was moved, or is watched from now on, be it empty.
     Subtree,
 }
 

@@ -288,7 +288,6 @@ impl Peer {
         o.t.trouble = None;
         self.close(ix, now, o);
         if is_dir {
-            self.folders[f].note_subtree(job.row);
             // What had to wait for the directory need not wait any more.
             self.folders[f].rewind();
         }

@@ -51,13 +51,14 @@ impl Peer {
             Touch::Settled | Touch::Subtree => {
                 let mut o = self.open_path(ix, f, path);
                 let row = o.row;
-                // A directory that went and came may be another: what was below it is looked for, too.
+                // A directory that went and came may be another: what was below it is looked for, too. One that is
+                // found to have come is scanned by the look that finds it.
                 let went = self.delays.iter().any(|d| d.row == row && d.gone);
-                let replaced = went && Peer::stands(&o.t) == Kind::Directory;
+                let known = Peer::stands(&o.t) == Kind::Directory;
                 self.delays.retain(|d| d.row != row);
                 self.spoil(&mut o);
                 self.retry(ix, now, o);
-                if touch == Touch::Subtree || replaced {
+                if known && (touch == Touch::Subtree || went) {
                     self.folders[f].note_subtree(row);
                 }
             }

@@ -250,7 +250,8 @@ impl Watcher {
         if is_dir {
             self.moving.retain(|m| m.0 != cookie || !moved);
             let was_limited = self.is_limited(folder);
-            if self.watch_dir(folder, wd, name, &path) == Some(true) || moved {
+            // Even when it is empty: something that left before it was watched may be known already.
+            if self.watch_dir(folder, wd, name, &path) || moved {
                 self.pending.note_subtree(wd, name);
             }
             if self.is_limited(folder) && !was_limited {
@@ -270,18 +271,18 @@ impl Watcher {
             .is_ok_and(|s| FileType::from_raw_mode(s.st_mode).is_file() && s.st_nlink == 1)
     }
 
-    /// Watches a directory under a watched one, and all below it. Some: whether something was in it already; none if it
-    /// could not be opened or watched.
-    fn watch_dir(&mut self, folder: Folder, parent: i32, name: &[u8], path: &[u8]) -> Option<bool> {
-        let root = self.roots.get(&folder)?;
-        let dir = open_dir(root.dir.as_fd(), path).ok()?;
-        if rustix::fs::fstat(&dir).ok()?.st_dev != root.device {
-            return None;
+    /// Watches a directory under a watched one, and all below it; false if it could not be opened or watched.
+    fn watch_dir(&mut self, folder: Folder, parent: i32, name: &[u8], path: &[u8]) -> bool {
+        let Some(root) = self.roots.get(&folder) else { return false };
+        let Ok(dir) = open_dir(root.dir.as_fd(), path) else { return false };
+        if rustix::fs::fstat(&dir).map(|s| s.st_dev) != Ok(root.device) {
+            return false;
         }
-        let wd = self.watch_one(folder, dir.as_fd())?;
+        let Some(wd) = self.watch_one(folder, dir.as_fd()) else { return false };
         self.tree.put(wd, Node::child(parent, name));
         drop(dir);
-        Some(self.watch_below(folder, wd, path))
+        self.watch_below(folder, wd, path);
+        true
     }
 
     /// Adds one watch; notes when the limit is reached.
@@ -302,17 +303,15 @@ impl Watcher {
         inotify::add_watch(&self.inotify, format!("/proc/self/fd/{}", dir.as_raw_fd()), EVENTS)
     }
 
-    /// Watches all directories below one that is watched. Whether anything is in it.
-    fn watch_below(&mut self, folder: Folder, wd: i32, path: &[u8]) -> bool {
+    /// Watches all directories below one that is watched.
+    fn watch_below(&mut self, folder: Folder, wd: i32, path: &[u8]) {
         let mut buffer = vec![MaybeUninit::uninit(); 16 * 1024];
         let mut todo = vec![(wd, path.to_vec())];
-        let mut first_is_full = None;
         while let Some((parent, path)) = todo.pop() {
             let Some(root) = self.roots.get(&folder).filter(|r| !r.is_limited) else { break };
             let Ok(dir) = open_dir(root.dir.as_fd(), &path) else { continue };
             let mut names = Vec::new();
-            let is_full = list_dirs(&dir, &mut buffer, &mut names);
-            first_is_full.get_or_insert(is_full);
+            list_dirs(&dir, &mut buffer, &mut names);
             for name in names {
                 let (path, Some(root)) = (child(&path, &name), self.roots.get(&folder)) else { break };
                 let Ok(dir) = open_dir(root.dir.as_fd(), &path) else { continue };
@@ -323,7 +322,6 @@ impl Watcher {
                 }
             }
         }
-        first_is_full.unwrap_or(true)
     }
 
     fn drop_watch(&self, wd: i32) {
@@ -378,16 +376,14 @@ impl Watcher {
     }
 }
 
-/// Gathers the names of the directories in `dir`; whether anything is in it.
-fn list_dirs(dir: &OwnedFd, buffer: &mut [MaybeUninit<u8>], names: &mut Vec<Vec<u8>>) -> bool {
-    let mut is_full = false;
+/// Gathers the names of the directories in `dir`.
+fn list_dirs(dir: &OwnedFd, buffer: &mut [MaybeUninit<u8>], names: &mut Vec<Vec<u8>>) {
     let mut entries = RawDir::new(dir, buffer);
     while let Some(Ok(entry)) = entries.next() {
         let name = entry.file_name();
         if check_name(name.to_bytes()).is_err() {
             continue;
         }
-        is_full = true;
         let is_dir = match entry.file_type() {
             FileType::Directory => true,
             FileType::Unknown => statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
@@ -398,5 +394,4 @@ fn list_dirs(dir: &OwnedFd, buffer: &mut [MaybeUninit<u8>], names: &mut Vec<Vec<
             names.push(name.to_bytes().to_vec());
         }
     }
-    is_full
 }

@@ -129,9 +129,9 @@ impl World<'_> {
             let dev = &mut self.devices[d];
             let Some(p) = dev.peer.as_mut() else { return };
             let path = Path::new(&t.path).expect("users use good names");
-            let full = t.dir.is_some_and(|dir| dev.fs.path_of(dir).is_some() && dev.fs.watch(dir));
+            let watched = t.dir.filter(|dir| dev.fs.path_of(*dir).is_some()).map(|dir| dev.fs.watch(dir));
             p.handle_touched(&mut dev.ix, now, F, path, t.touch);
-            if t.dir.is_some() && (full || t.moved) {
+            if t.dir.is_some() && (watched.is_some() || t.moved) {
                 p.handle_touched(&mut dev.ix, now, F, path, Touch::Subtree);
             }
             self.note(d + 1, "touched", t.touch as u64, t.dir.is_some().into());

@@ -483,8 +483,8 @@ impl Fs {
         self.watched.clear();
         self.watch(ROOT);
     }
-    /// Watches a directory and those below it. Whether something is in it.
-    pub fn watch(&mut self, dir: Ino) -> bool {
+    /// Watches a directory and those below it.
+    pub fn watch(&mut self, dir: Ino) {
         self.watched.insert(dir);
         let below: Vec<Ino> = self.entries(dir).map(|e| e.1).collect();
         for i in &below {
@@ -492,7 +492,6 @@ impl Fs {
                 self.watch(*i);
             }
         }
-        !below.is_empty()
     }
     /// Every content on this disk, wherever it lies.
     pub fn contents(&self) -> BTreeSet<ContentId> {

@@ -27,3 +27,22 @@ fn an_open_file_is_moved() {
         assert_eq!(w.paths(B), ["y"]);
     });
 }
+
+#[test]
+fn what_left_a_directory_before_it_was_watched_is_missed() {
+    home(2, |w| {
+        w.edit(A, "keep");
+        w.same();
+        // Nothing is read of B's events for a while, but an install meets its directory.
+        w.devices[B].reading = true;
+        w.make_dir(B, b"x/d").unwrap();
+        w.edit(A, "x");
+        w.run_for(2 * SECOND);
+        w.rename(B, b"x/d", b"y").unwrap();
+        let life = w.devices[B].life;
+        w.after(SECOND, Event::Read { d: B, life });
+        w.run_for(2 * SECOND);
+        w.same();
+        assert!(w.paths(A).contains(&"y".into()) && !w.paths(A).contains(&"x/d".into()));
+    });
+}
