@@ -7,7 +7,7 @@ use super::reconcile::{Judgement, Step, merge_meta, ours, step};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::tree::{Below, Parent};
-use super::trees::{Intent, Local, Made, Stat};
+use super::trees::{Intent, Lane, Local, Made, Stat};
 use crate::ids::{ContentId, Row, Ticket};
 use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
@@ -90,6 +90,11 @@ impl Peer {
             match self.parent_of(ix, now, &o) {
                 Parent::Ready => break,
                 Parent::Wait => {
+                    self.recheck(now, o.f);
+                    return None;
+                }
+                // What it has trouble with is not tried at each look at what is below.
+                Parent::First(row) if ix.due_of(row).is_some_and(|d| d.lane == Lane::Later) => {
                     self.recheck(now, o.f);
                     return None;
                 }

@@ -10,7 +10,7 @@ use super::state::{Counts, Telling};
 use super::trees::{Cause, Due, Lane, Made, Trees};
 use crate::ids::{Row, Seq};
 use crate::limits::BULK;
-use crate::path::Path;
+use crate::path::{Path, PathBuf};
 use crate::record::Kind;
 use crate::time::{Duration, Instant, Now};
 
@@ -222,14 +222,33 @@ impl Peer {
             Some((_, n)) => n.saturating_add(1),
             None => 0,
         };
-        if cause == Cause::Raced {
+        if cause == Cause::Raced || (cause == Cause::NoParent && Peer::stands(&o.t) != Kind::Removed) {
             o.t.stale = true;
+        }
+        if cause == Cause::NoParent {
+            self.doubt_parent(ix, now, &o);
         }
         if o.t.trouble.is_none_or(|(c, _)| c != cause) && cause != Cause::Raced {
             self.tell(Tell::Trouble(o.row, cause));
         }
         o.t.trouble = Some((cause, n));
         self.close(ix, now, o);
+    }
+
+    /// The disk says that a row's directory is not there: if it is known to stand, that is looked at again.
+    fn doubt_parent(&mut self, ix: &mut dyn Index, now: Now, o: &Open) {
+        let mut path = PathBuf::new();
+        ix.path(o.row, &mut path);
+        let mut above = path.get().and_then(Path::parent);
+        while let Some(dir) = above {
+            above = dir.parent();
+            let Some(row) = ix.find(self.folders[o.f].folder, dir) else { continue };
+            let Some(mut p) = self.open(ix, o.f, row) else { continue };
+            if Peer::stands(&p.t) == Kind::Directory && !p.t.stale {
+                self.spoil(&mut p);
+                self.retry(ix, now, p);
+            }
+        }
     }
 
     /// Puts a row back in its lane although it had trouble.
