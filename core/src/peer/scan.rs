@@ -72,6 +72,18 @@ impl Peer {
         }
     }
 
+    /// The folder's watches ended by themselves (its file system was unmounted, its root removed): should it be there, it
+    /// is watched anew, and then scanned.
+    pub fn handle_unwatched(&mut self, _ix: &mut dyn Index, now: Now, folder: Folder) {
+        let Some(f) = self.place_of(folder) else { return };
+        let s = &mut self.folders[f];
+        s.unwatched = s.watching;
+        if s.watched {
+            (s.watched, s.watch_at) = (false, now.at);
+            self.tell(Tell::State(folder));
+        }
+    }
+
     fn delay(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, gone: bool) {
         if let Some(d) = self.delays.iter_mut().find(|d| d.row == row) {
             if gone && !d.gone {
@@ -264,7 +276,9 @@ impl Peer {
     pub(super) fn watch_done(&mut self, now: Now, f: usize, failed: Option<Cause>) {
         let s = &mut self.folders[f];
         s.watching = false;
+        let ended = core::mem::take(&mut s.unwatched);
         match failed {
+            None if ended => s.watch_at = now.at,
             None => {
                 s.watched = true;
                 s.root_gone = false;

@@ -121,6 +121,8 @@ pub struct FolderState {
     pub watched: bool,
     /// A ticket is out for watching it.
     pub watching: bool,
+    /// Its watches ended while that ticket was out.
+    pub unwatched: bool,
     /// When to try to watch it again.
     pub watch_at: Instant,
     /// The start scan has passed every path.
@@ -188,6 +190,7 @@ impl FolderState {
             telling: Telling::Waiting,
             watched: false,
             watching: false,
+            unwatched: false,
             watch_at: Instant(0),
             scanned: false,
             ready: false,

@@ -284,6 +284,7 @@ impl Node {
                         peer.handle_touched(store, now(), folder, path, touch);
                     }
                     WatchEvent::Lost(folder) => peer.handle_lost_events(store, now(), folder),
+                    WatchEvent::Unwatched(folder) => peer.handle_unwatched(store, now(), folder),
                     WatchEvent::Root(folder) => roots.push(folder),
                     WatchEvent::Limited(folder) => limited.push(folder),
                 }

@@ -56,6 +56,8 @@ pub enum WatchEvent<'a> {
     Lost(Folder),
     /// The root or its `.dartsync` was removed, moved, unmounted or changed: see whether it still stands.
     Root(Folder),
+    /// The kernel ended the root's watch: nothing is told of the folder any more.
+    Unwatched(Folder),
     /// The folder is from now on watched in part only: see [`LIMIT_HELP`].
     Limited(Folder),
 }
@@ -193,7 +195,11 @@ impl Watcher {
             if self.pending.has(wd) {
                 self.tell(sink);
             }
+            let root = self.tree.get(wd).and_then(Node::is_root_of);
             self.tree.remove(wd);
+            if let Some(folder) = root {
+                sink(WatchEvent::Unwatched(folder));
+            }
             return;
         }
         let Some(node) = self.tree.get(wd) else { return };

@@ -46,6 +46,7 @@ impl Temp {
                     }
                     WatchEvent::Lost(_) => "lost".into(),
                     WatchEvent::Root(_) => "root".into(),
+                    WatchEvent::Unwatched(_) => "unwatched".into(),
                     WatchEvent::Limited(_) => "limited".into(),
                 });
             })

@@ -280,7 +280,7 @@ impl World<'_> {
         let now = dev.now(self.now);
         dev.fs.reset();
         if let Some(p) = &mut dev.peer {
-            p.handle_lost_events(&mut dev.ix, now, F);
+            p.handle_unwatched(&mut dev.ix, now, F);
             self.pump(d);
         }
         self.later(100 * MS, 20 * SECOND, Fault::Root(d));

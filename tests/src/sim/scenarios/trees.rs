@@ -1,6 +1,7 @@
 //! Stories about names: what moves, what meets something else of its name, what lives below what goes.
 
 use super::*;
+use crate::sim::device::F;
 use crate::sim::fs::ROOT;
 use crate::sim::world::Event;
 
@@ -44,5 +45,37 @@ fn what_left_a_directory_before_it_was_watched_is_missed() {
         w.run_for(2 * SECOND);
         w.same();
         assert!(w.paths(A).contains(&"y".into()) && !w.paths(A).contains(&"x/d".into()));
+    });
+}
+
+#[test]
+fn watches_that_ended_are_set_anew() {
+    home(2, |w| {
+        w.edit(A, "d/x");
+        w.same();
+        let now = w.devices[B].now(w.now);
+        let dev = &mut w.devices[B];
+        dev.fs.reset();
+        dev.peer.as_mut().unwrap().handle_unwatched(&mut dev.ix, now, F);
+        w.pump(B);
+        w.edit(B, "d/y");
+        w.run_for(2 * SECOND);
+        w.same();
+        assert_eq!(w.paths(A), ["d", "d/x", "d/y"]);
+    });
+}
+
+#[test]
+fn a_directory_that_went_unseen_is_found_missing() {
+    home(2, |w| {
+        ["d/x", "keep"].iter().for_each(|p| w.edit(A, p));
+        w.same();
+        w.devices[B].fs.reset();
+        w.remove_tree(B, b"d").unwrap();
+        w.devices[B].fs.watch_all();
+        w.edit(A, "d/y");
+        w.same();
+        assert_eq!(w.paths(B)[..2], ["d", "d/y"]);
+        assert!(w.paths(A).contains(&"keep".into()));
     });
 }
