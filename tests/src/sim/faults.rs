@@ -407,6 +407,30 @@ impl World<'_> {
         self.pump(by);
     }
 
+    /// Devices that users want put out, and that the home still has: a request goes with the program that was to make it.
+    pub(super) fn unwanted(&self) -> Vec<usize> {
+        let Some(t) = &self.station.tracker else { return Vec::new() };
+        let there = |d: &usize| self.devices[*d].revoked && t.roster().is_active(&self.devices[*d].key);
+        (0..self.devices.len()).filter(there).collect()
+    }
+    /// Their users ask again.
+    pub(super) fn put_out(&mut self) {
+        if self.asked_at + 5 * SECOND > self.now {
+            return;
+        }
+        let by = self.devices.iter().position(|d| d.is_member() && d.is_up() && d.folder.is_some());
+        for d in self.unwanted() {
+            let (Some(by), key) = (by, self.devices[d].key) else { return };
+            let p = self.devices[by].peer.as_mut().expect("it is up");
+            let name = p.roster().device_by_key(&key).map(|(_, x)| x.name.clone());
+            if name.is_some_and(|name| p.request(Request::Revoke(&name)).is_some()) {
+                self.asked_at = self.now;
+                self.note(by + 1, "revoke", d as u64, 1);
+                self.pump(by);
+            }
+        }
+    }
+
     /// Everything is mended; nobody edits any more.
     pub(super) fn heal(&mut self) {
         self.editing = false;

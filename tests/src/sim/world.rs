@@ -99,6 +99,8 @@ pub struct World<'m> {
     pub(super) user: Rand,
     /// Contents made so far.
     pub(super) made: u64,
+    /// When a device was last asked to be put out once more.
+    pub(super) asked_at: u64,
     /// Whether users still edit.
     pub(super) editing: bool,
     /// What users may still do, and what they did.
@@ -139,6 +141,7 @@ impl<'m> World<'m> {
             rand,
             user,
             made: 0,
+            asked_at: 0,
             editing: false,
             edits_left: u64::MAX,
             edits: 0,
@@ -256,6 +259,9 @@ impl<'m> World<'m> {
 
     /// Whether every member is in sync, by its own word.
     pub fn all_in_sync(&mut self) -> bool {
+        if !self.unwanted().is_empty() {
+            return false;
+        }
         let (now, links) = (self.now, &self.links);
         self.devices.iter_mut().filter(|d| d.is_member()).all(|d| {
             let at = d.now(now);
@@ -271,6 +277,7 @@ impl<'m> World<'m> {
         let until = self.now + bound;
         while self.broken.is_none() && self.now < until {
             self.approve_held();
+            self.put_out();
             self.run_for(SECOND / 4);
             if self.all_in_sync() {
                 self.run_for(SECOND);
