@@ -34,9 +34,9 @@ pub struct Ledger {
     /// By content.
     pub contents: BTreeMap<ContentId, Written>,
     /// How often a user put that content at that path.
-    pub puts: BTreeMap<(ContentId, Vec<u8>), u32>,
-    /// Users who removed or overwrote that content at that path.
-    pub taken: BTreeMap<(ContentId, Vec<u8>), usize>,
+    puts: BTreeMap<(ContentId, Vec<u8>), u32>,
+    /// Users who removed or overwrote that content at that path, and how often it had been put there until then.
+    taken: BTreeMap<(ContentId, Vec<u8>), (usize, u32)>,
     /// The records that the tracker told last, by path.
     told: BTreeMap<Vec<u8>, (Seq, Record)>,
     epoch: Epoch,
@@ -52,6 +52,20 @@ pub struct Leave {
 }
 
 impl Ledger {
+    /// A user put that content at that path.
+    pub fn put(&mut self, content: ContentId, path: &[u8]) {
+        *self.puts.entry((content, path.to_vec())).or_default() += 1;
+    }
+    /// A user removed or overwrote that content at that path.
+    pub fn take(&mut self, content: ContentId, path: &[u8], by: usize) {
+        let key = (content, path.to_vec());
+        let puts = self.puts.get(&key).copied().unwrap_or(0);
+        self.taken.insert(key, (by, puts));
+    }
+    /// What that user removed may return.
+    pub fn forgive(&mut self, user: usize) {
+        self.taken.retain(|_, (by, _)| *by != user);
+    }
     /// Promise: every visible content is one that some user wrote.
     pub fn is_known(&self, content: &ContentId) -> Result<(), String> {
         match self.contents.contains_key(content) {
@@ -146,14 +160,12 @@ impl Ledger {
         }
         for (path, e) in visible(d) {
             let key = (e.3, path.clone());
-            if self.taken.contains_key(&key) && self.puts.get(&key) == Some(&1) {
-                let text = self.contents.get(&e.3).map_or("", |w| &w.text);
-                let path = String::from_utf8_lossy(&path).into_owned();
-                return Err(format!(
-                    "{path} is back with {text}, which device {} had removed",
-                    self.taken[&key]
-                ));
-            }
+            // Put there twice, it need not be what the one who took it saw. (Copies are put there by nobody.)
+            let puts = self.puts.get(&key).copied().unwrap_or(0);
+            let Some((by, _)) = self.taken.get(&key).filter(|t| t.1 == puts && puts <= 1) else { continue };
+            let text = self.contents.get(&e.3).map_or("", |w| &w.text);
+            let path = String::from_utf8_lossy(&path).into_owned();
+            return Err(format!("{path} is back with {text}, which device {by} had removed"));
         }
         Ok(())
     }

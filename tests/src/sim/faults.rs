@@ -331,7 +331,7 @@ impl World<'_> {
             }
         }
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
-        self.ledger.taken.retain(|_, by| *by != d);
+        self.ledger.forgive(d);
         // What a cut left is settled as a fork, under a new edit (R5): a removal made meanwhile knows nothing of it.
         self.leave.returns = true;
         self.devices[d].torn_until = u64::MAX;

@@ -132,7 +132,7 @@ impl World<'_> {
         let w = self.ledger.contents.entry(data.id).or_default();
         (w.by, w.at, w.text) = (d, at, text);
         w.closed |= closed;
-        *self.ledger.puts.entry((data.id, path.to_vec())).or_default() += 1;
+        self.ledger.put(data.id, path);
         if let Some(old) = old.filter(|o| *o != data.id) {
             self.took(d, path, old);
         }
@@ -143,7 +143,7 @@ impl World<'_> {
             w.replaced = true;
         }
         if self.devices[d].torn_until <= self.now {
-            self.ledger.taken.insert((old, path.to_vec()), d);
+            self.ledger.take(old, path, d);
         }
     }
     fn content_at(&self, d: usize, path: &[u8]) -> Option<(Ino, Kind, ContentId)> {
@@ -281,8 +281,8 @@ impl World<'_> {
     }
     /// A content left one path for another: it is not gone.
     fn moved(&mut self, d: usize, id: ContentId, from: &[u8], to: &[u8]) {
-        self.ledger.taken.insert((id, from.to_vec()), d);
-        *self.ledger.puts.entry((id, to.to_vec())).or_default() += 1;
+        self.ledger.take(id, from, d);
+        self.ledger.put(id, to);
     }
     /// mkdir -p.
     pub fn make_dir(&mut self, d: usize, path: &[u8]) -> Option<()> {
