@@ -129,8 +129,13 @@ fn unminted(t: &mut Trees, heard: Option<Record>) -> bool {
     let l = t.local.as_ref().expect("only called with a local tree");
     let rec = &l.record;
     let fresh = rec.edit.tag.0 == 0 || t.synced.as_ref().is_some_and(|s| s.version == rec.version);
-    // An edit of ours that is on its way and that the remote does not know of is undone by another edit alone.
-    let knows = |r: &Record| fresh || r.version.covers(rec.edit);
+    // An edit of ours that is on its way and that the remote does not know of is undone by another edit alone. Where
+    // the remote does not know what the change replaced, that it did is told by an edit, too.
+    let follows = |r: &Record, s: &Record| matches!(s.compare(r), Order::Equal | Order::Dominated);
+    let replaced = t.synced.as_ref().filter(|s| !rec.same_content(s));
+    let knows = |r: &Record| {
+        (fresh || r.version.covers(rec.edit)) && replaced.is_none_or(|s| follows(r, s))
+    };
     if let Some(r) = heard.filter(|r| rec.same_content(r) && knows(r))
         && (rec.same_meta(&r) || t.synced.is_none())
     {

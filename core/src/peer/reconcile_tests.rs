@@ -170,6 +170,26 @@ fn an_unminted_change_is_minted_unless_it_is_what_the_remote_says_already() {
 }
 
 #[test]
+fn a_change_to_what_another_device_has_by_itself_is_an_edit_nevertheless() {
+    let edit = |tag, counter| Edit { tag: Tag(tag), counter };
+    let file = Record { kind: Kind::File, content: ContentId([1; 32]), edit: edit(1, 5), version: version(5, 0), ..Record::default() };
+    let theirs = Record { kind: Kind::Directory, edit: edit(2, 3), version: version(0, 3), ..Record::default() };
+    let here = Record { kind: Kind::Directory, ..Record::default() };
+    let trees = |remote: &Record| Trees {
+        local: on_disk(&here, Made::Unminted),
+        synced: Some(file.clone()),
+        remote: heard(remote),
+        ..Trees::default()
+    };
+    let mut t = trees(&theirs);
+    absorb(&mut t, NOW);
+    assert_eq!(step(&t, NOW), Step::Mint, "else nobody is told that the file was removed, and it returns");
+    let mut t = trees(&Record { version: version(5, 3), ..theirs });
+    absorb(&mut t, NOW);
+    assert_eq!(step(&t, NOW), Step::Rest, "who made it knew of the file");
+}
+
+#[test]
 fn a_fresh_link_adopts_equal_content_with_the_homes_metadata_and_mints_nothing() {
     let home = records().into_iter().find(|r| r.kind == Kind::File).unwrap();
     let here = Record { kind: Kind::File, content: home.content, mtime: 5, mode: 0o600, ..Record::default() };
