@@ -196,7 +196,8 @@ impl Peer {
     /// A directory removed here, under which something live is to come: made again instead of announced as removed.
     pub(super) fn revives_removed(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) -> bool {
         let dir = o.t.synced.as_ref().is_some_and(|s| s.kind == Kind::Directory);
-        let gone = o.t.local.as_ref().is_some_and(|l| !l.record.is_live());
+        // What was removed is the directory, and no edit on top of it that others may know: that removal is told.
+        let gone = o.t.local.as_ref().is_some_and(|l| !l.record.is_live() && l.record.edit.tag.0 == 0);
         if !dir || !gone || self.below(ix, o.f, o.row) != Below::Live {
             return false;
         }
