@@ -152,7 +152,7 @@ pub enum Effect {
         /// What must stand there.
         expect: Stat,
     },
-    /// After a crash: hash what stands at the path, and what lies in the swap file. [`Outcome::Recovered`].
+    /// After a crash: hash what stands at the path, and what lies in the swap file; is there a part? [`Outcome::Recovered`].
     Recover {
         /// Names the answer.
         ticket: Ticket,
@@ -234,6 +234,8 @@ pub enum Outcome {
         disk: Option<(Stat, ContentId)>,
         /// In the swap file: kind and content.
         swap: Option<(Kind, ContentId)>,
+        /// A part file is there: what it holds never was in a swap file.
+        part: bool,
         /// Wall time (µs).
         at: u64,
     },

@@ -70,8 +70,8 @@ impl Peer {
                 return None;
             }
         };
-        let (disk, swap, at) = match out {
-            Outcome::Recovered { disk, swap, at } => (disk, swap, at),
+        let (disk, swap, part, at) = match out {
+            Outcome::Recovered { disk, swap, part, at } => (disk, swap, part, at),
             Outcome::Failed(cause) => {
                 self.end_job(job.ticket);
                 self.trouble(ix, now, o, cause);
@@ -95,15 +95,22 @@ impl Peer {
         };
         let at_path = disk.map(|(s, c)| (s.kind, c));
         let stat = disk.map_or(Stat::default(), |d| d.0);
-        let swapped = is(intent.to, at_path)
-            || !(is(intent.from, at_path) || swap.is_some_and(|s| is(intent.to, Some(s))));
+        // Of a file over which a directory is invented, the record names no content any more.
+        let unnamed = intent.from.1 == ContentId::NONE && at_path.is_some_and(|s| s.0 == intent.from.0);
+        let as_before = is(intent.from, at_path) || unnamed;
+        // The intent is made durable while the swap file is made of the part: as long as there is one, nothing was
+        // swapped. A directory is made of nothing: one that cannot be seen anywhere counts as not made yet, for it comes
+        // back whatever else stands there.
+        let never = intent.to.0 == Kind::Directory && swap.is_none();
+        let unmade = part || never || swap.is_some_and(|s| is(intent.to, Some(s)));
+        let swapped = is(intent.to, at_path) || !(unmade || as_before);
         if let Some(row) = intent.copy {
             self.look_at_copy(ix, now, job.f, row);
         }
         o.t.trouble = None;
         if !swapped {
             self.end_job(job.ticket);
-            o.t.stale = !is(intent.from, at_path);
+            o.t.stale = !as_before;
             self.close(ix, now, o);
             return self.start_discard(ix, now, job.f, job.row, None);
         }

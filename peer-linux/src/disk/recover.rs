@@ -33,7 +33,8 @@ impl Root {
             if let Some((_, content)) = swap {
                 lock(&self.tmp_state).ready.insert(n, Some(content));
             }
-            Ok(Outcome::Recovered { disk, swap: swap.map(|(s, c)| (s.kind, c)), at })
+            let part = stat_at(&self.tmp()?, part_name(n).as_bytes())?.is_some();
+            Ok(Outcome::Recovered { disk, swap: swap.map(|(s, c)| (s.kind, c)), part, at })
         })
     }
 

@@ -426,7 +426,8 @@ impl Act<'_> {
         if let Some((_, id)) = swap {
             self.tmp.ready.insert(n, Some(id));
         }
-        Ok(Outcome::Recovered { disk, swap, at: self.wall() })
+        let part = self.fs.entry(TMP, &part(n)).is_some();
+        Ok(Outcome::Recovered { disk, swap, part, at: self.wall() })
     }
 
     /// `Discard`.
