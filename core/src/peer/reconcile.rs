@@ -133,9 +133,7 @@ fn unminted(t: &mut Trees, heard: Option<Record>) -> bool {
     // the remote does not know what the change replaced, that it did is told by an edit, too.
     let follows = |r: &Record, s: &Record| matches!(s.compare(r), Order::Equal | Order::Dominated);
     let replaced = t.synced.as_ref().filter(|s| !rec.same_content(s));
-    let knows = |r: &Record| {
-        (fresh || r.version.covers(rec.edit)) && replaced.is_none_or(|s| follows(r, s))
-    };
+    let knows = |r: &Record| (fresh || r.version.covers(rec.edit)) && replaced.is_none_or(|s| follows(r, s));
     if let Some(r) = heard.filter(|r| rec.same_content(r) && knows(r))
         && (rec.same_meta(&r) || t.synced.is_none())
     {

@@ -172,8 +172,15 @@ fn an_unminted_change_is_minted_unless_it_is_what_the_remote_says_already() {
 #[test]
 fn a_change_to_what_another_device_has_by_itself_is_an_edit_nevertheless() {
     let edit = |tag, counter| Edit { tag: Tag(tag), counter };
-    let file = Record { kind: Kind::File, content: ContentId([1; 32]), edit: edit(1, 5), version: version(5, 0), ..Record::default() };
-    let theirs = Record { kind: Kind::Directory, edit: edit(2, 3), version: version(0, 3), ..Record::default() };
+    let file = Record {
+        kind: Kind::File,
+        content: ContentId([1; 32]),
+        edit: edit(1, 5),
+        version: version(5, 0),
+        ..Record::default()
+    };
+    let theirs =
+        Record { kind: Kind::Directory, edit: edit(2, 3), version: version(0, 3), ..Record::default() };
     let here = Record { kind: Kind::Directory, ..Record::default() };
     let trees = |remote: &Record| Trees {
         local: on_disk(&here, Made::Unminted),
