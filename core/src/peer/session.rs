@@ -108,6 +108,8 @@ pub struct Session {
     /// Records in the tracker's table, and how many fit.
     pub(super) room: (u32, u32),
     fresh_tag: bool,
+    /// No tracker has welcomed that tag.
+    untried_tag: bool,
 }
 
 impl Session {
@@ -226,6 +228,7 @@ impl Peer {
         }
         (s.welcomed, s.tracker_epoch, s.device, s.slot) = (true, *epoch, *device, Some(*slot));
         s.roster_named = *roster;
+        s.untried_tag = false;
         (s.failures, s.outage_since) = (0, None);
         s.version.clear();
         version.chars().take_while(|c| s.version.push(*c).is_ok()).count();
@@ -255,14 +258,17 @@ impl Peer {
     /// The tracker wants another tag of us (R4).
     pub(super) fn new_tag(&mut self, ix: &mut dyn Index, now: Now, wait: u32) {
         let Some(link) = self.session.link else { return };
-        if wait == 0 {
+        if wait > 0 {
+            self.tell(Tell::Twice);
+        }
+        // The wait is for the dial alone. The tag is given up at once: another store may bear it, too, and a later dial
+        // would not tell the two apart by their runs. One that no tracker has welcomed yet may stay.
+        if wait == 0 || !self.session.untried_tag {
             self.take_new_tag(ix);
-            self.session.fresh_tag = true;
+            (self.session.fresh_tag, self.session.untried_tag) = (true, true);
             self.unmint_all(ix, now);
             self.commits.wanted = true;
             self.dirty(now);
-        } else {
-            self.tell(Tell::Twice);
         }
         let _ = self.ready.push_back(Effect::Hang(link));
         self.drop_link(ix, now);

@@ -238,6 +238,27 @@ fn what_a_paused_device_overwrote_is_not_waited_for() {
 }
 
 #[test]
+fn a_store_brought_back_twice_gives_its_tag_up_both_times() {
+    home(2, |w| {
+        for _ in 0..2 {
+            let mut old = w.devices[A].ix.clone();
+            old.crash();
+            let tag = w.devices[A].peer.as_ref().expect("it runs").tag();
+            w.reset(A);
+            w.edit(A, "x");
+            w.run_for(5 * SECOND);
+            w.kill(A);
+            w.devices[A].ix = old;
+            w.leave.returns = true;
+            w.start(A);
+            w.converge(700 * SECOND);
+            assert_eq!(w.verdict(), None);
+            assert_ne!(w.devices[A].peer.as_ref().expect("it runs").tag(), tag);
+        }
+    });
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let twice = thread::Builder::new().stack_size(64 << 20);
     let traces = twice.spawn(|| [super::run(3, false).trace, super::run(3, false).trace]);
