@@ -4,6 +4,10 @@ use super::*;
 use crate::sim::device::F;
 use crate::sim::fs::ROOT;
 use crate::sim::world::Event;
+use dartsync_core::ids::ContentId;
+use dartsync_core::path::Path;
+use dartsync_core::peer::{Due, Index, Intent, Lane, Trees};
+use dartsync_core::record::Kind;
 
 impl World<'_> {
     /// A program opens a file and writes; it goes on after `pause`, and then closes it.
@@ -77,5 +81,26 @@ fn a_directory_that_went_unseen_is_found_missing() {
         w.same();
         assert_eq!(w.paths(B)[..2], ["d", "d/y"]);
         assert!(w.paths(A).contains(&"keep".into()));
+    });
+}
+
+#[test]
+fn a_full_directory_that_a_recovery_meets_is_scanned() {
+    home(2, |w| {
+        w.make_dir(A, b"d").unwrap();
+        w.edit(A, "b/x");
+        w.same();
+        // The swap that made d on B could not be finished yet, when another directory takes its place.
+        let ix = &mut w.devices[B].ix;
+        let row = ix.find(F, Path::new(b"d").unwrap()).unwrap();
+        let mut t = Trees::default();
+        ix.load(row, &mut t);
+        let none = (Kind::Removed, ContentId::NONE);
+        t.intent = Some(Intent { from: none, to: (Kind::Directory, ContentId::NONE), copy: None });
+        (t.target, t.local) = (t.synced.take(), None);
+        ix.save(row, &t, Some(Due { lane: Lane::Quick, key: 0 }));
+        w.rename(B, b"b", b"d").unwrap();
+        w.same();
+        assert_eq!(w.paths(A), ["d", "d/x"]);
     });
 }
