@@ -115,10 +115,6 @@ impl Peer {
             return self.start_discard(ix, now, job.f, job.row, None);
         }
         self.take_over(now, &mut o, intent, stat, at, is(intent.to, at_path));
-        if Peer::stands(&o.t) == Kind::Directory {
-            // It may be another one, which came with what is in it: no look will find it new.
-            self.folders[job.f].note_subtree(job.row);
-        }
         // A directory is no content that could be lost: it goes to the trash, whole.
         self.settle_swap_file(
             ix,

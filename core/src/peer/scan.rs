@@ -52,9 +52,10 @@ impl Peer {
                 let mut o = self.open_path(ix, f, path);
                 let row = o.row;
                 // A directory that went and came may be another: what was below it is looked for, too. One that is
-                // found to have come is scanned by the look that finds it.
+                // found to have come is scanned by the look that finds it, unless an install makes it known before.
                 let went = self.delays.iter().any(|d| d.row == row && d.gone);
-                let known = Peer::stands(&o.t) == Kind::Directory;
+                let stands = Peer::stands(&o.t) == Kind::Directory;
+                let known = stands || o.t.intent.is_some() || self.is_busy(row);
                 self.delays.retain(|d| d.row != row);
                 self.spoil(&mut o);
                 self.retry(ix, now, o);

@@ -85,7 +85,7 @@ fn a_directory_that_went_unseen_is_found_missing() {
 }
 
 #[test]
-fn a_full_directory_that_a_recovery_meets_is_scanned() {
+fn a_directory_that_comes_while_another_is_made_is_scanned() {
     home(2, |w| {
         w.make_dir(A, b"d").unwrap();
         w.edit(A, "b/x");
