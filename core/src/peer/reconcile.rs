@@ -284,6 +284,10 @@ pub fn copy_record(loser: &Record) -> Record {
 /// Fields whose disk value equals the one read back after the last act keep the record's value (R14).
 pub fn observed(t: &Trees, stat: &Stat, content: Option<ContentId>, at: u64) -> Option<Local> {
     let old = t.local.as_ref();
+    if let Some(l) = old.filter(|l| stat.kind == Kind::Removed && l.stat.kind == stat.kind) {
+        // What is still to be made there, nobody removed.
+        return Some(Local { record: l.record.clone(), made: l.made, stat: *stat, at });
+    }
     let before = old.map(|l| &l.record);
     let keep = |now: i64, was: i64, recorded: i64| if now == was { recorded } else { now };
     let (was_mode, was_mtime) = old.map_or((-1, i64::MIN), |l| (i64::from(l.stat.mode), l.stat.mtime));

@@ -246,3 +246,12 @@ fn a_look_that_sees_what_was_installed_is_no_edit_though_the_disk_kept_less() {
     assert_eq!((seen.made, seen.record.mode, seen.record.mtime), (Made::Unminted, 0o400, 1_000_000_007));
     assert_eq!(seen.record.edit, r.edit, "a change of metadata keeps the edit");
 }
+
+#[test]
+fn what_is_still_to_be_made_is_not_taken_for_removed() {
+    let r = Record { kind: Kind::Directory, mode: 0o755, ..Record::default() };
+    let local = Local { record: r.clone(), made: Made::Synced, stat: Stat::default(), at: 1 };
+    let t = Trees { local: Some(local), synced: Some(r.clone()), disk_due: true, ..Trees::default() };
+    let seen = observed(&t, &Stat::default(), None, 2).unwrap();
+    assert_eq!((seen.made, &seen.record), (Made::Synced, &r));
+}

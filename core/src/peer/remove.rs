@@ -77,25 +77,40 @@ impl Peer {
         o.t.local = Some(Local { record, made: Made::Minted, stat: Stat::default(), at: now.wall });
     }
 
+    /// What was to go is gone; what is known of the path may have changed meanwhile.
+    fn take_removal(&mut self, now: Now, o: &mut Open, job: &Job) {
+        let ctx = self.context(o.f);
+        let (stale, due) = (core::mem::take(&mut o.t.stale), core::mem::take(&mut o.t.disk_due));
+        let next = step(&o.t, ctx);
+        o.t.stale = stale;
+        let wanted = o.t.remote.as_ref().is_some_and(|r| !r.record.is_live());
+        if next == Step::Remove {
+            o.t.synced = o.t.remote.as_ref().map(|r| r.record.clone());
+            o.t.local = None;
+        } else if next == Step::Resolve && wanted {
+            self.merge_removal(now, o);
+        } else if let Some(l) = &mut o.t.local {
+            let invented = job.want.0 == Kind::Directory && job.want.2 == l.record.edit && !due;
+            l.stat = Stat::default();
+            if invented && next == Step::Rest {
+                // An invented directory: its removal is ours to announce, and needs no judgement.
+                l.record = Record { kind: Kind::Removed, ..Record::default() };
+                l.made = Made::Unminted;
+                o.judged = true;
+            } else {
+                // Nobody wants it gone any more: it is made again.
+                o.t.disk_due = l.record.is_live();
+            }
+        }
+    }
+
     pub(super) fn remove_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
         let Some(mut o) = self.open(ix, job.f, job.row) else { return self.end_job(job.ticket) };
         match out {
             Outcome::Removed => {
                 let gone =
                     (Peer::stands(&o.t), o.t.local.as_ref().map_or(ContentId::NONE, |l| l.record.content));
-                let ctx = self.context(o.f);
-                if step(&o.t, ctx) == Step::Remove {
-                    o.t.synced = o.t.remote.as_ref().map(|r| r.record.clone());
-                    o.t.local = None;
-                } else if step(&o.t, ctx) == Step::Resolve {
-                    self.merge_removal(now, &mut o);
-                } else if let Some(l) = &mut o.t.local {
-                    // An invented directory: its removal is ours to announce, and needs no judgement.
-                    l.record = Record { kind: Kind::Removed, ..Record::default() };
-                    l.stat = Stat::default();
-                    l.made = Made::Unminted;
-                    o.judged = true;
-                }
+                self.take_removal(now, &mut o, &job);
                 o.t.intent = Some(Intent { from: gone, to: (Kind::Removed, ContentId::NONE), copy: None });
                 o.t.trouble = None;
                 if let Some(j) = self.job_mut(job.ticket) {

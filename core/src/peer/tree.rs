@@ -5,7 +5,7 @@ use super::machine::Peer;
 use super::reconcile::{Step, judge, ours, step};
 use super::rows::Open;
 use super::trees::{Local, Made, Stat, Trees};
-use crate::ids::Row;
+use crate::ids::{ContentId, Row};
 use crate::mutant::{self, Mutant};
 use crate::path::PathBuf;
 use crate::record::{Flags, Kind, Record};
@@ -271,6 +271,11 @@ impl Peer {
         let ticket = self.ticket();
         let work = super::state::Work::Remove { done: false, syncing: false };
         self.push_job(now, ticket, o.f, o.row, work);
+        let edit = l.record.edit;
+        if let Some(j) = self.job_mut(ticket) {
+            // Says that nobody asked for it but we.
+            j.want = (Kind::Directory, ContentId::NONE, edit);
+        }
         let effect = super::Effect::Remove { ticket, row: o.row, expect: l.stat };
         if self.ready.push_back(effect).is_err() {
             self.jobs.retain(|j| j.ticket != ticket);
