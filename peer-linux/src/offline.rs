@@ -3,7 +3,7 @@
 use crate::client::{Client, Reply as Answer, StoreNumbers, Target, entropy, wire_addr};
 use crate::config::{Config, FolderConfig, Lock, State};
 use crate::control::{DeviceStatus, FolderStatus, Reply, Request, Status, Text, TrackerStatus};
-use crate::disk::{Linked, Root};
+use crate::disk::{DiskError, Linked, Root};
 use crate::ops;
 use crate::store::Store;
 use crate::trash::{self, Deletable};
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use dartsync_core::ids::{Folder, FolderId, InviteId, PublicKey};
 use dartsync_core::link::StaticKey;
 use dartsync_core::link::code::InviteCode;
+use dartsync_core::peer::Peer;
 use dartsync_core::roster::Roster;
 use dartsync_core::wire::message;
 use std::net::SocketAddr;
@@ -41,8 +42,13 @@ pub fn open(state: &State) -> Result<Store> {
     Ok(store)
 }
 
-/// Marks a directory as a folder's root, after finding out whether it can be one.
-pub fn claim_root(id: FolderId, root: &Path) -> Result<Linked> {
+/// Marks a directory as the root of the next folder, after finding out whether it can be one. That it is a new one stands
+/// in the store before its marker does: one that has its marker already is that of a lost store (R10).
+pub fn claim_root(store: &mut Store, config: &Config, id: FolderId, root: &Path) -> Result<Linked> {
+    if matches!(Root::open(root), Err(DiskError::NoMarker)) {
+        Peer::note_new_root(store, Folder(config.next_folder));
+        store.commit(true).context("the store")?;
+    }
     let (_, linked) = Root::link(root, id.0).map_err(|e| anyhow!("{}: {e}", root.display()))?;
     Ok(linked)
 }
@@ -205,7 +211,7 @@ impl Here<'_> {
         let request = message::Request::Link { label, make };
         let (answer, mut client) = self.ask(force, request)?;
         let Answer::Folder(id, _, made) = answer else { bail!("the tracker answers what was not asked") };
-        let linked = claim_root(id, path);
+        let linked = claim_root(&mut self.store, &self.config, id, path);
         if let Err(e) = linked {
             // The membership that was just won is of no use without a root.
             let _ = client.request(message::Request::Unlink(id));

@@ -133,6 +133,7 @@ pub fn approve(store: &mut impl Index, folder: Folder) -> u64 {
         n += 1;
     }
     store.set_number(folder, Number::Vanished, 0);
+    store.set_number(folder, Number::VanishedContent, 0);
     let state = store.number(folder, Number::State);
     store.set_number(folder, Number::State, state & !HELD);
     n

@@ -166,6 +166,53 @@ fn a_lost_store_loses_no_file() {
 }
 
 #[test]
+fn a_lost_store_brings_no_removed_file_back() {
+    let mut home = Home::start("store-lost-removed", 2);
+    for path in ["gone", "tree/sub/gone", "half/gone", "edited", "stays"] {
+        home[0].put(path, path);
+    }
+    home[0].link("link", "nowhere");
+    home[0].put("again", "removed and made anew");
+    home.converge();
+    home[1].kill();
+    fs::remove_file(home[1].state.join("store.redb")).unwrap();
+    home[0].remove_all("tree");
+    home[0].remove_all("half");
+    ["gone", "edited", "link", "again"].iter().for_each(|path| home[0].remove(path));
+    home[0].wait();
+    home[1].put("edited", "edited while it was down");
+    home[1].put("half/new", "made while it was down");
+    home[1].put("new", "made while it was down, too");
+    home[1].start();
+    let tree = home.converge();
+    let paths: Vec<String> = tree.keys().map(|p| p.to_string_lossy().into_owned()).collect();
+    assert_eq!(paths, ["edited", "half", "half/new", "new", "stays"]);
+    assert_eq!(home[0].get("edited").unwrap(), b"edited while it was down");
+    let trash = home[1].trash();
+    for text in ["gone", "tree/sub/gone", "half/gone", "removed and made anew"] {
+        assert!(trash.iter().any(|b| b == text.as_bytes()), "not in the trash: {text}");
+    }
+    // What is made now, equal to what was removed, is a new file; so after one more restart.
+    home[1].put("again", "removed and made anew");
+    home.converge();
+    home[1].kill();
+    home[1].put("gone", "gone");
+    home[1].start();
+    let tree = home.converge();
+    assert_eq!(tree.len(), 7, "{:?}", tree.keys());
+    // In a root that is linked anew, everything is kept and spread.
+    home[0].remove("gone");
+    home.converge();
+    home[1].say(&["unlink", "dev0"]);
+    home[1].put("gone", "gone");
+    let root = home[1].root.to_str().unwrap().to_owned();
+    home[1].say(&["link", "dev0", &root]);
+    assert_eq!(home.converge().len(), 7);
+    assert!(home[0].conflict_copies().is_empty(), "{:?}", home[0].conflict_copies());
+    home.status_is_true();
+}
+
+#[test]
 fn what_an_open_writer_appends_is_not_lost() {
     let home = Home::start("writer", 2);
     home[0].put("log", "begin\n");

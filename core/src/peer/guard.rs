@@ -55,53 +55,76 @@ impl Peer {
 
     /// When the removals that wait are to be judged.
     pub(super) fn judgement_at(&self, s: &FolderState) -> Option<Instant> {
-        let waiting = s.counts.get(Number::Vanished);
-        if waiting == 0 || s.held || !s.may_act() {
+        if s.counts.get(Number::Vanished) == 0 || s.held || !s.may_act() {
             return None;
         }
         let f = self.place_of(s.folder)?;
-        let looks = self.gone_delays(f);
-        let few = u64::from(s.passed) + waiting <= u64::from(FREE) || s.window_end.0 == 0;
-        let pause = if few { SOON } else { QUIET };
-        let at = s.vanished_at + pause;
-        Some(looks.map_or(at, |l| at.max(l + SOON)))
+        let at = s.vanished_at + if s.burst { QUIET } else { SOON };
+        Some(self.gone_delays(f).map_or(at, |l| at.max(l + SOON)))
     }
 
-    /// Judges the removals that wait: few pass; a burst of over half the folder, or of all of it, is held.
+    /// Judges the removals that wait: few pass; a burst of over half the folder, or of all of it, is held. Content alone
+    /// counts: directories share the fate of what vanished with them.
     pub(super) fn judge_vanished(&mut self, ix: &mut dyn Index, now: Now) {
         for f in 0..self.folders.len() {
             let s = &self.folders[f];
             if !s.linked {
                 continue;
             }
-            if s.held && s.counts.get(Number::Vanished) == 0 {
+            if s.held && s.counts.get(Number::VanishedContent) == 0 {
                 // What was missed is back.
                 self.folders[f].held = false;
                 self.keep_state(ix, now, f);
-                continue;
             }
+            let s = &self.folders[f];
             if self.judgement_at(s).is_none_or(|at| at > now.at) {
                 continue;
             }
-            if ix.due(s.folder, Lane::Look, None).is_some() || self.scan.ticket.0 != 0 || s.rescan {
+            let scanning = self.scan.ticket.0 != 0 || s.rescan || !s.subtrees.is_empty();
+            if scanning || ix.due(s.folder, Lane::Look, None).is_some() {
                 // Some of them may only have moved: what is still to be looked at tells.
                 self.folders[f].vanished_at = now.at;
                 continue;
             }
-            let s = &mut self.folders[f];
-            let n = s.counts.get(Number::Vanished);
-            let live = s.counts.get(Number::Files) + s.counts.get(Number::Directories);
-            if s.window_end <= now.at {
-                (s.passed, s.window_end) = (0, now.at + WINDOW);
+            self.pass_renamed(ix, now, f);
+            self.judge_folder(ix, now, f);
+        }
+    }
+
+    fn judge_folder(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        let s = &mut self.folders[f];
+        let count = |n| s.counts.get(n);
+        let n = count(Number::VanishedContent);
+        let live = count(Number::Files) + count(Number::Links);
+        let emptied = live + count(Number::Directories) == 0;
+        if s.window_end <= now.at {
+            (s.passed, s.window_end) = (0, now.at + WINDOW);
+        }
+        let few = n == 0 || u64::from(s.passed) + n <= u64::from(FREE);
+        if !few && s.vanished_at + QUIET > now.at {
+            s.burst = true;
+            return;
+        }
+        s.burst = false;
+        if (emptied && n > SCARCE) || (!few && n > live) {
+            s.held = true;
+            self.keep_state(ix, now, f);
+            return;
+        }
+        s.passed = s.passed.saturating_add(n.min(u64::from(u32::MAX)) as u32);
+        self.release_vanished(ix, now, f);
+    }
+
+    /// What turned up under another name after its old one was missed is no removal.
+    fn pass_renamed(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        let folder = self.folders[f].folder;
+        let mut after: Option<(u64, Row)> = None;
+        while let Some((key, row)) = ix.due(folder, Lane::Vanished, after) {
+            after = Some((key, row));
+            let Some(o) = self.open(ix, f, row) else { continue };
+            if self.is_renamed(ix, &o) {
+                self.retry(ix, now, o);
             }
-            let few = u64::from(s.passed) + n <= u64::from(FREE);
-            if (live == 0 && n > SCARCE) || (!few && n > live) {
-                s.held = true;
-                self.keep_state(ix, now, f);
-                continue;
-            }
-            s.passed = s.passed.saturating_add(n.min(u64::from(u32::MAX)) as u32);
-            self.release_vanished(ix, now, f);
         }
     }
 

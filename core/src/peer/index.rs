@@ -47,7 +47,7 @@ pub enum Number {
     Epoch = 3,
     /// Every record up to it is in the store.
     Seen = 4,
-    /// Files and symlinks that stand on disk.
+    /// Regular files that stand on disk.
     Files = 5,
     /// Their bytes.
     Bytes = 6,
@@ -67,14 +67,19 @@ pub enum Number {
     ToldIn = 13,
     /// The boot the store was last open in (hash of the machine's boot id).
     Boot = 14,
-    /// Whether the folder's first scan was ever finished.
-    Scanned = 15,
+    /// 1: the folder's root was linked anew with this store, or wholly scanned by it since. 0: the root was linked
+    /// before there was this store, which was lost (R10).
+    Known = 15,
     /// Rows that could not be looked at or made.
     Failed = 16,
-    /// Files looked for by a removal, waiting for judgement.
+    /// Removals that wait for judgement.
     Vanished = 17,
     /// Tag that must be taken at the next start.
     NewTag = 18,
+    /// Symlinks that stand on disk.
+    Links = 19,
+    /// Those of [`Number::Vanished`] that are of files and symlinks.
+    VanishedContent = 20,
 }
 
 /// The folder number of numbers that belong to the device.

@@ -157,13 +157,22 @@ impl Peer {
         self.session.dial_at = now.at;
     }
 
+    /// A directory that bore no marker is about to become the root of a folder: what is found in it is to be kept and
+    /// spread. To be made durable before the marker is. A folder of which the store holds neither this nor a whole scan
+    /// is one whose store was lost (R10).
+    pub fn note_new_root(ix: &mut dyn Index, folder: Folder) {
+        ix.set_number(folder, Number::Known, 1);
+    }
+
     /// A folder is linked here: at start, or while running. Its root is watched and scanned before anything else.
+    /// See [`Peer::note_new_root`].
     pub fn link_folder(&mut self, ix: &mut dyn Index, now: Now, folder: Folder, id: FolderId) {
         assert!(!folder.is_trash() && folder != DEVICE);
         let mut state = FolderState::new(folder, id);
         state.epoch = Epoch(ix.number(folder, Number::Epoch));
         state.seen = Seq(ix.number(folder, Number::Seen));
         state.watch_at = now.at;
+        state.lost = ix.number(folder, Number::Known) == 0;
         let bits = ix.number(folder, Number::State);
         (state.paused, state.held) = (bits & 1 != 0, bits & 2 != 0);
         for (i, n) in COUNTED.iter().enumerate() {

@@ -21,8 +21,12 @@ mod copy_name;
 mod effect;
 mod frames;
 mod guard;
+#[cfg(test)]
+mod guard_tests;
 mod index;
 mod install;
+#[cfg(test)]
+mod lost_tests;
 mod machine;
 #[cfg(test)]
 pub mod mem_index;
@@ -34,6 +38,8 @@ mod reconcile;
 mod reconcile_tests;
 mod recover;
 mod remove;
+#[cfg(test)]
+mod rig;
 mod rows;
 mod scan;
 mod session;

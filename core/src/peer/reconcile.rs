@@ -60,10 +60,11 @@ pub fn step(t: &Trees, c: Context) -> Step {
     if t.disk_due {
         return Step::Follow;
     }
-    if t.local.as_ref().is_some_and(|l| l.made == Made::Unminted) {
-        return Step::Mint;
-    }
     let heard = t.remote.as_ref().filter(|r| r.epoch == c.epoch).map(|r| &r.record);
+    if let Some(l) = t.local.as_ref().filter(|l| l.made == Made::Unminted) {
+        let removed = heard.is_some_and(|r| was_removed(t, l, r));
+        return if removed { Step::Remove } else { Step::Mint };
+    }
     match (ours(t), heard) {
         (None, None) => Step::Rest,
         (None, Some(r)) => install(t, r),
@@ -81,6 +82,17 @@ pub fn step(t: &Trees, c: Context) -> Step {
             Order::Concurrent => Step::Resolve,
         },
     }
+}
+
+/// R10: what the first scan after a store was lost found is what this removal removed. Of a directory, a removal names no
+/// content; whether it may go is R9b's to say.
+fn was_removed(t: &Trees, l: &Local, removal: &Record) -> bool {
+    t.orphan
+        && t.synced.as_ref().is_none_or(|s| !s.is_live())
+        && t.pending.is_none()
+        && l.record.is_live()
+        && !removal.is_live()
+        && removal.content == l.record.content
 }
 
 fn install(t: &Trees, r: &Record) -> Step {

@@ -44,7 +44,13 @@ impl Peer {
             self.look_first(ix, now, o);
             return None;
         }
-        if step(&o.t, self.context(o.f)) == Step::Resolve && !self.may_judge(o.f) {
+        let next = step(&o.t, self.context(o.f));
+        if !matches!(next, Step::Remove | Step::Resolve) {
+            // It was put in this lane in another epoch: what it heard then is unknown now (R8).
+            self.retry(ix, now, o);
+            return None;
+        }
+        if (next == Step::Resolve || o.t.orphan) && !self.may_judge(o.f) {
             return None;
         }
         match self.revives_displaced(ix, now, &mut o) {

@@ -2,7 +2,7 @@
 
 use super::copy_name::is_copy_name;
 use super::effect::{Effect, ScanEntry, Tell, Touch};
-use super::index::Index;
+use super::index::{Index, Number};
 use super::machine::Peer;
 use super::reconcile::observed;
 use super::rows::Open;
@@ -177,6 +177,7 @@ impl Peer {
             return;
         }
         let f = self.scan.f;
+        let lost = self.folders[f].lost && self.scan.dir.is_none();
         for e in entries {
             self.pass(ix, now, f, Some(e.path));
             let folder = self.folders[f].folder;
@@ -185,6 +186,9 @@ impl Peer {
                     let Some(mut o) = self.open(ix, f, row) else { continue };
                     let clean = o.t.local.as_ref().is_some_and(|l| e.stat.is_clean_since(&l.stat, l.at));
                     if !clean {
+                        // Known by hearsay alone, and no event named it: as good as without a row.
+                        let hearsay = o.t.local.is_none() && o.t.synced.as_ref().is_none_or(|s| !s.is_live());
+                        o.t.orphan |= lost && hearsay && !o.t.stale;
                         self.spoil(&mut o);
                         o.bulk = true;
                         self.close(ix, now, o);
@@ -194,6 +198,7 @@ impl Peer {
                     let mut o = self.open_path(ix, f, e.path);
                     self.spoil(&mut o);
                     o.t.conflict = is_copy_name(e.path.name());
+                    o.t.orphan = lost;
                     o.bulk = true;
                     self.close(ix, now, o);
                 }
@@ -251,6 +256,10 @@ impl Peer {
                 if whole {
                     let s = &mut self.folders[f];
                     s.scanned = true;
+                    if s.lost {
+                        s.lost = false;
+                        ix.set_number(s.folder, Number::Known, 1);
+                    }
                     s.revivals_due = true;
                     s.rescan_at = now.at + RESCAN;
                     if !s.ready {
@@ -339,6 +348,8 @@ impl Peer {
             self.trouble(ix, now, o, Cause::Changing);
             return;
         };
+        // What changed after it was found is a user's.
+        o.t.orphan &= o.t.local.as_ref().is_none_or(|l| l.record.same_content(&local.record));
         let (row, f, is_dir) = (o.row, o.f, stat.kind == Kind::Directory);
         if local.made == Made::Unminted && o.t.local.as_ref().is_none_or(|l| l.record != local.record) {
             // What the disk was still to take, it is to take under the new content, too.

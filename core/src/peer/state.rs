@@ -26,10 +26,10 @@ pub const SUBTREES: usize = 16;
 
 /// What is counted of a folder, from its rows; kept in the store with them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts(pub [u64; 9]);
+pub struct Counts(pub [u64; 11]);
 
 /// The numbers that [`Counts`] holds, in order.
-pub const COUNTED: [Number; 9] = [
+pub const COUNTED: [Number; 11] = [
     Number::Files,
     Number::Bytes,
     Number::Directories,
@@ -39,12 +39,14 @@ pub const COUNTED: [Number; 9] = [
     Number::Conflicts,
     Number::Failed,
     Number::Vanished,
+    Number::VanishedContent,
+    Number::Links,
 ];
 
 impl Counts {
     /// What one row adds.
     pub fn of(t: &Trees, due: Option<Due>) -> Counts {
-        let mut c = [0; 9];
+        let mut c = [0; 11];
         if let Some(l) = &t.local {
             match l.stat.kind {
                 Kind::File => {
@@ -53,7 +55,10 @@ impl Counts {
                     c[6] = t.conflict.into();
                 }
                 Kind::Directory => c[2] = 1,
-                Kind::Symlink => c[6] = t.conflict.into(),
+                Kind::Symlink => {
+                    c[6] = t.conflict.into();
+                    c[10] = 1;
+                }
                 Kind::Removed => {}
             }
         }
@@ -68,7 +73,10 @@ impl Counts {
         }
         c[5] = matches!(due.map(|d| d.lane), Some(Lane::Announce | Lane::Vanished)).into();
         c[7] = (due.map(|d| d.lane) == Some(Lane::Later)).into();
-        c[8] = (due.map(|d| d.lane) == Some(Lane::Vanished)).into();
+        if due.map(|d| d.lane) == Some(Lane::Vanished) {
+            c[8] = 1;
+            c[9] = t.synced.as_ref().is_some_and(|s| s.has_content()).into();
+        }
         Counts(c)
     }
     /// One of the counts.
@@ -127,6 +135,9 @@ pub struct FolderState {
     pub watch_at: Instant,
     /// The start scan has passed every path.
     pub scanned: bool,
+    /// Its store was lost, and no scan of all was finished since: what is found without a row may be what was removed
+    /// elsewhere (R10).
+    pub lost: bool,
     /// `Tell::Ready` was said.
     pub ready: bool,
     /// A scan of the whole is due.
@@ -155,6 +166,8 @@ pub struct FolderState {
     pub window_end: Instant,
     /// When the last removal was seen.
     pub vanished_at: Instant,
+    /// More removals wait than pass at once: they are judged when no more come.
+    pub burst: bool,
     /// A directory sync is under way.
     pub syncing: bool,
     /// After a failed sync: not before.
@@ -193,6 +206,7 @@ impl FolderState {
             unwatched: false,
             watch_at: Instant(0),
             scanned: false,
+            lost: false,
             ready: false,
             rescan: false,
             rescan_at: Instant(u64::MAX),
@@ -207,6 +221,7 @@ impl FolderState {
             passed: 0,
             window_end: Instant(0),
             vanished_at: Instant(0),
+            burst: false,
             syncing: false,
             sync_at: Instant(0),
             flushing: false,

@@ -157,6 +157,9 @@ pub struct Trees {
     pub disk_due: bool,
     /// Named like a conflict copy: counted as one while it stands.
     pub conflict: bool,
+    /// Found by the first scan of a folder whose store was lost, and neither changed nor synced since: a removal of
+    /// just this content has it removed (R10).
+    pub orphan: bool,
     /// Why it waits, and how often it was tried.
     pub trouble: Option<(Cause, u8)>,
 }

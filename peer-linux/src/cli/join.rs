@@ -4,6 +4,7 @@ use super::{directory, home};
 use crate::client::{Client, Denied, Reply, StoreNumbers, Target, entropy, socket_addr};
 use crate::config::{Config, Secret, State, TrackerConfig, hex};
 use crate::offline;
+use crate::store::Store;
 use anyhow::{Context, Result, anyhow, bail};
 use dartsync_core::limits;
 use dartsync_core::link::StaticKey;
@@ -78,7 +79,7 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
     if given.listen.is_some() {
         config.listen = given.listen.clone();
     }
-    let line = link_first(state, &mut config, &mut client, &root, &me)?;
+    let line = link_first(state, &mut store, &mut config, &mut client, &root, &me)?;
     Ok(line)
 }
 
@@ -152,6 +153,7 @@ fn fresh(name: &str, target: &Target) -> Config {
 /// Links the home's first folder to `root`, keeps what was learnt, and tells how much is there.
 fn link_first(
     state: &State,
+    store: &mut Store,
     config: &mut Config,
     client: &mut Client,
     root: &Path,
@@ -174,7 +176,7 @@ fn link_first(
     let label = roster.folder(slot).filter(|f| f.id == id).map(|f| f.label.to_string());
     let label = label.context("the tracker's roster lacks the folder it linked")?;
     config.name = own_name(&roster, me, &config.name);
-    offline::claim_root(id, root)?;
+    offline::claim_root(store, config, id, root)?;
     config.add_folder(id, &label, root);
     state.write("roster", &sealed)?;
     state.set_config(config)?;

@@ -295,7 +295,7 @@ impl Node {
         id: FolderId,
         made: bool,
     ) -> Result<()> {
-        let claimed = offline::claim_root(id, &path);
+        let claimed = offline::claim_root(&mut self.store, &self.config, id, &path);
         if let Err(e) = claimed {
             let what = What::Undo(id);
             if let Some(n) = self.send(&what) {

@@ -74,7 +74,7 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     // All fields by name: a new one must be written too (a flag: one more bit of `bits`, here and in `View::trees`).
     #[rustfmt::skip]
     let Trees { local, remote, synced, withdrawn, intent, target, pending, copies, trouble,
-        stale, unsynced, disk_due, conflict } = t;
+        stale, unsynced, disk_due, conflict, orphan } = t;
     let local_record = local.as_ref().map(|l| &l.record);
     let synced_as = if synced.is_some() && synced.as_ref() == local_record { AS_LOCAL } else { FULL };
     let remote_as = match remote.as_ref().map(|r| &r.record) {
@@ -84,7 +84,7 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     };
     debug_assert!(*unsynced == keys.has(Mark::Unsynced), "marks stand in the head");
     let there = [local.is_some(), remote.is_some(), synced.is_some(), target.is_some(), trouble.is_some()];
-    let bits = there.into_iter().chain([*stale, *disk_due, *conflict]).enumerate();
+    let bits = there.into_iter().chain([*stale, *disk_due, *conflict, *orphan]).enumerate();
     out.extend_from_slice(&bits.fold(0u16, |bits, (n, on)| bits | u16::from(on) << n).to_le_bytes());
     out.push(synced_as | remote_as << 2 | (copies.len() as u8) << 4);
     let content = keys.content.as_ref();
@@ -252,7 +252,7 @@ impl<'a> View<'a> {
         if on(4) {
             t.trouble = Some(at.rare()?);
         }
-        (t.stale, t.disk_due, t.conflict) = (on(5), on(6), on(7));
+        (t.stale, t.disk_due, t.conflict, t.orphan) = (on(5), on(6), on(7), on(8));
         t.unsynced = self.keys.has(Mark::Unsynced);
         at.0.is_empty().then_some(())
     }
@@ -432,7 +432,7 @@ mod tests {
             t.trouble = (n % 4 == 0).then_some((Cause::Os(-i32::from(n)), n));
             t.target = n.is_multiple_of(9).then(|| rec(6));
             (t.stale, t.unsynced) = (n.is_multiple_of(3), n.is_multiple_of(2));
-            (t.disk_due, t.conflict) = (n % 5 == 1, n % 7 == 3);
+            (t.disk_due, t.conflict, t.orphan) = (n % 5 == 1, n % 7 == 3, n % 3 == 1);
             round(
                 &t,
                 (n % 3 == 1).then_some(Due { lane: Lane::ALL[usize::from(n % 7)], key: u64::MAX >> m }),

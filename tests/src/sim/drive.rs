@@ -8,7 +8,7 @@ use super::world::{Event, MS, World};
 use dartsync_core::ids::{InviteId, Row, Ticket};
 use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::path::Path;
-use dartsync_core::peer::{Cause, Effect, Outcome, Reply, ScanEntry, Stat, Tell};
+use dartsync_core::peer::{Cause, Effect, Outcome, Peer, Reply, ScanEntry, Stat, Tell};
 use dartsync_core::record::Kind;
 use dartsync_core::wire::message::Request;
 use std::cell::RefCell;
@@ -382,6 +382,8 @@ impl World<'_> {
         let p = dev.peer.as_mut().expect("it spoke");
         match p.take_reply(n) {
             Some(Reply::Folder { id, .. }) if dev.folder.is_none() => {
+                Peer::note_new_root(&mut dev.ix, F);
+                dev.ix.commit();
                 dev.folder = Some(id);
                 p.link_folder(&mut dev.ix, now, F, id);
                 self.note(d + 1, "linked", id.0, 0);

@@ -259,6 +259,33 @@ fn a_store_brought_back_twice_gives_its_tag_up_both_times() {
 }
 
 #[test]
+fn a_lost_store_brings_no_removed_file_back() {
+    home(3, |w| {
+        let all = ["d/x", "e/x", "gone", "edited", "kept"];
+        all.iter().for_each(|p| w.edit(A, p));
+        w.same();
+        w.part(B);
+        w.remove_tree(A, b"d").unwrap();
+        w.remove_tree(A, b"e").unwrap();
+        ["gone", "edited"].iter().for_each(|p| w.remove(A, p.as_bytes()).unwrap());
+        w.run_for(3 * SECOND);
+        w.edit(B, "edited");
+        w.edit(B, "new");
+        w.edit(B, "e/new");
+        w.run_for(5 * SECOND);
+        w.devices[B].ix = crate::mem_index::MemIndex::new();
+        w.start(B);
+        // It ends once more in the middle.
+        w.run_for(SECOND / 20);
+        w.kill(B);
+        w.start(B);
+        w.same();
+        assert_eq!(w.paths(A), ["e", "e/new", "edited", "kept", "new"]);
+        w.rests();
+    });
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let twice = thread::Builder::new().stack_size(64 << 20);
     let traces = twice.spawn(|| [super::run(3, false).trace, super::run(3, false).trace]);

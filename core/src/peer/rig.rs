@@ -1,0 +1,218 @@
+//! A peer machine over an index in memory, for tests of what it makes of a folder's rows. No tracker answers, no disk acts:
+//! a test says what was seen and heard.
+
+use super::machine::{Config, Peer};
+use super::mem_index::MemIndex;
+use super::state::Telling;
+use super::trees::{Lane, Local, Made, Remote, Stat, Trees};
+use super::{Effect, Index, Outcome, ScanEntry};
+use crate::ids::{ContentId, Epoch, Folder, FolderId, PublicKey, Row, Seq, Tag, Ticket};
+use crate::path::Path;
+use crate::record::{Kind, Record};
+use crate::time::{Duration, Instant, Now};
+use crate::version::{Edit, VersionVector};
+use std::boxed::Box;
+use std::string::String;
+use std::vec::Vec;
+
+/// The folder.
+pub(super) const F: Folder = Folder(1);
+const START: u64 = 1_000_000_000_000;
+
+pub(super) struct Rig {
+    pub peer: Box<Peer>,
+    pub ix: MemIndex,
+    pub now: Now,
+    seq: u64,
+}
+
+/// The content that a text stands for.
+pub(super) fn content(text: &str) -> ContentId {
+    let mut id = [1; 32];
+    id[1..=text.len()].copy_from_slice(text.as_bytes());
+    ContentId(id)
+}
+
+/// What another device's edit says of a path.
+pub(super) fn record(kind: Kind, content: ContentId, counter: u64) -> Record {
+    let edit = Edit { tag: Tag(77), counter };
+    let size = u64::from(matches!(kind, Kind::File | Kind::Symlink));
+    Record { kind, content, size, edit, version: VersionVector::of(edit), ..Record::default() }
+}
+
+/// What stands there, long since.
+pub(super) fn stat(kind: Kind) -> Stat {
+    Stat { kind, size: u64::from(matches!(kind, Kind::File | Kind::Symlink)), ..Stat::default() }
+}
+
+fn path(p: &str) -> Path<'_> {
+    Path::new(p.as_bytes()).expect("a path")
+}
+
+impl Rig {
+    /// A machine over a store, that has not linked the folder yet.
+    pub fn over(ix: MemIndex) -> Rig {
+        let config = Config {
+            key: PublicKey([1; 32]),
+            seed: [1; 32],
+            port: 1,
+            addrs: Default::default(),
+            caps: 0,
+        };
+        let now = Now { at: Instant(START), wall: START };
+        let mut rig = Rig { peer: Box::new(Peer::new(config)), ix, now, seq: 0 };
+        rig.peer.start(&mut rig.ix, now, 1, None);
+        rig.peer.epoch = Epoch(7);
+        rig
+    }
+    /// A machine whose folder was linked and scanned, and is caught up.
+    pub fn ready() -> Rig {
+        let mut rig = Rig::over(MemIndex::new());
+        rig.link();
+        rig.scan(&[]);
+        rig.catch_up();
+        rig
+    }
+    pub fn link(&mut self) {
+        self.peer.link_folder(&mut self.ix, self.now, F, FolderId(1));
+    }
+    /// The tracker has told all, and was told all.
+    pub fn catch_up(&mut self) {
+        let s = &mut self.peer.folders[0];
+        (s.caught_up, s.telling) = (true, Telling::Done);
+        s.rewind();
+    }
+    /// Watches and scans the folder; of all that is to be looked at, the disk holds what `found` says.
+    pub fn scan(&mut self, found: &[(&str, Kind, &str)]) {
+        self.begin_scan(found);
+        let ticket = self.peer.scan.ticket;
+        self.done(ticket, Outcome::Done);
+        self.look(found);
+    }
+    /// [`Rig::scan`] as far as its entries.
+    pub fn begin_scan(&mut self, found: &[(&str, Kind, &str)]) {
+        let mut ticket = Ticket(0);
+        while let Some(e) = self.effect() {
+            match e {
+                Effect::Watch { ticket, .. } => self.done(ticket, Outcome::Done),
+                Effect::Scan { ticket: t, .. } => ticket = t,
+                Effect::Look { ticket, row, .. } => self.answer_look(ticket, row, found),
+                _ => {}
+            }
+        }
+        let entries: Vec<ScanEntry<'_>> =
+            found.iter().map(|(p, kind, _)| ScanEntry { path: path(p), stat: stat(*kind) }).collect();
+        self.peer.handle_entries(&mut self.ix, self.now, ticket, &entries);
+    }
+    /// Answers every look.
+    pub fn look(&mut self, found: &[(&str, Kind, &str)]) {
+        while let Some(e) = self.effect() {
+            if let Effect::Look { ticket, row, .. } = e {
+                self.answer_look(ticket, row, found);
+            }
+        }
+    }
+    fn answer_look(&mut self, ticket: Ticket, row: Row, found: &[(&str, Kind, &str)]) {
+        let at = self.path(row);
+        let there = found.iter().find(|f| f.0 == at);
+        let stat = there.map_or(Stat::default(), |f| stat(f.1));
+        let content = there.filter(|f| f.1 != Kind::Directory).map(|f| content(f.2));
+        self.done(ticket, Outcome::Looked { stat, content, at: self.now.wall });
+    }
+    pub fn done(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.peer.handle_done(&mut self.ix, self.now, ticket, outcome);
+    }
+    /// The next effect; commits are made at once.
+    pub fn effect(&mut self) -> Option<Effect> {
+        loop {
+            match self.peer.poll_effect(&mut self.ix, self.now)? {
+                Effect::Commit { ticket } => {
+                    self.ix.commit();
+                    self.done(ticket, Outcome::Done);
+                }
+                e => return Some(e),
+            }
+        }
+    }
+    /// The paths of all removals that are begun now, which succeed; the rest of the work is left alone.
+    pub fn removals(&mut self) -> Vec<String> {
+        let mut removed = Vec::new();
+        for _ in 0..8 {
+            while let Some(e) = self.effect() {
+                match e {
+                    Effect::Remove { ticket, row, .. } => {
+                        removed.push(self.path(row));
+                        self.done(ticket, Outcome::Removed);
+                    }
+                    Effect::Sync { ticket, .. } => self.done(ticket, Outcome::Done),
+                    _ => {}
+                }
+            }
+            self.pass(Duration::secs(1));
+        }
+        removed
+    }
+    /// Time passes.
+    pub fn pass(&mut self, span: Duration) {
+        self.now.at = self.now.at + span;
+        self.now.wall += span.0;
+        self.peer.handle_timeout(&mut self.ix, self.now);
+    }
+    /// Lets the judgement come that is due next; false if none is.
+    pub fn judgement(&mut self) -> bool {
+        let Some(at) = self.peer.judgement_at(&self.peer.folders[0]) else { return false };
+        self.pass(at.since(self.now.at));
+        true
+    }
+    /// Something stands at a path, in sync.
+    pub fn has(&mut self, p: &str, kind: Kind, text: &str) {
+        let id = if kind == Kind::Directory { ContentId::NONE } else { content(text) };
+        self.seq += 1;
+        let (record, at) = (record(kind, id, self.seq), self.now.wall);
+        let mut o = self.peer.open_path(&mut self.ix, 0, path(p));
+        o.t.remote = Some(Remote { record: record.clone(), epoch: self.peer.epoch, seq: Seq(self.seq) });
+        o.t.synced = Some(record.clone());
+        o.t.local = Some(Local { record, made: Made::Synced, stat: stat(kind), at });
+        self.peer.close(&mut self.ix, self.now, o);
+    }
+    /// A look found this at a path.
+    pub fn sees(&mut self, p: &str, kind: Kind, text: &str) {
+        let o = self.peer.open_path(&mut self.ix, 0, path(p));
+        let id = matches!(kind, Kind::File | Kind::Symlink).then(|| content(text));
+        let at = self.now.wall;
+        self.peer.looked(&mut self.ix, self.now, o, stat(kind), id, at);
+        // Scans that follow from it find nothing else.
+        let s = &mut self.peer.folders[0];
+        s.rescan = false;
+        s.subtrees.clear();
+    }
+    /// A look found nothing there any more.
+    pub fn misses(&mut self, p: &str) {
+        self.sees(p, Kind::Removed, "");
+    }
+    /// The tracker told of the removal of what `text` stands for (a directory: "").
+    pub fn hears_removal(&mut self, p: &str, text: &str) {
+        let id = if text.is_empty() { ContentId::NONE } else { content(text) };
+        self.seq += 1;
+        let record = Record { size: 0, ..record(Kind::Removed, id, self.seq) };
+        let mut o = self.peer.open_path(&mut self.ix, 0, path(p));
+        o.t.remote = Some(Remote { record, epoch: self.peer.epoch, seq: Seq(self.seq) });
+        self.peer.close(&mut self.ix, self.now, o);
+    }
+    pub fn lane(&mut self, p: &str) -> Option<Lane> {
+        let row = self.ix.find(F, path(p))?;
+        self.ix.due_of(row).map(|d| d.lane)
+    }
+    pub fn trees(&mut self, p: &str) -> Trees {
+        let mut t = Trees::default();
+        if let Some(row) = self.ix.find(F, path(p)) {
+            self.ix.load(row, &mut t);
+        }
+        t
+    }
+    fn path(&mut self, row: Row) -> String {
+        let mut buf = crate::path::PathBuf::new();
+        self.ix.path(row, &mut buf);
+        String::from_utf8_lossy(buf.get().map_or(&[], |p| p.bytes())).into_owned()
+    }
+}
