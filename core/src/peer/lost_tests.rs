@@ -3,7 +3,7 @@
 use super::mem_index::MemIndex;
 use super::rig::Rig;
 use super::trees::{Lane, Made};
-use super::{Index, Number, Peer};
+use super::{Effect, Index, Number, Outcome, Peer};
 use crate::ids::Epoch;
 use crate::record::Kind;
 use crate::time::Duration;
@@ -124,7 +124,7 @@ fn a_crash_between_scan_and_hearing_changes_nothing() {
         rig.begin_scan(&FOUND);
         if ended {
             let ticket = rig.peer.scan.ticket;
-            rig.done(ticket, super::Outcome::Done);
+            rig.done(ticket, Outcome::Done);
             rig.look(&FOUND);
         }
         if durable {
@@ -159,12 +159,32 @@ fn a_removal_of_another_epoch_is_unknown() {
 }
 
 #[test]
+fn a_removal_that_is_replaced_while_it_is_made_leaves_nothing_of_its_own() {
+    for epoch in [7, 8] {
+        let mut rig = Rig::over(MemIndex::new());
+        rig.link();
+        rig.scan(&[("x", Kind::File, "x")]);
+        rig.hears_removal("x", "x");
+        rig.catch_up();
+        let Some(Effect::Remove { ticket, .. }) = rig.effect() else { panic!("x is not removed") };
+        if epoch == 7 {
+            rig.hears("x", Kind::File, "newer");
+        } else {
+            rig.peer.epoch = Epoch(epoch);
+        }
+        rig.done(ticket, Outcome::Removed);
+        let t = rig.trees("x");
+        assert!(t.local.is_none() && t.synced.is_none() && !t.orphan && t.remote.is_some());
+    }
+}
+
+#[test]
 fn a_path_that_is_live_again_is_no_removal() {
     let mut rig = Rig::over(MemIndex::new());
     rig.link();
     rig.scan(&FOUND);
     hear(&mut rig);
-    rig.has("x", Kind::File, "newer");
+    rig.hears("x", Kind::File, "newer");
     rig.catch_up();
     assert!(!rig.removals().iter().any(|p| p == "x"));
 }

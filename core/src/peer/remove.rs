@@ -93,6 +93,9 @@ impl Peer {
         if next == Step::Remove {
             o.t.synced = o.t.remote.as_ref().map(|r| r.record.clone());
             o.t.local = None;
+        } else if o.t.orphan {
+            // Its removal was replaced, or is unknown in a new epoch: either speaks of what came after this content.
+            o.t.local = None;
         } else if next == Step::Resolve && wanted {
             self.merge_removal(now, o);
         } else if let Some(l) = &mut o.t.local {

@@ -187,9 +187,13 @@ impl Rig {
     }
     /// The tracker told of the removal of what `text` stands for (a directory: "").
     pub fn hears_removal(&mut self, p: &str, text: &str) {
+        self.hears(p, Kind::Removed, text);
+    }
+    /// The tracker told of what stands there, or was removed.
+    pub fn hears(&mut self, p: &str, kind: Kind, text: &str) {
         let id = if text.is_empty() { ContentId::NONE } else { content(text) };
         self.seq += 1;
-        let record = Record { size: 0, ..record(Kind::Removed, id, self.seq) };
+        let record = record(kind, id, self.seq);
         let mut o = self.peer.open_path(&mut self.ix, 0, path(p));
         o.t.remote = Some(Remote { record, epoch: self.peer.epoch, seq: Seq(self.seq) });
         self.peer.close(&mut self.ix, self.now, o);
