@@ -33,6 +33,11 @@ impl Peer {
         let l = o.t.local.as_mut().expect("only an unminted row is minted");
         let meta_only = !l.record.version.is_empty();
         let mut version = if meta_only { l.record.version.clone() } else { VersionVector::new() };
+        let below = Some(l.record.edit).filter(|e| !meta_only && e.tag.0 != 0);
+        if let Some(e) = below {
+            // It may be another's (a conflict copy's, say), not accepted yet: who wrote over it saw it.
+            self.raise(&mut version, e, (e, None));
+        }
         if let Some(s) = &synced {
             self.join(&mut version, &s.version);
         }
@@ -41,7 +46,6 @@ impl Peer {
         }
         let l = o.t.local.as_mut().expect("as above");
         if !meta_only {
-            let below = Some(l.record.edit).filter(|e| e.tag.0 != 0);
             let replaced = below.or(synced.as_ref().map(|s| s.edit));
             l.record.parent = replaced.filter(|_| !mutant::on(Mutant::R3Parent));
             l.record.edit = edit;

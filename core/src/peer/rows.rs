@@ -219,6 +219,7 @@ impl Peer {
             self.close(ix, now, o);
             return;
         }
+        o.retry = false;
         let n = match o.t.trouble {
             Some((_, n)) => n.saturating_add(1),
             None => 0,
