@@ -206,7 +206,7 @@ impl World<'_> {
         }
         self.devices[d].tick(self.now);
         let fail = self.faults.disk_error(d);
-        let spare = self.faults.races().then(|| self.fresh(d, "race"));
+        let spare = self.faults.races(self.devices.len()).then(|| self.fresh(d, "race"));
         let raced = RefCell::new(None);
         // The lease keeps writers out of the inode itself: they can only put another in its place.
         let style = 1;

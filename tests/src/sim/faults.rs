@@ -156,8 +156,10 @@ impl Faults {
         let now = self.failing >> d & 1 != 0 && self.rand.chance(1, 2);
         now.then(|| *self.rand.pick(&[28, 13, 5]))
     }
-    pub(super) fn races(&mut self) -> bool {
-        self.has(Kind::Races) && self.rand.chance(1, 10)
+    /// With many devices they are rarer: a race makes a conflict copy, which all the others swap in, each perhaps in a race.
+    pub(super) fn races(&mut self, devices: usize) -> bool {
+        let odds = if devices > 3 { 4 * devices as u64 } else { 10 };
+        self.has(Kind::Races) && self.rand.chance(1, odds)
     }
     pub(super) fn overflows(&mut self) -> bool {
         self.has(Kind::Overflow) && self.rand.chance(1, 6)
