@@ -7,7 +7,7 @@ use super::reconcile::{Judgement, Step, merge_meta, ours, step};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::tree::{Below, Parent};
-use super::trees::{Intent, Lane, Local, Made, Stat};
+use super::trees::{Cause, Intent, Lane, Local, Made, Stat};
 use crate::ids::{ContentId, Row, Ticket};
 use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
@@ -214,10 +214,13 @@ impl Peer {
                 }
                 self.prepare(ix, now, job.ticket)
             }
-            (Stage::Making, Outcome::Failed(_)) => {
+            (Stage::Making, Outcome::Failed(cause)) => {
                 let o = self.open(ix, job.f, job.row)?;
                 if let Some(from) = job.also {
                     self.look_again(ix, now, from);
+                    if matches!(cause, Cause::Corrupt | Cause::Raced) {
+                        self.disown_trashed(ix, now, from);
+                    }
                 }
                 match self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1)) {
                     Some(want) => self.copy_or_fetch(ix, now, job.ticket, &want),

@@ -7,7 +7,7 @@ use super::reconcile::{Step, step};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::trees::{Cause, Made, Stat, Trees};
-use crate::ids::{Row, SlotSet, Ticket};
+use crate::ids::{ContentId, Row, SlotSet, Ticket};
 use crate::limits::BULK;
 use crate::record::{Kind, Record};
 use crate::time::Now;
@@ -195,6 +195,19 @@ impl Peer {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What lies in the trash is not what it is filed as (a power cut tore it): it is a source of nothing any more.
+    pub(super) fn disown_trashed(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
+        let mut t = Trees::default();
+        if !ix.path(row, &mut self.buf).is_trash() || !ix.load(row, &mut t) {
+            return;
+        }
+        if let Some(l) = &mut t.local {
+            l.record.content = ContentId::NONE;
+            ix.save(row, &t, None);
+            self.dirty(now);
         }
     }
 
