@@ -9,7 +9,7 @@
 //! | `trees`, `index`, `effect` | what is kept of a path; the store; what the driver is asked |
 //! | `reconcile` | the next step of a row, who wins: pure |
 //! | `rows` | a row is opened, changed, closed: lane and counts follow |
-//! | `session`, `frames` | the tracker link |
+//! | `session`, `frames`, `requests` | the tracker link; what is asked of the home |
 //! | `announce`, `merge` | announcing and verdicts; minting, merging, conflict copies |
 //! | `scan`, `guard` | what the disk says, and when it is not believed |
 //! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
@@ -38,6 +38,7 @@ mod reconcile;
 mod reconcile_tests;
 mod recover;
 mod remove;
+mod requests;
 #[cfg(test)]
 mod rig;
 mod rows;
@@ -52,6 +53,7 @@ pub use copy_name::{copy_path, is_copy_name};
 pub use effect::{Effect, Outcome, ScanEntry, Tell, Touch};
 pub use index::{DEVICE, Index, Mark, Number};
 pub use machine::{Config, Peer};
-pub use session::{Presence, Reply};
+pub use requests::Reply;
+pub use session::Presence;
 pub use trees::{Cause, Due, Intent, Lane, Local, Made, Remote, Stat, Trees};
 pub use views::{FolderView, State};

@@ -3,14 +3,15 @@
 use super::effect::{Effect, Tell};
 use super::index::{DEVICE, Index, Number};
 use super::machine::Peer;
+use super::requests::{Asked, REQUESTS, Reply};
 use super::state::Telling;
-use crate::ids::{DeviceId, Epoch, FolderId, FolderSlot, LinkId, Seq, Slot, Tag};
+use crate::ids::{DeviceId, Epoch, FolderSlot, LinkId, Seq, Slot, Tag};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::roster::{ROSTER_BYTES, Roster};
 use crate::sans_io::Reject;
 use crate::time::{Duration, Instant, Now};
-use crate::wire::message::{Addrs, Answer, Request, RosterPart, RosterVersion, ToPeer, ToTracker, encode};
+use crate::wire::message::{Addrs, RosterPart, RosterVersion, ToPeer, ToTracker, encode};
 use heapless::{Deque, String, Vec};
 
 /// A silent link is pinged after this, and given up after [`SILENCE`].
@@ -18,8 +19,6 @@ const PING: Duration = Duration::secs(5);
 const SILENCE: Duration = Duration::secs(15);
 /// How long a link may take from its opening to Welcome.
 const GREETING: Duration = Duration::secs(10);
-/// Requests that can wait for their answers at once.
-const REQUESTS: usize = 8;
 
 /// What is known of another device's whereabouts.
 #[derive(Clone, Debug, Default)]
@@ -34,45 +33,6 @@ pub struct Presence {
     pub caps: u32,
     /// Where to dial it, best first.
     pub addrs: Addrs,
-}
-
-/// An answer, owned.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Reply {
-    /// It is so.
-    Done(RosterVersion),
-    /// An invite's id and secret.
-    Invite {
-        /// Its id.
-        id: u32,
-        /// Its one-time secret.
-        secret: [u8; 16],
-    },
-    /// The folder that is linked now.
-    Folder {
-        /// Its id.
-        id: FolderId,
-        /// Its slot.
-        slot: FolderSlot,
-        /// Whether it was made by this request.
-        made: bool,
-    },
-    /// Not done, and why.
-    Refused(String<160>),
-    /// The tracker waits for devices (R20).
-    Waiting {
-        /// Devices heard from.
-        have: u8,
-        /// Devices of which over half are needed.
-        of: u8,
-    },
-}
-
-#[derive(Debug)]
-struct Asked {
-    n: u32,
-    sent: bool,
-    frame: Vec<u8, 512>,
 }
 
 /// See the module.
@@ -99,9 +59,9 @@ pub struct Session {
     hand_in: Option<usize>,
     pub(super) version: String<96>,
     pub(super) presence: Vec<Presence, { limits::DEVICES }>,
-    asked: Vec<Asked, REQUESTS>,
-    replies: Vec<(u32, Reply), REQUESTS>,
-    last_request: u32,
+    pub(super) asked: Vec<Asked, REQUESTS>,
+    pub(super) replies: Vec<(u32, Reply), REQUESTS>,
+    pub(super) last_request: u32,
     pub(super) unreachable: Deque<DeviceId, 16>,
     /// The machine's boot is another than the one the store was last open in.
     pub(super) unclean: bool,
@@ -340,55 +300,6 @@ impl Peer {
             }
         }
         self.requeue |= came;
-    }
-
-    /// Asks something of the home; its number. `None`: too many wait already.
-    pub fn request(&mut self, request: Request<'_>) -> Option<u32> {
-        let s = &mut self.session;
-        let n = s.last_request + 1;
-        let mut frame = Vec::new();
-        frame.resize_default(512).ok()?;
-        let len = encode(&ToTracker::Request(n, request), &mut frame)?;
-        frame.truncate(len);
-        s.asked.push(Asked { n, sent: false, frame }).ok()?;
-        s.last_request = n;
-        Some(n)
-    }
-
-    /// The answer to a request, once it came.
-    pub fn take_reply(&mut self, n: u32) -> Option<Reply> {
-        let at = self.session.replies.iter().position(|(k, _)| *k == n)?;
-        Some(self.session.replies.swap_remove(at).1)
-    }
-
-    /// Gives up a request: its answer is not wanted any more.
-    pub fn forget_request(&mut self, n: u32) {
-        self.session.asked.retain(|a| a.n != n);
-        self.session.replies.retain(|(k, _)| *k != n);
-    }
-
-    pub(super) fn note_reply(&mut self, n: u32, answer: Answer<'_>) {
-        let before = self.session.asked.len();
-        self.session.asked.retain(|a| a.n != n);
-        if self.session.asked.len() == before {
-            return;
-        }
-        let reply = match answer {
-            Answer::Done(v) => Reply::Done(v),
-            Answer::Invite { id, secret } => Reply::Invite { id, secret },
-            Answer::Folder { id, slot, made, .. } => Reply::Folder { id, slot, made },
-            Answer::Refused(why) => {
-                let mut s = String::new();
-                why.chars().take_while(|c| s.push(*c).is_ok()).count();
-                Reply::Refused(s)
-            }
-            Answer::Waiting { have, of } => Reply::Waiting { have, of },
-        };
-        if self.session.replies.is_full() {
-            self.session.replies.remove(0);
-        }
-        let _ = self.session.replies.push((n, reply));
-        self.tell(Tell::Reply(n));
     }
 
     /// Greeting, roster and requests: what is sent before and beside the folders. `None`: nothing of it is due.

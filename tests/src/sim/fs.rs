@@ -1,8 +1,8 @@
 //! A disk in memory that hurts: names and bytes are volatile until something makes them durable, and a power cut keeps
 //! what it likes of the rest. Names follow a journal: a cut keeps a prefix of their changes.
 
+pub use super::bytes::Bytes;
 use super::rand::Rand;
-use dartsync_core::content::{ContentHasher, symlink_root};
 use dartsync_core::ids::ContentId;
 use dartsync_core::peer::{Stat, Touch};
 use dartsync_core::record::Kind;
@@ -22,31 +22,6 @@ pub type Name = Vec<u8>;
 
 type Entries = Rc<BTreeMap<Name, Ino>>;
 type Names = BTreeMap<Ino, Entries>;
-
-/// What a file or symlink holds, and its content id.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Bytes {
-    /// The bytes.
-    pub bytes: Rc<[u8]>,
-    /// Their name.
-    pub id: ContentId,
-}
-
-impl Bytes {
-    /// The content of a file.
-    pub fn file(bytes: &[u8]) -> Bytes {
-        let mut h = ContentHasher::new();
-        h.update(bytes, |_| {});
-        Bytes { bytes: bytes.into(), id: h.finish(|_| {}).file_id() }
-    }
-    /// The text of a symlink.
-    pub fn link(text: &[u8]) -> Bytes {
-        Bytes { bytes: text.into(), id: symlink_root(text).symlink_id() }
-    }
-    fn none() -> Bytes {
-        Bytes { bytes: Rc::new([]), id: ContentId::NONE }
-    }
-}
 
 /// An inode.
 #[derive(Clone, Debug)]

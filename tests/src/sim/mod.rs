@@ -3,7 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `world` | what happens when: a heap of events in virtual time |
-//! | `device`, `fs`, `acts` | a device: its machine, its clocks, its disk, what the driver does there |
+//! | `device`, `fs`, `bytes`, `acts` | a device: its machine, its clocks, its disk, what the driver does there |
 //! | `drive`, `feed` | effects become events, outcomes come back; contents and the kernel's news come in |
 //! | `net` | links to the tracker, and the tracker itself |
 //! | `user`, `faults` | who edits, what breaks |
@@ -14,6 +14,7 @@
 //! The same seed gives the same trace on any machine: nothing here asks for time or order from outside.
 
 mod acts;
+mod bytes;
 mod check;
 mod device;
 mod drive;
