@@ -151,7 +151,20 @@ static ON: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(u3
 /// Whether that rule is left out in this process.
 #[cfg(feature = "mutants")]
 pub fn on(m: Mutant) -> bool {
+    from_environment();
     ON.load(core::sync::atomic::Ordering::Relaxed) == m as u32
+}
+
+/// The tests of the crates themselves take the mutant's name from `DARTSYNC_MUTANT`.
+#[cfg(feature = "mutants")]
+fn from_environment() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let name = std::env::var("DARTSYNC_MUTANT").unwrap_or_default();
+        if let Some((_, m)) = Mutant::ALL.iter().find(|m| m.0 == name) {
+            set(Some(*m));
+        }
+    });
 }
 
 /// Never: nothing is left out.

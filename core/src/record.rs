@@ -105,7 +105,12 @@ impl Record {
     /// How this record stands to `other` at one path: by version vector, but a fork, or equal vectors with
     /// different content, is concurrent (R5).
     pub fn compare(&self, other: &Record) -> Order {
-        let order = self.version.compare(&other.version);
+        let order = match self.version.compare(&other.version) {
+            Order::Concurrent if self.version.is_full() || other.version.is_full() => {
+                self.compare_pruned(other)
+            }
+            order => order,
+        };
         let fork = match order {
             Order::Equal => !self.same_content(other),
             Order::Dominates => self.forks(other),
@@ -113,6 +118,18 @@ impl Record {
             Order::Concurrent => false,
         };
         if fork { Order::Concurrent } else { order }
+    }
+    /// A full vector may have lost an entry that the other one still has (R6): then the edits tell, and of two records
+    /// that know each other's edit the one with the latest entry is the later.
+    fn compare_pruned(&self, other: &Record) -> Order {
+        let latest = |r: &Record| r.version.entries().iter().map(|e| e.counter).max();
+        match (self.version.covers(other.edit), other.version.covers(self.edit)) {
+            (true, false) => Order::Dominates,
+            (false, true) => Order::Dominated,
+            (true, true) if latest(self) > latest(other) => Order::Dominates,
+            (true, true) if latest(self) < latest(other) => Order::Dominated,
+            _ => Order::Concurrent,
+        }
     }
     /// Whether a decoded record obeys the type's rules; nothing else of the program sees one that does not.
     pub fn is_valid(&self) -> bool {
@@ -164,6 +181,22 @@ mod tests {
             "a parent of another tag"
         );
         assert_eq!(old.compare(&at(1, 20, None)), Order::Concurrent, "seen from the other side");
+    }
+
+    #[test]
+    fn an_edit_that_had_to_prune_its_vector_still_follows_its_parent() {
+        let mut old = at(64, 640, None);
+        (1..64).for_each(|t| assert!(old.version.raise(Edit { tag: Tag(t), counter: t.into() })));
+        let mut new = at(65, 650, Some(old.edit));
+        new.version = old.version.clone();
+        new.version.drop_tag(Tag(1));
+        assert!(new.version.raise(new.edit) && old.version.is_full());
+        assert_eq!((new.compare(&old), old.compare(&new)), (Order::Dominates, Order::Dominated));
+        let mut touched = new.clone();
+        touched.version.drop_tag(Tag(2));
+        assert!(touched.version.raise(Edit { tag: Tag(66), counter: 700 }));
+        assert_eq!((touched.compare(&new), new.compare(&touched)), (Order::Dominates, Order::Dominated));
+        assert_eq!(at(99, 1, None).compare(&new), Order::Concurrent, "neither knows the other");
     }
 
     #[test]

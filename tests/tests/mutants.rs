@@ -1,1 +1,151 @@
-//! Without any one of the rules the simulator finds something broken.
+//! Without any one of the rules something must be seen to break. Each mutant has its story, which ends well with all rules
+//! and does not without that one; or a number of seeds within which the simulator notices; or a test of its crate.
+//!
+//! `cargo test -p dartsync-tests --features mutants --profile fast --test mutants`
+
+use dartsync_core::mutant::{Mutant, set};
+use dartsync_tests::sim::{Less, run_less, stories};
+use std::process::Command;
+
+enum How {
+    /// This story breaks.
+    Story(&'static str),
+    /// One of so many seeds, from 0, breaks that does not with all rules.
+    Seeds(u64),
+    /// This test of that package fails.
+    Test(&'static str, &'static str),
+    /// Nothing is seen: why.
+    Not(&'static str),
+}
+use How::*;
+
+const CAUGHT: &[(&str, How)] = &[
+    ("R1Again", Story("what a power cut tore is no edit")),
+    ("R1Remote", Story("a store of yesterday overwrites nothing")),
+    ("R1Clock", Story("a clock that steps back loses no edit")),
+    ("R2Durable", Story("two edits at once make one copy")),
+    ("R3Edit", Story("metadata that is merged does not outlive a removal")),
+    ("R3Parent", Story("a tracker that forgot sees a fork")),
+    ("R4Tag", Story("of two that go on from one store, none loses its edit")),
+    ("R4Mint", Story("of two that go on from one store, none loses its edit")),
+    ("R4Unknown", Not("a store that was rolled back is told what it lacks by its own old `seen`")),
+    ("R4Bits", Story("a new store holds nothing yet")),
+    ("R4Turns", Story("two clones do not take turns for ever")),
+    ("R5Fork", Story("a tracker that forgot sees a fork")),
+    ("R6Full", Story("a file with many tags can still be edited")),
+    ("R6Keep", Story("a file with many tags can still be edited")),
+    ("R7Yield", Story("metadata that is merged does not outlive a removal")),
+    ("R7Copy", Not("no history is known yet in which a live copy decides")),
+    ("R7Later", Not("no history is known yet in which the later merge decides")),
+    ("R7Fresh", Not("two resolvers of the same two records make the same merge")),
+    ("R7Removals", Not("two removals that join differ from neither on any disk")),
+    ("R7Same", Story("the same file on both sides is no conflict")),
+    ("R7Meta", Test("dartsync-core", "verdicts_follow_the_vectors")),
+    ("R8Absent", Story("a file with many tags can still be edited")),
+    ("R8Tell", Story("who was put out does not come back with an old roster")),
+    ("R8Heard", Not("no history is known yet in which only a hearer knows")),
+    ("R8Tombstones", Seeds(60)),
+    ("R9Name", Story("two that settle one conflict make one copy")),
+    ("R9Record", Story("two edits at once make one copy")),
+    ("R9Second", Story("two edits at once make one copy")),
+    ("R9Dropped", Story("a copy that is owed is not forgotten")),
+    ("R9Directory", Story("a directory wins over a file")),
+    ("R9Edit", Story("an edit beats a removal")),
+    ("R9Fields", Story("a change of mode outlives a concurrent edit")),
+    ("R9aWithdraw", Story("what was torn before anyone had it is waited for by nobody")),
+    ("R9aLack", Story("what was torn before anyone had it is waited for by nobody")),
+    ("R9aMake", Not("no history is known yet in which only a trash has a withdrawn content")),
+    ("R9bRevive", Not("the other side of the tree revives it, too")),
+    ("R9bInvented", Story("a directory that was revived goes with what it was for")),
+    ("R9bChildren", Story("a file becomes a directory and back")),
+    ("R10Collect", Story("a removal is kept for whoever is away")),
+    ("R10Erase", Story("a file made again outlives its old removal")),
+    ("R11Intent", Story("two edits at once make one copy")),
+    ("R11Unknown", Story("a save at the last instant outlives a crash")),
+    ("R12Writers", Story("a file that is written to is not displaced")),
+    ("R13Torn", Story("what a power cut tore is no edit")),
+    ("R14ReadBack", Story("coarse times are no edits")),
+    ("R15Trash", Story("what is removed elsewhere lies in the trash")),
+    ("R16Durable", Story("two edits at once make one copy")),
+    ("R16Anew", Story("the same file on both sides is no conflict")),
+    ("R20Forgets", Test("dartsync-core", "a_revoked_device_leaves_its_name_and_nothing_else")),
+    (
+        "R20Unite",
+        Test("dartsync-core", "what_a_device_announced_goes_when_an_older_roster_tells_of_its_revocation"),
+    ),
+    ("R20Quorum", Story("a tracker that lost its roster waits for half of its devices")),
+    ("R20Order", Story("who was put out does not come back with an old roster")),
+    ("R21Founded", Test("dartsync-core", "a_founded_roster_never_supersedes_a_sealed_one")),
+    ("NoHash", Story("what a source made up is not installed")),
+    ("NoAck", Story("two edits at once make one copy")),
+    ("NoRoot", Story("a root that is gone is no empty one")),
+    ("BothWin", Story("two edits at once make one copy")),
+    ("ForkHolds", Test("dartsync-core", "verdicts_follow_the_vectors")),
+    ("FollowsLinks", Test("dartsync", "a_directory_that_became_a_symlink_is_not_followed")),
+    ("NoMac", Story("a forged roster is not taken")),
+    ("SeqAgain", Story("what was torn before anyone had it is waited for by nobody")),
+    ("SlotBits", Story("who joins in a slot that was another's holds nothing yet")),
+];
+
+fn story_breaks(name: &str) -> bool {
+    stories().find(|s| s.name == name).expect("a story of that name").tell().is_err()
+}
+
+/// A seed that breaks within the bound though it does not with all rules.
+fn seed_breaks(m: Mutant, bound: u64) -> bool {
+    let breaks = move |seed: u64| {
+        let work = move || {
+            let less = Less { events: 150_000, ..Less::default() };
+            let v = run_less(seed, &less, false);
+            v.broken.is_some() || v.events >= less.events
+        };
+        std::thread::Builder::new().stack_size(64 << 20).spawn(work).expect("a thread").join().unwrap_or(true)
+    };
+    (0..bound).any(|seed| {
+        set(Some(m));
+        let broken = breaks(seed);
+        set(None);
+        broken && !breaks(seed)
+    })
+}
+
+fn test_fails(mutant: &str, package: &str, test: &str) -> bool {
+    let run = |mutant: &str| {
+        let mut c = Command::new(env!("CARGO"));
+        c.args(["test", "--quiet", "--profile", "fast", "-p", package, "--features"]);
+        c.arg(if package == "dartsync-core" { "mutants" } else { "dartsync-core/mutants" });
+        c.args(["--lib", "--", test]).env("DARTSYNC_MUTANT", mutant).env("RUST_MIN_STACK", "67108864");
+        let out = c.output().expect("cargo runs");
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(said.contains("running 1 test"), "{said}{}", String::from_utf8_lossy(&out.stderr));
+        out.status.success()
+    };
+    run("") && !run(mutant)
+}
+
+#[test]
+fn every_rule_that_is_left_out_is_noticed() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut wrong: Vec<String> =
+        stories().filter_map(|s| Some(format!("{}: {}", s.name, s.tell().err()?))).collect();
+    for (name, m) in Mutant::ALL {
+        let how = CAUGHT.iter().find(|c| c.0 == *name).map(|c| &c.1);
+        let noticed = match how {
+            Some(Story(story)) => {
+                set(Some(*m));
+                story_breaks(story)
+            }
+            Some(Seeds(bound)) => seed_breaks(*m, *bound),
+            Some(Test(package, test)) => test_fails(name, package, test),
+            Some(Not(_)) => true,
+            None => false,
+        };
+        set(None);
+        if !noticed {
+            wrong.push(format!("nothing notices {name}"));
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(CAUGHT.len(), Mutant::ALL.len());
+}

@@ -138,10 +138,8 @@ impl Peer {
                     let knows = matches!(r.version.compare(&m.version), Order::Equal | Order::Dominates);
                     // The loser itself, touched since, knows nothing of the merge and is none that won.
                     let covers = r.version.covers(edit);
-                    match r.edit == edit {
-                        true => knows,
-                        false => covers && (!knows || mutant::on(Mutant::R9Dropped)),
-                    }
+                    let dropped = covers && mutant::on(Mutant::R9Dropped);
+                    dropped || if r.edit == edit { knows } else { covers && !knows }
                 }),
             };
             if !gone {

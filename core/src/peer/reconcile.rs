@@ -146,7 +146,8 @@ fn unminted(t: &mut Trees, heard: Option<Record>) -> bool {
     let follows = |r: &Record, s: &Record| matches!(s.compare(r), Order::Equal | Order::Dominated);
     let replaced = t.synced.as_ref().filter(|s| !rec.same_content(s));
     let knows = |r: &Record| (fresh || r.version.covers(rec.edit)) && replaced.is_none_or(|s| follows(r, s));
-    if let Some(r) = heard.filter(|r| rec.same_content(r) && knows(r))
+    let same = |r: &Record| rec.same_content(r) && !mutant::on(Mutant::R7Same);
+    if let Some(r) = heard.filter(|r| same(r) && knows(r))
         && (rec.same_meta(&r) || t.synced.is_none())
     {
         adopt(t, r);

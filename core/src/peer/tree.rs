@@ -128,6 +128,9 @@ impl Peer {
     /// Makes the row's local record a directory that carries something live: over a removal, over nothing, or over a file
     /// that thereby loses (its content becomes a copy). The disk follows. Not while a file here has a conflict of its own.
     pub(super) fn invent(&mut self, ix: &mut dyn Index, now: Now, p: &mut Open) -> bool {
+        if mutant::on(Mutant::R9bRevive) {
+            return false;
+        }
         let remote = p.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.record.clone());
         let file = p.t.local.as_ref().filter(|l| l.record.has_content() && l.stat.kind != Kind::Removed);
         let file = file.map(|l| l.record.clone());
@@ -183,7 +186,6 @@ impl Peer {
             return Some(Below::Clear);
         }
         match self.below(ix, o.f, o.row) {
-            Below::Live if mutant::on(Mutant::R9bRevive) => Some(Below::Clear),
             Below::Live if self.may_judge(o.f) => {
                 self.invent(ix, now, o);
                 None

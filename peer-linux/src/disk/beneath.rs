@@ -2,6 +2,7 @@
 
 use super::grant::Grant;
 use super::root::Root;
+use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::path::Path;
 use dartsync_core::peer::Cause;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fstat, openat2, statat};
@@ -36,7 +37,11 @@ pub(super) fn open(at: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<Own
     let path = if path.is_empty() { b"." } else { path };
     loop {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match openat2(at, path, flags, Mode::empty(), RESOLVE) {
+        let how = match mutant::on(Mutant::FollowsLinks) {
+            true => RESOLVE.difference(ResolveFlags::NO_SYMLINKS),
+            false => RESOLVE,
+        };
+        match openat2(at, path, flags, Mode::empty(), how) {
             // The kernel could not settle it because something was renamed meanwhile.
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => return other,

@@ -1,6 +1,6 @@
 //! The simulator's command line: `sim --seed S` prints one seed's trace (with [`Less`]'s options: of a smaller world);
 //! `sim --seeds FROM..TO` runs many on all cores and stops at the first that fails, with the smallest world in which it
-//! still does; `sim --survey FROM..TO` goes on and prints every one that fails.
+//! still does; `sim --survey FROM..TO` goes on and prints every one that fails, and `--audit` judges more strictly.
 
 use dartsync_tests::sim::{FAULTS, Less, Verdict, run_less, shrink};
 use std::process::ExitCode;
@@ -21,14 +21,49 @@ fn main() -> ExitCode {
             let good = rest.len() % 2 == 0 && rest.chunks(2).all(|o| less.set(o[0], o[1]));
             s.parse().ok().filter(|_| good).map_or_else(usage, |seed| one(seed, less))
         }
-        ["--seeds", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, false)),
-        ["--survey", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, true)),
+        ["--seeds", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, &less, false)),
+        ["--audit", range] => {
+            less.audit = true;
+            ends(range).map_or_else(usage, |(from, to)| many(from, to, &less, true))
+        }
+        ["--survey", range] => ends(range).map_or_else(usage, |(from, to)| many(from, to, &less, true)),
         #[cfg(feature = "mutants")]
         ["--mutants", range, ref names @ ..] => {
             ends(range).map_or_else(usage, |(from, to)| mutants(from, to, names))
         }
+        #[cfg(feature = "mutants")]
+        ["--stories", ref names @ ..] => tales(names),
         _ => usage(),
     }
+}
+
+/// Which stories each mutant breaks; first, which break by themselves.
+#[cfg(feature = "mutants")]
+fn tales(names: &[&str]) -> ExitCode {
+    use dartsync_core::mutant::{Mutant, set};
+    use dartsync_tests::sim::{Story, stories};
+    std::panic::set_hook(Box::new(|_| {}));
+    let only = std::env::var("SIM_STORY").unwrap_or_default();
+    let all: Vec<&'static Story> = stories().filter(|s| s.name.contains(&only)).collect();
+    let tell = |name: &str, m: Option<Mutant>| {
+        set(m);
+        let (next, out) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        on_all_cores(|| {
+            while let Some(story) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(why) = story.tell() {
+                    let why: String = why.replace('\n', " ").chars().take(700).collect();
+                    out.lock().expect("no panic while it is held").push(format!("{}: {why}", story.name));
+                }
+            }
+        });
+        println!("{name}: {} stories break", out.lock().expect("as above").len());
+        out.into_inner().expect("as above").iter().for_each(|s| println!("    {s}"));
+    };
+    tell("nothing", None);
+    for (name, m) in Mutant::ALL.iter().filter(|m| names.is_empty() || names.contains(&m.0)) {
+        tell(name, Some(*m));
+    }
+    ExitCode::SUCCESS
 }
 
 /// How many seeds notice each mutant that the same program without it passes, and how.
@@ -40,8 +75,10 @@ fn mutants(from: u64, to: u64, names: &[&str]) -> ExitCode {
         let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         on_all_cores(|| {
             while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let less = Less { events: 200_000, ..Less::default() };
-                if let Some(why) = verdict(*seed, &less, false).broken {
+                let less = Less { events: 150_000, ..Less::default() };
+                let v = verdict(*seed, &less, false);
+                let endless = Some("never comes to rest".to_string()).filter(|_| v.events >= less.events);
+                if let Some(why) = v.broken.or(endless) {
                     found.lock().expect("no panic while it is held").push((*seed, why));
                 }
             }
@@ -73,7 +110,7 @@ fn ends(range: &str) -> Option<(u64, u64)> {
 
 fn usage() -> ExitCode {
     eprintln!("usage: sim --seed S [--devices N] [--edits N] [--seconds N] [--without KIND,KIND] [--salt N]");
-    eprintln!("       sim --seeds FROM..TO | sim --survey FROM..TO");
+    eprintln!("       sim --seeds FROM..TO | sim --survey FROM..TO | sim --audit FROM..TO");
     ExitCode::from(2)
 }
 
@@ -163,7 +200,7 @@ impl Sums {
     }
 }
 
-fn many(from: u64, to: u64, all: bool) -> ExitCode {
+fn many(from: u64, to: u64, less: &Less, all: bool) -> ExitCode {
     let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
     let sums = Sums::default();
     let first: Mutex<Option<(u64, Verdict)>> = Mutex::new(None);
@@ -175,7 +212,7 @@ fn many(from: u64, to: u64, all: bool) -> ExitCode {
             if seed >= to || stop.load(Ordering::Relaxed) {
                 return;
             }
-            let v = verdict(seed, &Less::default(), false);
+            let v = verdict(seed, less, false);
             sums.add(&v);
             let Some(why) = &v.broken else { continue };
             if all {

@@ -6,10 +6,10 @@ use dartsync_core::ids::{ContentId, Epoch, Row, Seq};
 use dartsync_core::peer::{Index, Intent};
 use dartsync_core::record::{Kind, Record};
 use dartsync_core::tracker::Tracker;
-use dartsync_core::version::Order;
+use dartsync_core::version::{Edit, Order};
 use dartsync_core::wire::batch::BatchReader;
 use dartsync_core::wire::message::{ToPeer, ToTracker, decode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a content that a user wrote.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,8 @@ pub struct Ledger {
     puts: BTreeMap<(ContentId, Vec<u8>), u32>,
     /// Users who removed or overwrote that content at that path, and how often it had been put there until then.
     taken: BTreeMap<(ContentId, Vec<u8>), (usize, u32)>,
+    /// Edits that each content was announced under.
+    edits: BTreeMap<ContentId, BTreeSet<Edit>>,
     /// The records that the tracker told last, by path.
     told: BTreeMap<Vec<u8>, (Seq, Record)>,
     epoch: Epoch,
@@ -55,6 +57,12 @@ impl Ledger {
     /// A user put that content at that path.
     pub fn put(&mut self, content: ContentId, path: &[u8]) {
         *self.puts.entry((content, path.to_vec())).or_default() += 1;
+    }
+    /// How often users put each content somewhere.
+    pub fn puts(&self) -> BTreeMap<ContentId, u32> {
+        let mut all = BTreeMap::new();
+        self.puts.iter().for_each(|((id, _), n)| *all.entry(*id).or_default() += n);
+        all
     }
     /// A user removed or overwrote that content at that path.
     pub fn take(&mut self, content: ContentId, path: &[u8], by: usize) {
@@ -75,7 +83,7 @@ impl Ledger {
     }
 
     /// Promise: what is announced, and differs from what was once heard, is committed (R2).
-    pub fn announced(&self, d: &mut Device, frame: &[u8]) -> Result<(), String> {
+    pub fn announced(&mut self, d: &mut Device, frame: &[u8]) -> Result<(), String> {
         let Some(ToTracker::Announce(bytes)) = decode(frame) else { return Ok(()) };
         let mut r = BatchReader::new(bytes);
         while let Ok(Some(e)) = r.entry() {
@@ -92,11 +100,28 @@ impl Ledger {
                 ];
                 records.into_iter().flatten().any(|x| x.version == e.record.version)
             });
+            if e.record.has_content() {
+                self.edits.entry(e.record.content).or_default().insert(e.record.edit);
+            }
             if !durable {
                 return Err(format!("{:?} was announced before its row was durable", e.path));
             }
         }
         Ok(())
+    }
+
+    /// Promise: only users make edits: a content has no more of them than it was put (R1, R3, R9).
+    pub fn edits_are_users(&self, leave: Leave) -> Result<(), String> {
+        let put = self.puts();
+        let more =
+            |(id, e): &(&ContentId, &BTreeSet<Edit>)| e.len() as u32 > put.get(id).copied().unwrap_or(1);
+        match self.edits.iter().find(more).filter(|_| !leave.returns && !leave.trash) {
+            Some((id, e)) => {
+                let text = self.contents.get(id).map_or("", |w| &w.text);
+                Err(format!("{text} was announced as {} edits, but put less often", e.len()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Promise: within an epoch the records of a path only grow, but for withdrawn and collected ones.

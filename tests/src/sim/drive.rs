@@ -232,6 +232,7 @@ impl World<'_> {
             self.wrote(d, &work.path, &data, old, true);
         }
         self.look_at_visible(d, &work, &outcome);
+        self.look_at_displaced(&work, &trash);
         self.explain(|| format!("   = {outcome:?}"));
         let delay = self.slow(d, 20, 400);
         self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(outcome), trash });
@@ -249,6 +250,27 @@ impl World<'_> {
             if n.kind != Kind::Directory {
                 let r = self.ledger.is_known(&n.data.id);
                 self.must(r.map_err(|e| format!("D{d} {}: {e}", String::from_utf8_lossy(&work.path))));
+            }
+        }
+    }
+
+    /// Promise: what a swap displaces is an ancestor, or has another name by then (R9).
+    fn look_at_displaced(&mut self, work: &Work, trash: &[Trashed]) {
+        if !self.audits
+            || !matches!(work.effect, Effect::Swap { .. })
+            || self.leave.trash
+            || self.leave.returns
+        {
+            return;
+        }
+        for (_, _, id, _) in trash {
+            let Some(c) = self.ledger.contents.get(id).filter(|c| c.closed && !c.replaced && !c.excused)
+            else {
+                continue;
+            };
+            if !self.devices.iter().any(|d| super::check::visible(d).values().any(|e| e.3 == *id)) {
+                return self
+                    .broke(format!("an edit is displaced without a copy: {} of device {}", c.text, c.by));
             }
         }
     }

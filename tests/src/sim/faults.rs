@@ -102,6 +102,8 @@ pub struct Faults {
     failing: u64,
     /// How many struck, by kind.
     pub struck: [u32; ALL.len()],
+    /// A device that serves something else than it is asked for.
+    pub liar: Option<usize>,
     /// Whether the tracker may refuse a frame: of devices that were put out.
     pub may_reject: bool,
 }
@@ -117,6 +119,7 @@ impl Faults {
             slow: 0,
             failing: 0,
             struck: [0; ALL.len()],
+            liar: None,
             may_reject: false,
         }
     }

@@ -6,6 +6,7 @@ use super::fs::{Bytes, TRASH};
 use super::words::coalesce;
 use super::world::{Event, MS, SECOND, World};
 use dartsync_core::ids::Ticket;
+use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Index, Outcome, Touch};
 
@@ -40,8 +41,11 @@ impl World<'_> {
                 continue;
             }
             match self.serve(s, &f) {
+                // What does not verify on arrival is nothing, and its source is asked no more.
+                Some(_) if self.faults.liar == Some(s) && !mutant::on(Mutant::NoHash) => {}
                 Some(data) => {
-                    got = Some(data);
+                    let lies = self.faults.liar == Some(s);
+                    got = Some(if lies { Bytes::file(b"planted") } else { data });
                     break;
                 }
                 None => lacking.push(s),

@@ -57,6 +57,7 @@ pub struct Told {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub struct Fs {
     nodes: BTreeMap<Ino, Node>,
     names: Names,

@@ -17,6 +17,8 @@ pub struct Less {
     pub without: Vec<Kind>,
     /// Other luck in the same world; 0: the seed's own.
     pub salt: u64,
+    /// The stricter promises are judged, too, that not every seed keeps yet.
+    pub audit: bool,
     /// It is given up, clean, after so many events: no option of the command line.
     pub events: u64,
 }
@@ -29,6 +31,7 @@ impl Default for Less {
             seconds: u64::MAX,
             without: Vec::new(),
             salt: 0,
+            audit: false,
             events: u64::MAX,
         }
     }
@@ -46,6 +49,7 @@ impl Less {
             "--edits" => to(&mut self.edits, value),
             "--seconds" => to(&mut self.seconds, value),
             "--salt" => to(&mut self.salt, value),
+            "--audit" => to(&mut self.audit, value),
             "--without" => value.split(',').all(|name| {
                 let kind = ALL.into_iter().find(|k| format!("{k:?}") == name);
                 kind.inspect(|k| self.without.push(*k)).is_some()
@@ -75,6 +79,9 @@ impl fmt::Display for Less {
         if !self.without.is_empty() {
             let names: Vec<String> = self.without.iter().map(|k| format!("{k:?}")).collect();
             write!(f, " --without {}", names.join(","))?;
+        }
+        if self.audit {
+            write!(f, " --audit true")?;
         }
         if self.salt != all.salt {
             write!(f, " --salt {}", self.salt)?;

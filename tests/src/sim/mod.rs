@@ -7,13 +7,15 @@
 //! | `drive`, `feed` | effects become events, outcomes come back; contents and the kernel's news come in |
 //! | `net` | links to the tracker, and the tracker itself |
 //! | `user`, `faults` | who edits, what breaks |
-//! | `check` | the promises, apart from all that |
+//! | `check`, `audit` | the promises, apart from all that |
 //! | `seed` | one seed from its start to its verdict |
+//! | `stories` | what random seeds reach too seldom |
 //! | `less`, `shrink` | the same with less of everything; the least that still fails |
 //!
 //! The same seed gives the same trace on any machine: nothing here asks for time or order from outside.
 
 mod acts;
+mod audit;
 mod bytes;
 mod check;
 mod device;
@@ -28,6 +30,7 @@ mod rand;
 mod scenarios;
 mod seed;
 mod shrink;
+mod stories;
 mod user;
 mod words;
 mod world;
@@ -36,4 +39,5 @@ pub use faults::{ALL as FAULTS, Kind as FaultKind};
 pub use less::Less;
 pub use seed::{Verdict, run, run_less};
 pub use shrink::{class, shrink};
+pub use stories::{Story, stories};
 pub use world::{Pool, World};

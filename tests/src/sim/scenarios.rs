@@ -1,6 +1,5 @@
 //! Small stories about a home, each a few sentences.
 
-use super::check::visible;
 use super::device::{Device, F};
 use super::fs::Bytes;
 use super::rand::Rand;
@@ -33,13 +32,6 @@ const B: usize = 1;
 impl World<'_> {
     fn edit(&mut self, d: usize, path: &str) {
         self.create(d, path.as_bytes()).expect("it can be written");
-    }
-    fn same(&mut self) {
-        self.converge(120 * SECOND);
-        assert_eq!(self.verdict(), None);
-    }
-    fn paths(&self, d: usize) -> Vec<String> {
-        visible(&self.devices[d]).keys().map(|p| String::from_utf8_lossy(p).into_owned()).collect()
     }
     fn pause(&mut self, d: usize, paused: bool) {
         let dev = &mut self.devices[d];

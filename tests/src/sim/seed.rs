@@ -71,7 +71,7 @@ pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
     // A table with room for what so many devices edit at once: a home whose tracker is full is not in sync.
     let mut pool = Pool::new(if n > 5 { memory << 2 } else { memory });
     let mut w = World::new(draw.next() ^ less.salt.wrapping_mul(0x9e37_79b9_7f4a_7c15), n, &mut pool);
-    w.print = print;
+    (w.print, w.audits) = (print, less.audit);
     (w.edits_left, w.events_left) = (less.edits, less.events);
     // Many devices that edit fast do nothing but make copies.
     w.pace = draw.within(SECOND / 10, 3 * SECOND) * (1 + n as u64 / 4);

@@ -1,6 +1,6 @@
 //! Users: what they do to their files, weighted so that paths and kinds collide.
 
-use super::fs::{Bytes, Fs, Ino, ROOT};
+use super::fs::{Bytes, Fs, Ino, ROOT, TMP, TRASH};
 use super::world::{Event, MS, World};
 use dartsync_core::ids::ContentId;
 use dartsync_core::peer::Touch;
@@ -385,7 +385,9 @@ impl World<'_> {
                 fs.closed((place.0, &place.1));
             }
             let (id, at) = (fs.node(ino).data.id, self.now);
-            let named = self.devices[d].fs.walk(ROOT, b"").iter().any(|w| w.1 == ino);
+            // A name that a user took away is gone; one that the program took away is in its own directories.
+            let fs = &self.devices[d].fs;
+            let named = [ROOT, TMP, TRASH].iter().any(|dir| fs.walk(*dir, b"").iter().any(|w| w.1 == ino));
             if let Some(w) = self.ledger.contents.get_mut(&id) {
                 // What is closed without a name is nobody's.
                 w.closed |= named;

@@ -1,5 +1,6 @@
 //! What happens when: a heap of events in virtual time, and the means of looking at what came of it.
 
+use super::audit;
 use super::check::{self, Leave, Ledger};
 use super::device::Device;
 use super::drive::Work;
@@ -110,6 +111,8 @@ pub struct World<'m> {
     pub(super) pace: u64,
     /// What was broken first.
     pub(super) broken: Option<String>,
+    /// The stricter promises are judged, too (`audit`).
+    pub(super) audits: bool,
     /// Lines are printed.
     pub(super) print: bool,
     pub(super) lines: u64,
@@ -147,6 +150,7 @@ impl<'m> World<'m> {
             edits: 0,
             pace: SECOND,
             broken: None,
+            audits: false,
             print: false,
             lines: 0,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -306,6 +310,13 @@ impl<'m> World<'m> {
         }
         if let (Some(t), Some(d)) = (&self.station.tracker, members.first()) {
             check::same_table(t, &self.devices[*d])?;
+            if self.audits {
+                audit::holders_are_true(t, &self.devices)?;
+                audit::nothing_invented_is_empty(t)?;
+            }
+            if self.audits && !self.leave.returns && !self.leave.trash {
+                audit::no_needless_copies(&self.ledger, &self.devices[*d])?;
+            }
         }
         Ok(())
     }
@@ -411,6 +422,10 @@ impl<'m> World<'m> {
     pub fn judge(&mut self) {
         if self.broken.is_some() {
             return;
+        }
+        if self.audits {
+            let r = self.ledger.edits_are_users(self.leave);
+            self.must(r);
         }
         let r = self.ledger.nothing_lost(&self.devices, self.leave);
         self.must(r);

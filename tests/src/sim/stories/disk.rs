@@ -1,0 +1,193 @@
+//! Disks: what is torn, raced for, coarse, open, gone.
+
+use super::*;
+use crate::sim::faults::Kind as Fault;
+
+pub(super) const STORIES: &[Story] = &[
+    story("what a power cut tore is no edit", 2, torn),
+    story("what was torn before anyone had it is waited for by nobody", 2, torn_alone),
+    Story { grain: 2_000_000_000, ..story("coarse times are no edits", 2, coarse) },
+    story("what is removed elsewhere lies in the trash", 2, trash),
+    story("a save at the last instant outlives a crash", 2, last_instant),
+    story("a file that is written to is not displaced", 2, writer),
+    story("a directory that was revived goes with what it was for", 3, revived),
+    story("a file becomes a directory and back", 2, to_and_fro),
+    story("what a source made up is not installed", 2, planted),
+    story("a root that is gone is no empty one", 2, no_root),
+];
+
+/// B has what A wrote; A's disk has only half of it after the power failed.
+fn torn(w: &mut World<'_>) {
+    w.write(A, "x", "the whole of it");
+    w.same();
+    tear(w);
+    w.start(A);
+    w.same();
+    assert_eq!(w.shows(B, "the whole of it"), ["x"], "{:?}", w.paths(B));
+}
+fn tear(w: &mut World<'_>) {
+    w.kill(A);
+    let half = Bytes::file(b"the who");
+    let (dev, now) = (&mut w.devices[A], w.now);
+    dev.tick(now);
+    let ino = dev.fs.find(b"x").unwrap();
+    dev.fs.node_mut(ino).data = half.clone();
+    dev.boot += 1;
+    w.leave.returns = true;
+    w.ledger.contents.entry(half.id).or_default().text = "torn".into();
+}
+
+fn torn_alone(w: &mut World<'_>) {
+    w.kill(B);
+    w.write(A, "x", "the whole of it");
+    w.run_for(SECOND);
+    tear(w);
+    w.ledger.contents.values_mut().for_each(|c| c.excused = true);
+    w.start(A);
+    w.run_for(SECOND);
+    w.start(B);
+    w.same();
+}
+
+/// The tracker's time of a file is its author's, though B's disk keeps even seconds only.
+fn coarse(w: &mut World<'_>) {
+    w.devices[A].fs.grain = 1;
+    w.write(A, "x", "one");
+    let time = visible(&w.devices[A])[&b"x"[..]].2;
+    w.same();
+    w.run_for(10 * SECOND);
+    w.kill(B);
+    w.start(B);
+    w.same();
+    w.kill(A);
+    w.start(A);
+    w.same();
+    assert_eq!(visible(&w.devices[A])[&b"x"[..]].2, time);
+    w.rests();
+}
+
+fn trash(w: &mut World<'_>) {
+    w.write(A, "x", "one");
+    w.write(A, "y", "keep");
+    w.same();
+    w.remove(B, b"x").unwrap();
+    w.same();
+    assert_eq!(w.paths(A), ["y"]);
+    assert!(w.devices[A].fs.contents().contains(&Bytes::file(b"one").id));
+}
+
+/// While an edit is swapped in at B its user saves; the program is killed before it has seen that.
+fn last_instant(w: &mut World<'_>) {
+    w.write(A, "x", "one");
+    w.same();
+    w.faults.on = vec![(Fault::Races, SECOND)];
+    let mut raced = 0;
+    for n in 0..60 {
+        w.write(A, "x", &format!("edit {n}"));
+        let made = w.made;
+        for _ in 0..2_000 {
+            w.run_for(100);
+            let fs = &w.devices[B].fs;
+            let texts = fs.walk(super::super::fs::TMP, b"");
+            let odd = |i: u64| fs.node(i).data.bytes.starts_with(b"race");
+            if w.made > made && texts.iter().any(|t| odd(t.1)) {
+                raced += 1;
+                w.kill(B);
+                w.start(B);
+                break;
+            }
+        }
+        w.same();
+    }
+    w.faults.on.clear();
+    w.same();
+    assert!(raced > 0, "no save came in time");
+}
+
+/// B's user has the file open while A's edit comes, and closes it later.
+fn writer(w: &mut World<'_>) {
+    w.write(A, "x", "one");
+    w.same();
+    let ino = w.devices[B].fs.find(b"x").unwrap();
+    w.devices[B].fs.node_mut(ino).writers = 1;
+    w.write(A, "x", "two");
+    w.run_for(3 * SECOND);
+    let fs = &mut w.devices[B].fs;
+    let open = Bytes::file(b"written while it was open");
+    let place = (super::super::fs::ROOT, b"x".to_vec());
+    let here = fs.find(b"x") == Some(ino);
+    w.devices[B].tick(w.now);
+    let fs = &mut w.devices[B].fs;
+    fs.write((place.0, &place.1), ino, open.clone(), dartsync_core::peer::Touch::Written);
+    fs.node_mut(ino).writers = 0;
+    if here {
+        fs.closed((place.0, &place.1));
+    }
+    w.wrote(B, b"x", &open, None, true);
+    w.will_read(B);
+    w.same();
+    assert!(!w.shows(A, "written while it was open").is_empty(), "{:?}", w.paths(A));
+}
+
+fn revived(w: &mut World<'_>) {
+    w.write(A, "d/x", "one");
+    w.write(A, "y", "keep");
+    w.same();
+    w.kill(B);
+    w.remove_tree(A, b"d").unwrap();
+    w.write(B, "d/new", "new");
+    w.run_for(3 * SECOND);
+    w.start(B);
+    w.same();
+    assert_eq!(w.paths(A), ["d", "d/new", "y"]);
+    w.remove(C, b"d/new").unwrap();
+    w.same();
+    w.run_for(5 * SECOND);
+    w.same();
+    assert_eq!(w.paths(A), ["y"]);
+}
+
+fn to_and_fro(w: &mut World<'_>) {
+    ["x/1", "x/2", "x/e/3", "y"].iter().for_each(|p| w.write(A, p, p));
+    w.same();
+    w.remove_tree(B, b"x").unwrap();
+    w.write(B, "x", "file");
+    w.same();
+    assert_eq!(w.paths(A), ["x", "y"]);
+    w.remove(A, b"x").unwrap();
+    w.write(A, "x/in", "in");
+    w.same();
+    assert_eq!(w.paths(B), ["x", "x/in", "y"]);
+}
+
+fn planted(w: &mut World<'_>) {
+    w.faults.liar = Some(A);
+    w.write(A, "x", "one");
+    w.run_for(20 * SECOND);
+    assert_eq!((w.verdict(), w.paths(B).len()), (None, 0));
+    w.faults.liar = None;
+    w.same();
+    assert_eq!(w.shows(B, "one"), ["x"]);
+}
+
+/// B's disk is unplugged for a while, with the program running, and with it starting.
+fn no_root(w: &mut World<'_>) {
+    ["x", "d/y"].iter().for_each(|p| w.write(A, p, p));
+    w.same();
+    for restarts in [false, true] {
+        w.devices[B].root_gone = true;
+        if restarts {
+            w.kill(B);
+            w.start(B);
+        }
+        let now = w.devices[B].now(w.now);
+        let dev = &mut w.devices[B];
+        dev.fs.reset();
+        dev.peer.as_mut().expect("it runs").handle_lost_events(&mut dev.ix, now, super::super::device::F);
+        w.pump(B);
+        w.run_for(20 * SECOND);
+        w.devices[B].root_gone = false;
+        w.same();
+        assert_eq!(w.paths(A), ["d", "d/y", "x"]);
+    }
+}
