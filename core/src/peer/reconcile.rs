@@ -73,7 +73,9 @@ pub fn step(t: &Trees, c: Context) -> Step {
             if mutant::on(Mutant::R8Absent) && !minted && t.disk_kind() != Kind::Removed {
                 return Step::Remove;
             }
-            if minted || (t.remote.is_none() && c.told) { Step::Announce } else { Step::Rest }
+            // One that was withdrawn in this epoch is told again, though it was told already with the others (R9a).
+            let missed = c.told || t.withdrawn.as_ref().is_some_and(|w| w.epoch == c.epoch);
+            if minted || (t.remote.is_none() && missed) { Step::Announce } else { Step::Rest }
         }
         (Some(x), Some(r)) => match x.compare(r) {
             Order::Equal => Step::Rest,

@@ -255,3 +255,20 @@ fn what_is_still_to_be_made_is_not_taken_for_removed() {
     let seen = observed(&t, &Stat::default(), None, 2).unwrap();
     assert_eq!((seen.made, &seen.record), (Made::Synced, &r));
 }
+
+#[test]
+fn what_was_withdrawn_and_is_here_is_told_again_though_its_turn_is_over() {
+    let r = &records()[0];
+    let mut gone = r.clone();
+    gone.flags.0 |= crate::record::Flags::WITHDRAWN;
+    let t = Trees {
+        local: on_disk(r, Made::Synced),
+        synced: Some(r.clone()),
+        withdrawn: heard(&gone),
+        ..Trees::default()
+    };
+    let telling = Context { told: false, ..NOW };
+    assert_eq!((step(&t, telling), step(&t, NOW)), (Step::Announce, Step::Announce));
+    let other = Trees { withdrawn: None, ..t };
+    assert_eq!(step(&other, telling), Step::Rest, "the sweep tells it");
+}
