@@ -178,6 +178,14 @@ impl Peer {
         let read = if intact { stat } else { Stat { kind: intent.to.0, ..Stat::default() } };
         self.take_target(now, o, read, if intact { at } else { 0 });
         o.t.stale = !intact;
+        // What was read back after the swap is not known any more: other metadata than the record's may be all that this
+        // disk can keep, a power cut's, or a user's of these moments. It is set once more, and read back (R14).
+        let l = o.t.local.as_ref().filter(|l| intact && l.stat.kind == l.record.kind);
+        o.t.disk_due |= l.is_some_and(|l| match l.record.kind {
+            Kind::File => (l.record.mode, l.record.mtime) != (stat.mode, stat.mtime),
+            Kind::Directory => l.record.mode != stat.mode,
+            Kind::Symlink | Kind::Removed => false,
+        });
     }
 
     fn look_at_copy(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {

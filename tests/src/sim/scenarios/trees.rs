@@ -17,6 +17,18 @@ impl World<'_> {
         let place = (ROOT, path.to_vec());
         self.after(pause, Event::Write { d, ino, place, left: 1 });
     }
+    /// The swap that made a path could not be finished yet.
+    fn unfinish(&mut self, d: usize, path: &[u8]) {
+        let ix = &mut self.devices[d].ix;
+        let row = ix.find(F, Path::new(path).unwrap()).unwrap();
+        let mut t = Trees::default();
+        ix.load(row, &mut t);
+        let r = t.synced.take().unwrap();
+        t.intent =
+            Some(Intent { from: (Kind::Removed, ContentId::NONE), to: (r.kind, r.content), copy: None });
+        (t.target, t.local) = (Some(r), None);
+        ix.save(row, &t, Some(Due { lane: Lane::Quick, key: 0 }));
+    }
 }
 
 #[test]
@@ -90,17 +102,27 @@ fn a_directory_that_comes_while_another_is_made_is_scanned() {
         w.make_dir(A, b"d").unwrap();
         w.edit(A, "b/x");
         w.same();
-        // The swap that made d on B could not be finished yet, when another directory takes its place.
-        let ix = &mut w.devices[B].ix;
-        let row = ix.find(F, Path::new(b"d").unwrap()).unwrap();
-        let mut t = Trees::default();
-        ix.load(row, &mut t);
-        let none = (Kind::Removed, ContentId::NONE);
-        t.intent = Some(Intent { from: none, to: (Kind::Directory, ContentId::NONE), copy: None });
-        (t.target, t.local) = (t.synced.take(), None);
-        ix.save(row, &t, Some(Due { lane: Lane::Quick, key: 0 }));
+        w.unfinish(B, b"d");
         w.rename(B, b"b", b"d").unwrap();
         w.same();
         assert_eq!(w.paths(A), ["d", "d/x"]);
+    });
+}
+
+#[test]
+fn metadata_that_a_recovery_finds_changed_is_set_again() {
+    home(2, |w| {
+        w.make_dir(A, b"d").unwrap();
+        w.edit(A, "x");
+        w.same();
+        w.kill(B);
+        for (path, mode) in [(&b"d"[..], 0o700), (b"x", 0o600)] {
+            w.unfinish(B, path);
+            let fs = &mut w.devices[B].fs;
+            let ino = fs.find(path).unwrap();
+            fs.set_meta((ROOT, path), ino, Some(mode), None);
+        }
+        w.start(B);
+        w.same();
     });
 }
