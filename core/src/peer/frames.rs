@@ -3,7 +3,7 @@
 use super::index::{Index, Number};
 use super::machine::Peer;
 use super::session::Presence;
-use super::state::Telling;
+use super::state::{Announcement, Telling, What};
 use super::trees::{Made, Remote, Trees};
 use crate::ids::{FolderSlot, LinkId, Seq};
 use crate::limits;
@@ -142,7 +142,9 @@ impl Peer {
                     dropped || if r.edit == edit { knows } else { covers && !knows }
                 }),
             };
-            if !gone {
+            // Of what is on its way the verdict alone tells whether the tracker has it: nothing comes back if it has.
+            let sent = |a: &Announcement| a.row == row && a.what == What::Pending;
+            if !gone || (pending.is_some() && self.outbox.iter().take(self.outbox_sent).any(sent)) {
                 i += 1;
                 continue;
             }
