@@ -177,7 +177,7 @@ pub enum Effect {
         /// Where.
         folder: Folder,
     },
-    /// Make file contents written by others in the folder durable (R13). [`Outcome::Done`] or [`Outcome::Failed`].
+    /// Make what others wrote in the folder durable, contents and names (R13). [`Outcome::Done`] or [`Outcome::Failed`].
     Flush {
         /// Names the answer.
         ticket: Ticket,

@@ -3,7 +3,7 @@
 use super::effect::{Effect, Outcome};
 use super::index::Index;
 use super::machine::Peer;
-use super::reconcile::{Judgement, Step, merge_meta, ours, step};
+use super::reconcile::{Judgement, Step, is_aside, merge_meta, ours, step};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::tree::{Below, Parent};
@@ -320,7 +320,8 @@ impl Peer {
             o.t.disk_due = false;
             return;
         }
-        let x = ours(&o.t).cloned();
+        // What a power cut tore is no edit of this path: it has left it for its copy's.
+        let x = ours(&o.t).filter(|_| !is_aside(&o.t)).cloned();
         let record = match x {
             Some(x) if x.compare(&target) == Order::Concurrent => {
                 let equal = x.version.compare(&target.version) == Order::Equal;
@@ -339,13 +340,15 @@ impl Peer {
     /// The conflict copy of a losing local version stands at its path: it is announced by itself.
     fn copy_stands(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, stat: Stat, at: u64) {
         let Some(mut c) = self.open(ix, f, row) else { return };
-        self.copy_made(&mut c, stat, at);
+        self.copy_made(now, &mut c, stat, at);
         self.close(ix, now, c);
     }
 
     /// Turns a pending copy into the local tree.
-    pub(super) fn copy_made(&mut self, c: &mut Open, stat: Stat, at: u64) {
+    pub(super) fn copy_made(&mut self, now: Now, c: &mut Open, stat: Stat, at: u64) {
         let Some((record, _)) = c.t.pending.take() else { return };
+        // It is the file that a user wrote, under another name.
+        self.mark_unsynced(now, c, &stat);
         // The loser may have been given another time than the disk's, so that it loses (R13).
         c.t.disk_due = stat.kind == Kind::File && (record.mode, record.mtime) != (stat.mode, stat.mtime);
         c.t.local = Some(Local { record, made: Made::Minted, stat, at });

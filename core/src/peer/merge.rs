@@ -3,7 +3,7 @@
 use super::copy_name::copy_path;
 use super::index::Index;
 use super::machine::Peer;
-use super::reconcile::{Judgement, copy_record, judge, merge_meta, ours};
+use super::reconcile::{Judgement, copy_record, is_aside, judge, merge_meta, ours};
 use super::rows::Open;
 use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::Row;
@@ -50,20 +50,25 @@ impl Peer {
             l.record.parent = replaced.filter(|_| !mutant::on(Mutant::R3Parent));
             l.record.edit = edit;
             l.record.author = author;
-            if l.record.kind == Kind::File {
-                let fresh = now.wall.saturating_sub((l.record.mtime / 1000).max(0) as u64) < SETTLED_ON_DISK;
-                o.t.unsynced = fresh;
-                if fresh {
-                    self.folders[o.f].flush_at.get_or_insert(now.at + Duration::secs(3));
-                }
-            }
+            let stat = l.stat;
+            self.mark_unsynced(now, o, &stat);
         } else if l.record.author.0 == 0 {
             l.record.author = author;
         }
+        let l = o.t.local.as_mut().expect("as above");
         l.made = Made::Minted;
         let keep = (l.record.edit, l.record.parent);
         self.raise(&mut version, edit, keep);
         o.t.local.as_mut().expect("as above").record.version = version;
+    }
+
+    /// R13: what users made just now may be in the page cache alone, its name, too. Its times can be set, that of its change cannot.
+    pub(super) fn mark_unsynced(&mut self, now: Now, o: &mut Open, stat: &Stat) {
+        let fresh = now.wall.saturating_sub((stat.ctime / 1000).max(0) as u64) < SETTLED_ON_DISK;
+        o.t.unsynced = fresh && stat.kind != Kind::Removed;
+        if o.t.unsynced {
+            self.folders[o.f].flush_at.get_or_insert(now.at + Duration::secs(3));
+        }
     }
 
     /// Raises an entry; a full vector loses a dead tag's smallest counter first (R6).
@@ -129,6 +134,9 @@ impl Peer {
     pub(super) fn judgement(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Judgement> {
         let x = ours(&o.t)?.clone();
         let r = o.t.remote.as_ref()?.record.clone();
+        if is_aside(&o.t) && r.is_live() {
+            return Some(Judgement { ours: false, copy: true, fork: false });
+        }
         let (folder, row) = (self.folders[o.f].folder, o.row);
         let roster = &self.roster;
         let (mut path, mut copy) = (PathBuf::new(), PathBuf::new());

@@ -45,8 +45,24 @@ pub enum Step {
 pub fn ours(t: &Trees) -> Option<&Record> {
     match &t.local {
         Some(l) if l.made == Made::Minted => Some(&l.record),
-        _ => t.synced.as_ref(),
+        _ => t.synced.as_ref().filter(|_| !is_lost(t)),
     }
+}
+
+/// Whether a power cut took what stood at the path (R13): it is fetched back, and stands for nothing until then.
+pub fn is_lost(t: &Trees) -> bool {
+    t.local.is_none() && t.synced.as_ref().is_some_and(Record::is_live)
+}
+
+/// Whether a power cut tore what stands at the path (R13): made to lose against whatever the home has. Like a copy's, its
+/// record knows of nothing else; unlike it, it stands over the synced record of a file.
+pub fn is_aside(t: &Trees) -> bool {
+    let torn = |l: &Local, s: &Record| {
+        let r = &l.record;
+        let alone = r.parent.is_none() && r.version == VersionVector::of(r.edit);
+        l.made == Made::Minted && alone && r.kind == Kind::File && s.has_content() && !s.same_content(r)
+    };
+    t.local.as_ref().zip(t.synced.as_ref()).is_some_and(|(l, s)| torn(l, s))
 }
 
 /// The next step; [`absorb`] has been called.

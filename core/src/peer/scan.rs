@@ -4,7 +4,7 @@ use super::copy_name::is_copy_name;
 use super::effect::{Effect, ScanEntry, Tell, Touch};
 use super::index::{Index, Number};
 use super::machine::Peer;
-use super::reconcile::observed;
+use super::reconcile::{is_lost, observed};
 use super::rows::Open;
 use super::state::{Delay, Work};
 use super::trees::{Cause, Local, Made, Stat};
@@ -331,9 +331,18 @@ impl Peer {
         o.t.stale = false;
         o.t.trouble = None;
         if self.is_pending_copy(&o, content) {
-            self.copy_made(&mut o, stat, at);
+            self.copy_made(now, &mut o, stat, at);
             self.close(ix, now, o);
             return;
+        }
+        if self.is_gone(&o, &stat) {
+            self.await_back(&mut o);
+            self.close(ix, now, o);
+            return;
+        }
+        if is_lost(&o.t) && stat.kind != Kind::Removed {
+            // Who made this did not see what a power cut took: it replaces nothing.
+            o.t.synced = None;
         }
         if self.is_torn(&o, &stat, content) {
             self.set_aside(now, &mut o, stat, content, at);
@@ -367,6 +376,25 @@ impl Peer {
         }
     }
 
+    /// R13: announced from the page cache, and after a power cut the name is not there.
+    fn is_gone(&self, o: &Open, stat: &Stat) -> bool {
+        let Some(l) = &o.t.local else { return false };
+        let distrusted = self.session.unclean && l.at == 0 && o.t.unsynced;
+        distrusted && stat.kind == Kind::Removed && l.record.is_live()
+    }
+
+    /// It is no removal: what the home has is fetched back, and nothing told of what only this device had.
+    fn await_back(&mut self, o: &mut Open) {
+        let Some(l) = o.t.local.take() else { return };
+        let known = o.t.remote.as_ref().map(|r| &r.record).filter(|r| r.same_content(&l.record));
+        let before = o.t.synced.take();
+        o.t.synced = known.cloned().or(before.filter(|s| s.same_content(&l.record)));
+        (o.t.unsynced, o.t.disk_due) = (false, false);
+        if let Some(seq) = self.lacks(&o.t) {
+            self.note_lack(o.f, seq);
+        }
+    }
+
     /// R13: announced from the page cache, and after a power cut the disk holds something else.
     fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
         let Some(l) = o.t.local.as_ref().filter(|_| !mutant::on(Mutant::R13Torn)) else { return false };
@@ -396,6 +424,7 @@ impl Peer {
             ..Record::default()
         };
         o.t.unsynced = false;
+        o.t.synced = Some(announced);
         // Whatever becomes of it, the disk has another time by now.
         o.t.disk_due = true;
         o.t.local = Some(Local { record, made: Made::Minted, stat, at });

@@ -113,7 +113,7 @@ impl Root {
         syncfs(dir).map_err(cause)
     }
 
-    /// `Effect::Flush` (R13): makes the contents of files that others wrote durable: those noted since the last flush; all
+    /// `Effect::Flush` (R13): makes files that others wrote durable, and their names: those noted since the last flush; all
     /// of the file system when nothing, or too much, was noted, or when little waits in the system's cache.
     pub fn flush(&self) -> Result<(), Cause> {
         let (notes, many) = {
@@ -147,6 +147,10 @@ impl Root {
             // Moved, removed or replaced since: whoever sees that notes it anew.
             let Some(file) = self.open_for_sync(path, OFlags::NONBLOCK) else { continue };
             fdatasync(file).map_err(cause)?;
+            // Its name, too: a file that is gone after a power cut looks like one that was removed.
+            if let Some(dir) = self.open_for_sync(split(path).0, OFlags::DIRECTORY) {
+                fsync(dir).map_err(cause)?;
+            }
         }
         Ok(())
     }

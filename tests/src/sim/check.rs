@@ -35,8 +35,10 @@ pub struct Ledger {
     pub contents: BTreeMap<ContentId, Written>,
     /// How often a user put that content at that path.
     puts: BTreeMap<(ContentId, Vec<u8>), u32>,
-    /// Users who removed or overwrote that content at that path, and how often it had been put there until then.
-    taken: BTreeMap<(ContentId, Vec<u8>), (usize, u32)>,
+    /// Users who removed or overwrote that content at that path, when, and how often it had been put there until then.
+    taken: BTreeMap<(ContentId, Vec<u8>), (usize, u64, u32)>,
+    /// Every live record that was announced, by path.
+    said: BTreeMap<Vec<u8>, Vec<Record>>,
     /// Edits that each content was announced under.
     edits: BTreeMap<ContentId, BTreeSet<Edit>>,
     /// The records that the tracker told last, by path.
@@ -47,10 +49,12 @@ pub struct Ledger {
 /// What may be excused in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Leave {
+    /// A closed content may end in a trash alone.
+    pub trash: bool,
     /// Stores were lost, rolled back or cloned, or folders linked again: removed files may return.
     pub returns: bool,
-    /// The tracker lost its table: no copy is made where each side covers the other, the loser is in a trash.
-    pub trash: bool,
+    /// The tracker lost its table: no copy is made where each side covers the other, the loser is in a trash (R7).
+    pub forgot: bool,
 }
 
 impl Ledger {
@@ -65,14 +69,24 @@ impl Ledger {
         all
     }
     /// A user removed or overwrote that content at that path.
-    pub fn take(&mut self, content: ContentId, path: &[u8], by: usize) {
+    pub fn take(&mut self, content: ContentId, path: &[u8], by: usize, at: u64) {
         let key = (content, path.to_vec());
         let puts = self.puts.get(&key).copied().unwrap_or(0);
-        self.taken.insert(key, (by, puts));
+        self.taken.insert(key, (by, at, puts));
     }
-    /// What that user removed may return.
-    pub fn forgive(&mut self, user: usize) {
-        self.taken.retain(|_, (by, _)| *by != user);
+    /// What that user removed since then may return: the disk forgot it.
+    pub fn forgive(&mut self, user: usize, since: u64) {
+        self.taken.retain(|_, (by, at, _)| *by != user || *at < since);
+    }
+    /// Whether the content met another at its path, each side covering the other's edit: then no copy is made (R7).
+    fn met_its_equal(&self, content: &ContentId) -> bool {
+        let meets = |x: &Record, r: &Record| {
+            !x.same_content(r) && x.version.covers(r.edit) && r.version.covers(x.edit)
+        };
+        self.said.values().any(|all| {
+            let mut those = all.iter().filter(|x| x.content == *content);
+            those.any(|x| all.iter().any(|r| meets(x, r)))
+        })
     }
     /// Promise: every visible content is one that some user wrote.
     pub fn is_known(&self, content: &ContentId) -> Result<(), String> {
@@ -105,6 +119,10 @@ impl Ledger {
             }
             if !durable {
                 return Err(format!("{:?} was announced before its row was durable", e.path));
+            }
+            let said = self.said.entry(e.path.bytes().to_vec()).or_default();
+            if e.record.is_live() && !said.contains(e.record) {
+                said.push(e.record.clone());
             }
         }
         Ok(())
@@ -170,8 +188,10 @@ impl Ledger {
             if !anywhere.iter().any(|c| c.contains(id)) {
                 return Err(format!("an edit is lost: {} ({id:?}) of device {}", w.text, w.by));
             }
-            let strict = !leave.trash && !leave.returns;
-            if strict && !visible.iter().any(|v| v.values().any(|e| e.3 == *id)) {
+            if leave.returns || leave.trash || (leave.forgot && self.met_its_equal(id)) {
+                continue;
+            }
+            if !visible.iter().any(|v| v.values().any(|e| e.3 == *id)) {
                 return Err(format!("an edit is only in a trash: {} ({id:?}) of device {}", w.text, w.by));
             }
         }
@@ -187,7 +207,7 @@ impl Ledger {
             let key = (e.3, path.clone());
             // Put there twice, it need not be what the one who took it saw. (Copies are put there by nobody.)
             let puts = self.puts.get(&key).copied().unwrap_or(0);
-            let Some((by, _)) = self.taken.get(&key).filter(|t| t.1 == puts && puts <= 1) else { continue };
+            let Some((by, ..)) = self.taken.get(&key).filter(|t| t.2 == puts && puts <= 1) else { continue };
             let text = self.contents.get(&e.3).map_or("", |w| &w.text);
             let path = String::from_utf8_lossy(&path).into_owned();
             return Err(format!("{path} is back with {text}, which device {by} had removed"));

@@ -172,7 +172,7 @@ impl Faults {
 impl World<'_> {
     /// From now on things break.
     pub(super) fn unleash(&mut self) {
-        // A copy whose loser is saved over in the very instant of its swap may end in a trash: not judged yet.
+        // What is saved over in the very instant of a swap may end in a trash: not judged yet.
         self.leave.trash |= self.faults.on.iter().any(|k| k.0 == Kind::Races);
         for (k, mean) in self.faults.on.clone() {
             let delay = self.faults.rand.around(mean);
@@ -298,7 +298,7 @@ impl World<'_> {
         let lost = k == Kind::TrackerLost;
         // Who had just joined is a stranger to a tracker that forgot it.
         self.faults.may_reject |= lost;
-        self.leave.trash = true;
+        self.leave.forgot = true;
         let long = if k == Kind::TrackerAway { 120 * SECOND } else { 5 * SECOND };
         self.later(MS, long, Fault::Tracker(lost));
     }
@@ -330,14 +330,15 @@ impl World<'_> {
     /// What a user wrote in the last half minute, the page cache had; and users' removals may be undone.
     fn excuse(&mut self, d: usize, before: &std::collections::BTreeSet<dartsync_core::ids::ContentId>) {
         let after = self.devices[d].fs.contents();
-        for id in before.difference(&after) {
+        let others: Vec<_> = self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| x.1.fs.kept()).collect();
+        for id in before.difference(&after).filter(|id| !others.iter().any(|c| c.contains(id))) {
             if let Some(w) = self.ledger.contents.get_mut(id) {
                 w.excused |= w.by == d && w.at + 31 * SECOND > self.now;
             }
         }
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
-        self.ledger.forgive(d);
-        // What a cut left is settled as a fork, under a new edit (R5): a removal made meanwhile knows nothing of it.
+        self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
+        // Two or three of a thousand homes whose power fails often do not keep it yet: not judged after a cut.
         self.leave.returns = true;
         self.devices[d].torn_until = u64::MAX;
     }

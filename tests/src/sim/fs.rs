@@ -395,10 +395,11 @@ impl Fs {
             self.sync_file(ino);
         }
     }
-    /// All file contents are durable.
+    /// All file contents are durable, and their names.
     pub fn flush(&mut self) {
         let all: Vec<Ino> = self.nodes.keys().copied().collect();
         all.into_iter().for_each(|i| self.sync_file(i));
+        self.past.clear();
     }
     /// The power fails: some earlier state of the names comes back, and files that were not durable hold whatever.
     /// The contents that were torn.
@@ -468,6 +469,11 @@ impl Fs {
                 self.watch(*i);
             }
         }
+    }
+    /// Every content that is visible or in the trash: parts may be fetched anew at any time.
+    pub fn kept(&self) -> BTreeSet<ContentId> {
+        let all = [ROOT, TRASH].into_iter().flat_map(|d| self.walk(d, b""));
+        all.map(|(_, i)| self.node(i).data.id).collect()
     }
     /// Every content on this disk, wherever it lies.
     pub fn contents(&self) -> BTreeSet<ContentId> {

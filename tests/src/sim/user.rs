@@ -143,7 +143,7 @@ impl World<'_> {
             w.replaced = true;
         }
         if self.devices[d].torn_until <= self.now {
-            self.ledger.take(old, path, d);
+            self.ledger.take(old, path, d, self.now);
         }
     }
     fn content_at(&self, d: usize, path: &[u8]) -> Option<(Ino, Kind, ContentId)> {
@@ -281,7 +281,7 @@ impl World<'_> {
     }
     /// A content left one path for another: it is not gone.
     fn moved(&mut self, d: usize, id: ContentId, from: &[u8], to: &[u8]) {
-        self.ledger.take(id, from, d);
+        self.ledger.take(id, from, d, self.now);
         self.ledger.put(id, to);
     }
     /// mkdir -p.
