@@ -330,7 +330,8 @@ impl World<'_> {
     /// What a user wrote in the last half minute, the page cache had; and users' removals may be undone.
     fn excuse(&mut self, d: usize, before: &std::collections::BTreeSet<dartsync_core::ids::ContentId>) {
         let after = self.devices[d].fs.contents();
-        let others: Vec<_> = self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| x.1.fs.kept()).collect();
+        let others: Vec<_> =
+            self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| x.1.fs.kept()).collect();
         for id in before.difference(&after).filter(|id| !others.iter().any(|c| c.contains(id))) {
             if let Some(w) = self.ledger.contents.get_mut(id) {
                 w.excused |= w.by == d && w.at + 31 * SECOND > self.now;
