@@ -10,6 +10,7 @@
 //! | `check`, `audit` | the promises, apart from all that |
 //! | `seed` | one seed from its start to its verdict |
 //! | `stories` | what random seeds reach too seldom |
+//! | `torture` | the machines of a working home, fed with whatever |
 //! | `less`, `shrink` | the same with less of everything; the least that still fails |
 //!
 //! The same seed gives the same trace on any machine: nothing here asks for time or order from outside.
@@ -31,13 +32,16 @@ mod scenarios;
 mod seed;
 mod shrink;
 mod stories;
+mod torture;
 mod user;
 mod words;
 mod world;
 
 pub use faults::{ALL as FAULTS, Kind as FaultKind};
 pub use less::Less;
+pub use rand::Rand;
 pub use seed::{Verdict, run, run_less};
 pub use shrink::{class, shrink};
 pub use stories::{Story, stories};
+pub use torture::{Choices, frames, torture};
 pub use world::{Pool, World};

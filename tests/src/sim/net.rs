@@ -71,7 +71,7 @@ impl<'m> Station<'m> {
     pub(super) fn new(rand: Rand, memory: Vec<&'m mut [u8]>) -> Station<'m> {
         Station { tracker: None, memory, roster: None, life: 0, timer: 0, mono: 77, rand }
     }
-    fn now(&self, now: u64) -> Now {
+    pub(super) fn now(&self, now: u64) -> Now {
         Now { at: Instant(now + self.mono), wall: super::device::EPOCH + now }
     }
     /// Whether another start has memory.
@@ -178,6 +178,9 @@ impl World<'_> {
     /// Puts an item on its way.
     fn send(&mut self, id: u32, up: bool, item: Item) {
         let Some(d) = self.links.get(&id).map(|l| l.d) else { return };
+        if let (Some(all), Item::Frame(f)) = (&mut self.recorded, &item) {
+            all.push((up, f.clone()));
+        }
         let at = self.now + self.latency(d);
         let link = self.links.get_mut(&id).expect("seen");
         let way = if up { &mut link.up } else { &mut link.down };

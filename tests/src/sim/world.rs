@@ -113,6 +113,8 @@ pub struct World<'m> {
     pub(super) broken: Option<String>,
     /// The stricter promises are judged, too (`audit`).
     pub(super) audits: bool,
+    /// Frames that were sent, and whether to the tracker, when they are wanted.
+    pub(super) recorded: Option<Vec<(bool, Vec<u8>)>>,
     /// Lines are printed.
     pub(super) print: bool,
     pub(super) lines: u64,
@@ -151,6 +153,7 @@ impl<'m> World<'m> {
             pace: SECOND,
             broken: None,
             audits: false,
+            recorded: None,
             print: false,
             lines: 0,
             hash: 0xcbf2_9ce4_8422_2325,

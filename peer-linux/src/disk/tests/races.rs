@@ -143,10 +143,10 @@ fn a_directory_that_became_a_symlink_is_not_followed() {
     symlink(&outside, place.at("d")).unwrap();
     symlink(outside.join("a"), place.at("l")).unwrap();
     assert_eq!(place.root.stat(p(b"d/a")), Ok(None));
-    fs::create_dir(place.at("e")).unwrap();
-    fs::write(place.at("e/a"), b"elsewhere").unwrap();
+    fs::create_dir_all(place.at("e/f")).unwrap();
+    fs::write(place.at("e/f/a"), b"elsewhere").unwrap();
     symlink("e", place.at("s")).unwrap();
-    assert_eq!(place.root.stat(p(b"s/a")), Ok(None), "nor within the folder");
+    assert_eq!(place.root.stat(p(b"s/f/a")), Ok(None), "nor within the folder");
     let stat = stat_of(&rustix::fs::lstat(outside.join("a")).unwrap()).unwrap();
     place.ready(b"d/a", 1, b"new");
     let plan = intent(file(b"not ours"), file(b"new"));

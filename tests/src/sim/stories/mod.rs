@@ -97,6 +97,21 @@ impl World<'_> {
         self.devices[d].fs.reset();
         self.leave.returns = true;
     }
+    /// The tracker takes a device's holder bits of the first record away before the device has said that it lacks it.
+    fn bits_go(&mut self, d: usize) {
+        use dartsync_core::wire::message::{ToTracker, decode};
+        self.recorded = Some(Vec::new());
+        let gone = (0..100_000).any(|_| {
+            self.run_for(100);
+            let t = self.station.tracker.as_ref().expect("it runs");
+            let slot = t.roster().device_by_key(&self.devices[d].key).map(|s| s.0);
+            let entry = t.table().next_after(dartsync_core::ids::Seq(0)).expect("a file");
+            slot.is_some_and(|s| !entry.holders().has(s) && self.devices[d].link.is_some())
+        });
+        let said = self.recorded.take().expect("just set");
+        let lack = |f: &(bool, Vec<u8>)| f.0 && matches!(decode(&f.1), Some(ToTracker::Lack { .. }));
+        assert!(gone && !said.iter().any(lack), "the tracker thought that D{d} has it");
+    }
     /// A stopped device has a tag that nobody ever used, as after a new store; what it knows stays.
     fn retag(&mut self, d: usize, tag: u32) {
         use dartsync_core::peer::{DEVICE, Index, Number};

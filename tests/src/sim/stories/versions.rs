@@ -212,11 +212,7 @@ fn new_store(w: &mut World<'_>) {
     let empty = Copied(MemIndex::new(), Device::with_grain(A, Rand::new(9), 1).fs);
     w.bring_back(A, empty);
     w.start(A);
-    w.run_for(5 * SECOND);
-    let t = w.station.tracker.as_ref().unwrap();
-    let slot = t.roster().device_by_key(&w.devices[A].key).unwrap().0;
-    let entry = t.table().next_after(dartsync_core::ids::Seq(0)).unwrap();
-    assert!(!entry.holders().has(slot), "it was not fetched yet");
+    w.bits_go(A);
     w.start(B);
     w.same();
     assert_eq!(w.shows(A, "one"), ["x"]);
