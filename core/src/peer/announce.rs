@@ -63,7 +63,7 @@ impl Peer {
                 self.close(ix, now, o);
                 return;
             }
-            if self.waits_for_children(ix, &o) {
+            if self.waits_for_children(ix, now, &o) {
                 self.recheck(now, o.f);
                 return;
             }

@@ -214,7 +214,7 @@ impl Peer {
     }
 
     /// Removals are announced children first; what replaces a directory, after the removals under it.
-    pub(super) fn waits_for_children(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
+    pub(super) fn waits_for_children(&mut self, ix: &mut dyn Index, now: Now, o: &Open) -> bool {
         let was_dir = o.t.synced.as_ref().is_some_and(|s| s.kind == Kind::Directory);
         let is_dir = o.t.local.as_ref().is_some_and(|l| l.record.kind == Kind::Directory);
         if !was_dir || is_dir || mutant::on(Mutant::R9bChildren) {
@@ -232,8 +232,12 @@ impl Peer {
             }
             core::mem::swap(&mut at, &mut next);
             let unsaid = t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && !l.record.is_live());
-            // What still stands below, as far as is known, cannot: it is about to be looked at.
-            if t.stale || unsaid || Peer::stands(&t) != Kind::Removed {
+            let stands = Peer::stands(&t) != Kind::Removed;
+            if stands && !t.stale && !self.is_busy(child) {
+                // What still stands below, as far as is known, cannot: its going was not seen.
+                self.look_again(ix, now, child);
+            }
+            if t.stale || unsaid || stands {
                 return true;
             }
         }
