@@ -329,8 +329,13 @@ impl Peer {
                 if o.t.remote.as_ref().is_some_and(|r| r.epoch != self.epoch) && o.t.synced.is_some() {
                     o.t.remote = None;
                 }
-                if a.what == What::Pending && matches!(v, Verdict::Conflict(_)) {
-                    self.settle_copy_path(ix, now, &mut o);
+                match v {
+                    Verdict::Conflict(_) if a.what == What::Pending => self.settle_copy_path(ix, now, &mut o),
+                    // What knows of the copy stands at its path, or it is kept beside it: as good as accepted (R9).
+                    Verdict::Superseded(_) | Verdict::Withdrawn(_) if a.what == What::Pending => {
+                        self.forget_pending(ix, now, &mut o);
+                    }
+                    _ => {}
                 }
             }
         }

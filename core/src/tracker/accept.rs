@@ -72,7 +72,8 @@ impl Tracker<'_> {
             return [verdict, Verdict::Pair];
         }
         let second = match self.judge(slot, copy) {
-            Judged::No(Verdict::Superseded(seq) | Verdict::Withdrawn(seq)) => Judged::Same(seq),
+            // Said as it is: the sender's record is not the one of that seq.
+            Judged::No(v @ (Verdict::Superseded(_) | Verdict::Withdrawn(_))) => Judged::No(v),
             Judged::No(verdict) => return [Verdict::Pair, verdict],
             judged => judged,
         };

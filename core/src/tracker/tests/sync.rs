@@ -105,7 +105,7 @@ fn a_pair_is_taken_wholly_or_not_at_all() {
     let got = h.announce(1, &[("x", &later, pair), ("x copy", &copy, HEARD)]);
     assert_eq!(
         got,
-        [Verdict::Accepted(Seq(5)), Verdict::Accepted(Seq(4))],
+        [Verdict::Accepted(Seq(5)), Verdict::Superseded(Seq(4))],
         "the table knows the copy's edit"
     );
     let rival = file(8, edit(20, 250), None);
