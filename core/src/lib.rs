@@ -26,7 +26,7 @@
 // `peer::mem_index` is compiled here for tests and into the tests crate: both know this crate by one name.
 #[cfg(test)]
 extern crate self as dartsync_core;
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(test)]
 extern crate std;
 
 pub mod content;

@@ -4,6 +4,9 @@
 //! Without the feature `mutants`, which nothing that is shipped is built with, [`on`] is the constant `false` and
 //! nothing of this is left. Some mutants live in drivers, which ask here, too.
 
+#[cfg(test)]
+mod environment;
+
 macro_rules! mutants {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What is left out. The number in a name is the rule's.
@@ -151,20 +154,9 @@ static ON: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(u3
 /// Whether that rule is left out in this process.
 #[cfg(feature = "mutants")]
 pub fn on(m: Mutant) -> bool {
-    from_environment();
+    #[cfg(test)]
+    environment::read();
     ON.load(core::sync::atomic::Ordering::Relaxed) == m as u32
-}
-
-/// The tests of the crates themselves take the mutant's name from `DARTSYNC_MUTANT`.
-#[cfg(feature = "mutants")]
-fn from_environment() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let name = std::env::var("DARTSYNC_MUTANT").unwrap_or_default();
-        if let Some((_, m)) = Mutant::ALL.iter().find(|m| m.0 == name) {
-            set(Some(*m));
-        }
-    });
 }
 
 /// Never: nothing is left out.

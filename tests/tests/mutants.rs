@@ -1,5 +1,5 @@
 //! Without any one of the rules something must be seen to break. Each mutant has its story, which ends well with all rules
-//! and does not without that one; or a test of its crate that fails without it.
+//! and does not without that one; or a test of the core that fails without it.
 //!
 //! `cargo test -p dartsync-tests --features mutants --profile fast --test mutants`
 
@@ -10,8 +10,10 @@ use std::process::Command;
 enum How {
     /// This story breaks.
     Story(&'static str),
-    /// This test of that package fails.
-    Test(&'static str, &'static str),
+    /// This test of the core fails.
+    Core(&'static str),
+    /// This is so on the real disk.
+    Real(fn() -> bool),
     /// Nothing is seen: why.
     Not(&'static str),
 }
@@ -38,7 +40,7 @@ const CAUGHT: &[(&str, How)] = &[
     ("R7Fresh", Not("two resolvers of the same two records make the same merge")),
     ("R7Removals", Not("two removals that join differ from neither on any disk")),
     ("R7Same", Story("the same file on both sides is no conflict")),
-    ("R7Meta", Test("dartsync-core", "verdicts_follow_the_vectors")),
+    ("R7Meta", Core("verdicts_follow_the_vectors")),
     ("R8Absent", Story("a file with many tags can still be edited")),
     ("R8Tell", Story("who was put out does not come back with an old roster")),
     ("R8Heard", Not("no history is known yet in which only a hearer knows")),
@@ -66,34 +68,43 @@ const CAUGHT: &[(&str, How)] = &[
     ("R15Trash", Story("what is removed elsewhere lies in the trash")),
     ("R16Durable", Story("two edits at once make one copy")),
     ("R16Anew", Story("the same file on both sides is no conflict")),
-    ("R20Forgets", Test("dartsync-core", "a_revoked_device_leaves_its_name_and_nothing_else")),
-    (
-        "R20Unite",
-        Test("dartsync-core", "what_a_device_announced_goes_when_an_older_roster_tells_of_its_revocation"),
-    ),
+    ("R20Forgets", Core("a_revoked_device_leaves_its_name_and_nothing_else")),
+    ("R20Unite", Core("what_a_device_announced_goes_when_an_older_roster_tells_of_its_revocation")),
     ("R20Quorum", Story("a tracker that lost its roster waits for half of its devices")),
     ("R20Order", Story("who was put out does not come back with an old roster")),
-    ("R21Founded", Test("dartsync-core", "a_founded_roster_never_supersedes_a_sealed_one")),
+    ("R21Founded", Core("a_founded_roster_never_supersedes_a_sealed_one")),
     ("NoHash", Story("what a source made up is not installed")),
     ("NoAck", Story("two edits at once make one copy")),
     ("NoRoot", Story("a root that is gone is no empty one")),
     ("BothWin", Story("two edits at once make one copy")),
-    ("ForkHolds", Test("dartsync-core", "verdicts_follow_the_vectors")),
-    ("FollowsLinks", Test("dartsync", "a_directory_that_became_a_symlink_is_not_followed")),
+    ("ForkHolds", Core("verdicts_follow_the_vectors")),
+    ("FollowsLinks", Real(follows_a_link)),
     ("NoMac", Story("a forged roster is not taken")),
     ("SeqAgain", Story("what was torn before anyone had it is waited for by nobody")),
     ("SlotBits", Story("who joins in a slot that was another's holds nothing yet")),
 ];
 
+/// The disk finds what lies behind a symlink within the folder.
+fn follows_a_link() -> bool {
+    let dir = std::env::temp_dir().join(format!("dartsync-mutants-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(dir.join("e/f")).expect("a directory");
+    std::fs::write(dir.join("e/f/a"), "elsewhere").expect("a file");
+    std::os::unix::fs::symlink("e", dir.join("s")).expect("a symlink");
+    let (root, _) = dartsync::disk::Root::link(&dir, 7).expect("a root");
+    let found = root.stat(dartsync_core::path::Path::new(b"s/f/a").expect("a good name"));
+    std::fs::remove_dir_all(&dir).expect("it was made");
+    !matches!(found, Ok(None))
+}
+
 fn story_breaks(name: &str) -> bool {
     stories().find(|s| s.name == name).expect("a story of that name").tell().is_err()
 }
 
-fn test_fails(mutant: &str, package: &str, test: &str) -> bool {
+fn core_test_fails(mutant: &str, test: &str) -> bool {
     let run = |mutant: &str| {
         let mut c = Command::new(env!("CARGO"));
-        c.args(["test", "--quiet", "--profile", "fast", "-p", package, "--features"]);
-        c.arg(if package == "dartsync-core" { "mutants" } else { "dartsync-core/mutants" });
+        c.args(["test", "--quiet", "--profile", "fast", "-p", "dartsync-core", "--features", "mutants"]);
         c.args(["--lib", "--", test]).env("DARTSYNC_MUTANT", mutant).env("RUST_MIN_STACK", "67108864");
         let out = c.output().expect("cargo runs");
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -115,7 +126,12 @@ fn every_rule_that_is_left_out_is_noticed() {
                 set(Some(*m));
                 story_breaks(story)
             }
-            Some(Test(package, test)) => test_fails(name, package, test),
+            Some(Core(test)) => core_test_fails(name, test),
+            Some(Real(breaks)) => {
+                assert!(!breaks());
+                set(Some(*m));
+                breaks()
+            }
             Some(Not(why)) => {
                 println!("nothing notices {name}: {why}");
                 true

@@ -27,7 +27,10 @@ fn is_root(tree: &Tree, path: &Path) -> bool {
     matches!(
         parts[..],
         ["src", "lib.rs" | "main.rs"] | ["build.rs"] | ["src", "bin", _] | ["src", "bin", _, "main.rs"]
-    ) || matches!(parts[..], ["tests" | "benches" | "examples", _] | ["tests" | "examples", _, "main.rs"])
+    ) || matches!(
+        parts[..],
+        ["tests" | "benches" | "examples", _] | ["tests" | "examples", _, "main.rs"] | ["fuzz_targets", _]
+    )
 }
 
 fn follow(sources: &[Source], path: &Path, product: bool, root: bool, out: &mut BTreeMap<PathBuf, bool>) {
