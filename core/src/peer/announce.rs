@@ -370,7 +370,8 @@ impl Peer {
             && let Some(mut w) = self.open(ix, o.f, winner)
         {
             let row = o.row;
-            w.t.copies.retain(|c| *c != row);
+            let kept = w.t.is_over_file();
+            w.t.copies.retain(|c| *c != row || kept);
             self.close(ix, now, w);
         }
     }

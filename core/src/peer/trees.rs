@@ -147,7 +147,7 @@ pub struct Trees {
     pub target: Option<Record>,
     /// On a conflict copy that must exist: its record, and the row of its winner (R9, "it wins").
     pub pending: Option<(Record, Row)>,
-    /// On a winner: rows of its pending copies.
+    /// On a winner: rows of its pending copies; and of a file's that is still to be displaced here, pending or not.
     pub copies: Vec<Row, 4>,
     /// The disk may differ from `local`: look before anything else.
     pub stale: bool,
@@ -172,6 +172,11 @@ impl Trees {
     /// The content at the path, as the local tree knows it.
     pub fn disk_content(&self) -> Option<ContentId> {
         self.local.as_ref().filter(|l| l.record.has_content()).map(|l| l.record.content)
+    }
+    /// Whether a directory that was invented here is still to displace a file, which then gets its copy's name.
+    pub fn is_over_file(&self) -> bool {
+        let over = |l: &Local| l.record.kind == Kind::Directory && matches!(l.stat.kind, Kind::File | Kind::Symlink);
+        self.disk_due && self.local.as_ref().is_some_and(over)
     }
     /// Whether nothing is kept: the row can be erased.
     pub fn is_empty(&self) -> bool {
