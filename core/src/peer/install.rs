@@ -147,8 +147,10 @@ impl Peer {
             if j.copy {
                 copy = self.plan_copy(ix, now, &o, &x);
             }
-        } else if let Some(row) = o.t.copies.last().copied().filter(|_| o.t.disk_due) {
-            copy = Some(row).filter(|_| matches!(Peer::stands(&o.t), Kind::File | Kind::Symlink));
+        } else if let Some(row) = o.t.copies.last().copied().filter(|_| o.t.is_over_file()) {
+            // Unless the copy was made of another device's file already.
+            let mut c = Default::default();
+            copy = Some(row).filter(|_| ix.load(row, &mut c) && Peer::stands(&c) == Kind::Removed);
         }
         let from = match &o.t.local {
             Some(l) if l.stat.kind == l.record.kind => (l.stat.kind, l.record.content),
@@ -275,10 +277,11 @@ impl Peer {
     ) -> Option<Effect> {
         let mut o = self.open(ix, job.f, job.row)?;
         let copy_row = o.t.intent.and_then(|i| i.copy);
+        let from = o.t.intent.map_or(ContentId::NONE, |i| i.from.1);
         let before = o.t.local.clone();
         self.take_target(now, &mut o, stat, at);
         if let (Some(row), Some((stat, at))) = (copy_row, copy) {
-            self.copy_stands(ix, now, job.f, row, stat, at);
+            self.copy_stands(ix, now, &job, row, (stat, at), from);
             o.t.copies.retain(|c| *c != row);
             self.tell(super::Tell::Conflict(row));
         }
@@ -337,10 +340,29 @@ impl Peer {
         o.t.disk_due = false;
     }
 
-    /// The conflict copy of a losing local version stands at its path: it is announced by itself.
-    fn copy_stands(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, stat: Stat, at: u64) {
-        let Some(mut c) = self.open(ix, f, row) else { return };
-        self.copy_made(now, &mut c, stat, at);
+    /// The conflict copy of a losing local version stands at its path: it is announced by itself, or, if the home took it
+    /// meanwhile, is the home's: a user may remove it before it is looked at. `content`: none if it is not known.
+    fn copy_stands(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        job: &Job,
+        row: Row,
+        (stat, at): (Stat, u64),
+        content: ContentId,
+    ) {
+        let Some(mut c) = self.open(ix, job.f, row) else { return };
+        if c.t.pending.is_some() {
+            self.copy_made(now, &mut c, stat, at);
+        } else if c.t.local.is_none() && c.t.remote.is_some() && content != ContentId::NONE {
+            let mode = if stat.kind == Kind::Symlink { 0 } else { stat.mode };
+            let Stat { kind, size, mtime, .. } = stat;
+            let record = Record { kind, mode, size, mtime, content, ..Record::default() };
+            c.t.local = Some(Local { record, made: Made::Unminted, stat, at });
+            self.mark_unsynced(now, &mut c, &stat);
+        } else {
+            self.spoil(&mut c);
+        }
         self.close(ix, now, c);
     }
 
@@ -393,7 +415,7 @@ impl Peer {
     pub(super) fn kept(&mut self, ix: &mut dyn Index, now: Now, job: Job, copy: Row, out: Outcome) {
         match out {
             Outcome::Swapped { stat, at, .. } => {
-                self.copy_stands(ix, now, job.f, copy, stat, at);
+                self.copy_stands(ix, now, &job, copy, (stat, at), ContentId::NONE);
                 if let Some(j) = self.job_mut(job.ticket) {
                     j.work = Work::Install(Stage::Syncing { begun: false });
                 }
