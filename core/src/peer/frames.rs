@@ -144,7 +144,10 @@ impl Peer {
             };
             // Of what is on its way the verdict alone tells whether the tracker has it: nothing comes back if it has.
             let sent = |a: &Announcement| a.row == row && a.what == What::Pending;
-            if !gone || o.t.is_over_file() || (pending.is_some() && self.outbox.iter().take(self.outbox_sent).any(sent)) {
+            if !gone
+                || o.t.is_over_file()
+                || (pending.is_some() && self.outbox.iter().take(self.outbox_sent).any(sent))
+            {
                 i += 1;
                 continue;
             }

@@ -175,7 +175,8 @@ impl Trees {
     }
     /// Whether a directory that was invented here is still to displace a file, which then gets its copy's name.
     pub fn is_over_file(&self) -> bool {
-        let over = |l: &Local| l.record.kind == Kind::Directory && matches!(l.stat.kind, Kind::File | Kind::Symlink);
+        let over =
+            |l: &Local| l.record.kind == Kind::Directory && matches!(l.stat.kind, Kind::File | Kind::Symlink);
         self.disk_due && self.local.as_ref().is_some_and(over)
     }
     /// Whether nothing is kept: the row can be erased.
