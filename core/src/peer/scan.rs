@@ -367,8 +367,11 @@ impl Peer {
                 && (local.record.mode, local.record.mtime) != (local.stat.mode, local.stat.mtime);
         }
         o.t.local = Some(local);
+        if !is_dir {
+            self.doubt_below(ix, now, f, row);
+        }
         self.close(ix, now, o);
-        if was_dir != is_dir {
+        if is_dir && !was_dir {
             self.folders[f].note_subtree(row);
         }
         if stat.kind == Kind::Removed {
@@ -392,6 +395,27 @@ impl Peer {
         (o.t.unsynced, o.t.disk_due) = (false, false);
         if let Some(seq) = self.lacks(&o.t) {
             self.note_lack(o.f, seq);
+        }
+    }
+
+    /// No directory is at the path: whatever is known to stand below it is looked at, even if none was known at the path
+    /// itself, for one may have come and gone between two looks.
+    fn doubt_below(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
+        let folder = self.folders[f].folder;
+        let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
+        ix.path(row, &mut at);
+        let dir = at.clone();
+        while let Some(child) = ix.next(folder, at.get(), &mut next) {
+            if !next.get().zip(dir.get()).is_some_and(|(p, d)| p.is_under(d)) {
+                return;
+            }
+            core::mem::swap(&mut at, &mut next);
+            let Some(mut c) = self.open(ix, f, child) else { continue };
+            if Peer::stands(&c.t) != Kind::Removed && !c.t.stale {
+                self.spoil(&mut c);
+                c.bulk = true;
+                self.close(ix, now, c);
+            }
         }
     }
 

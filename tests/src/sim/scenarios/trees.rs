@@ -126,3 +126,23 @@ fn metadata_that_a_recovery_finds_changed_is_set_again() {
         w.same();
     });
 }
+
+#[test]
+fn what_a_directory_held_that_came_and_went_between_two_looks_is_missed() {
+    home(2, |w| {
+        w.edit(A, "b");
+        w.make_dir(A, b"d").unwrap();
+        w.same();
+        // A scan saw b/a while a directory stood at b; the looks at b did not.
+        let ix = &mut w.devices[A].ix;
+        let mut t = Trees::default();
+        let row = ix.find(F, Path::new(b"d").unwrap()).unwrap();
+        ix.load(row, &mut t);
+        let row = ix.create(F, Path::new(b"b/a").unwrap());
+        ix.save(row, &t, None);
+        w.edit(A, "b");
+        w.same();
+        assert!(!w.devices[A].ix.load(row, &mut t) || t.local.is_none(), "{t:?}");
+        assert_eq!(w.paths(B), ["b", "d"]);
+    });
+}
