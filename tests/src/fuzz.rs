@@ -16,15 +16,6 @@ use dartsync_core::version::{Edit, VersionVector};
 use dartsync_core::wire::batch::BatchReader;
 use dartsync_core::wire::message::{RosterPart, RosterVersion, ToPeer, ToTracker, decode};
 
-/// What can be fed: its name, and what takes the bytes.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
-    ("home", home),
-    ("decoders", decoders),
-    ("handshake", handshake),
-    ("table", table),
-    ("control", control),
-];
-
 /// Both machines of a working home: frames in any state. Needs a large stack.
 pub fn home(bytes: &[u8]) {
     torture(bytes);
@@ -50,22 +41,22 @@ pub fn decoders(bytes: &[u8]) {
     let mut c = Choices::new(bytes);
     let mut parts = RosterAssembler::new();
     for offset in 0..4 {
-        let of = RosterVersion { version: u64::from(c.next().unwrap_or(0) & 1), nonce: 1 };
-        let total = u32::from(c.next().unwrap_or(0)) * 200;
-        let n = usize::from(c.next().unwrap_or(0));
-        let offset = if c.next().unwrap_or(0) & 1 == 0 { parts.bytes().len() as u32 } else { offset };
+        let of = RosterVersion { version: u64::from(c.one().unwrap_or(0) & 1), nonce: 1 };
+        let total = u32::from(c.one().unwrap_or(0)) * 200;
+        let n = usize::from(c.one().unwrap_or(0));
+        let offset = if c.one().unwrap_or(0) & 1 == 0 { parts.bytes().len() as u32 } else { offset };
         let _ = parts.take(&RosterPart { of, total, offset, bytes: c.take(n) });
     }
-    if let Ok(text) = core::str::from_utf8(bytes) {
-        if let Ok(code) = InviteCode::decode(text) {
-            assert_eq!(InviteCode::decode(&code.encode()).as_ref(), Ok(&code));
-        }
+    if let Ok(text) = core::str::from_utf8(bytes)
+        && let Ok(code) = InviteCode::decode(text)
+    {
+        assert_eq!(InviteCode::decode(&code.encode()).as_ref(), Ok(&code));
     }
     let _ = Path::new(bytes);
     let _ = data::message::decode(bytes);
     let mut link = DataLink::new();
     let mut c = Choices::new(bytes);
-    while let Some(n) = c.next() {
+    while let Some(n) = c.one() {
         let _ = link.handle_record(c.take(n.into()));
         if n & 1 == 0 {
             let _ = link.poll_work();
@@ -77,8 +68,8 @@ pub fn decoders(bytes: &[u8]) {
 /// A manifest's nodes, whose names are right whatever is in them.
 fn tree(bytes: &[u8]) {
     let mut c = Choices::new(bytes);
-    let level = 1 + c.next().unwrap_or(0) % 8;
-    let size = u64::from(c.next().unwrap_or(0)) << (c.next().unwrap_or(0) % 40);
+    let level = 1 + c.one().unwrap_or(0) % 8;
+    let size = u64::from(c.one().unwrap_or(0)) << (c.one().unwrap_or(0) % 40);
     let entries = c.take(4096);
     let hash = dartsync_core::content::node_id(level, entries);
     let of = dartsync_core::content::Entry { hash, len: size };
@@ -102,7 +93,7 @@ pub fn handshake(bytes: &[u8]) {
     let mut rng = Rng::from_seed([6; 32]);
     let mut c = Choices::new(bytes);
     let mut channel = TrackerChannel::listen(me.public());
-    while let Some(n) = c.next() {
+    while let Some(n) = c.one() {
         let mut rest = c.take(n.into());
         while !rest.is_empty() {
             let Ok(taken) = channel.feed(rest) else { return };
@@ -121,10 +112,10 @@ pub fn handshake(bytes: &[u8]) {
 /// The tracker's table in a buffer of a few KiB: puts, removals, holders, withdrawals.
 pub fn table(bytes: &[u8]) {
     let mut c = Choices::new(bytes);
-    let mut memory = vec![0; usize::from(c.next().unwrap_or(0)) * 64];
+    let mut memory = vec![0; usize::from(c.one().unwrap_or(0)) * 64];
     let mut t = Table::new(&mut memory);
-    while let Some(op) = c.next() {
-        let (a, b) = (c.next().unwrap_or(0), c.next().unwrap_or(0));
+    while let Some(op) = c.one() {
+        let (a, b) = (c.one().unwrap_or(0), c.one().unwrap_or(0));
         let seq = Seq(t.tail().0.saturating_sub(u64::from(a)));
         match op % 8 {
             0 => drop(t.set_holders(seq, SlotSet(u64::from(b)))),

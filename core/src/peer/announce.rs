@@ -22,7 +22,7 @@ impl Peer {
         if !self.session.has_roster(self.roster.version()) {
             return;
         }
-        self.sweep_unknown(ix);
+        self.sweep_unknown(ix, now);
         for f in 0..self.folders.len() {
             let s = &self.folders[f];
             if !s.may_act() || !s.caught_up || s.telling != Telling::Done {
@@ -132,7 +132,7 @@ impl Peer {
     }
 
     /// R8: after the first `CaughtUp` of an epoch, every row not heard in it is announced.
-    fn sweep_unknown(&mut self, ix: &mut dyn Index) {
+    fn sweep_unknown(&mut self, ix: &mut dyn Index, now: Now) {
         if self.sweep.is_none() {
             let due =
                 |s: &super::state::FolderState| s.linked && s.caught_up && s.telling == Telling::Waiting;
@@ -161,6 +161,12 @@ impl Peer {
             }
             core::mem::swap(&mut at, &mut next);
             if !ix.load(row, &mut t) || t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch) {
+                continue;
+            }
+            if mutant::on(Mutant::R8Absent)
+                && let Some(o) = self.open(ix, f, row)
+            {
+                self.retry(ix, now, o);
                 continue;
             }
             let removal = t.synced.as_ref().is_some_and(|s| !s.is_live());

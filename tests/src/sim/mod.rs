@@ -39,7 +39,8 @@ mod world;
 
 pub use faults::{ALL as FAULTS, Kind as FaultKind};
 pub use less::Less;
-pub use rand::Rand;
+#[cfg(test)]
+pub(crate) use rand::Rand;
 pub use seed::{Verdict, run, run_less};
 pub use shrink::{class, shrink};
 pub use stories::{Story, stories};

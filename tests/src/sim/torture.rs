@@ -19,7 +19,7 @@ impl<'a> Choices<'a> {
         Choices(bytes)
     }
     /// The next one, if there is one.
-    pub fn next(&mut self) -> Option<u8> {
+    pub fn one(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
@@ -33,9 +33,9 @@ impl<'a> Choices<'a> {
     /// A copy of `bytes` with up to three of them changed, or cut short.
     pub fn spoil(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = bytes.to_vec();
-        for _ in 0..self.next().unwrap_or(0) % 4 {
-            let at = usize::from(self.next().unwrap_or(0)) << 4 | usize::from(self.next().unwrap_or(0));
-            let by = self.next().unwrap_or(0);
+        for _ in 0..self.one().unwrap_or(0) % 4 {
+            let at = usize::from(self.one().unwrap_or(0)) << 4 | usize::from(self.one().unwrap_or(0));
+            let by = self.one().unwrap_or(0);
             match out.len() {
                 0 => {}
                 n if by == 0 => out.truncate(at % n),
@@ -77,7 +77,7 @@ pub fn torture(bytes: &[u8]) {
     let mut t = Torture { w, frames, now: [0; 3], links: [1000, 1001] };
     let mut c = Choices::new(bytes);
     (0..2).for_each(|d| t.reopen(d));
-    while let Some(op) = c.next() {
+    while let Some(op) = c.one() {
         t.step(op, &mut c);
     }
 }
@@ -105,29 +105,29 @@ impl Torture<'_> {
     fn step(&mut self, op: u8, c: &mut Choices<'_>) {
         let (up, d) = (op & 1 != 0, usize::from(op >> 1 & 1));
         if op & 0x70 == 0 {
-            let span = u64::from(c.next().unwrap_or(0)) * SECOND / 8;
+            let span = u64::from(c.one().unwrap_or(0)) * SECOND / 8;
             self.now.iter_mut().for_each(|n| *n += span);
         }
         let frame = match op & 0x0c {
             0 => {
-                let n = usize::from(c.next().unwrap_or(0));
+                let n = usize::from(c.one().unwrap_or(0));
                 c.take(n).to_vec()
             }
             _ => {
                 let mine: Vec<&Vec<u8>> = self.frames.iter().filter(|f| f.0 == up).map(|f| &f.1).collect();
-                let at = usize::from(c.next().unwrap_or(0)) << 3 | usize::from(op >> 5);
+                let at = usize::from(c.one().unwrap_or(0)) << 3 | usize::from(op >> 5);
                 c.spoil(mine[at % mine.len()])
             }
         };
         let taken = match up {
-            true => self.to_tracker(d, &frame),
-            false => self.to_peer(d, &frame),
+            true => self.tell_tracker(d, &frame),
+            false => self.tell_peer(d, &frame),
         };
         if !taken || op == 0xff {
             self.reopen(d);
         }
     }
-    fn to_tracker(&mut self, d: usize, frame: &[u8]) -> bool {
+    fn tell_tracker(&mut self, d: usize, frame: &[u8]) -> bool {
         let (now, link) = (self.now_there(), LinkId(self.links[d]));
         let t = self.w.station.tracker.as_mut().expect("it runs");
         t.handle_timeout(now);
@@ -135,7 +135,7 @@ impl Torture<'_> {
         self.drain_tracker();
         taken
     }
-    fn to_peer(&mut self, d: usize, frame: &[u8]) -> bool {
+    fn tell_peer(&mut self, d: usize, frame: &[u8]) -> bool {
         let (now, link) = (self.now_of(d), LinkId(self.links[d]));
         let dev = &mut self.w.devices[d];
         let p = dev.peer.as_mut().expect("it runs");

@@ -8,6 +8,7 @@ use dartsync_core::wire::message::Request;
 pub(super) const STORIES: &[Story] = &[
     Story { memory: 9 << 10, ..story("a removal is kept for whoever is away", 3, crowded) },
     Story { memory: 9 << 10, ..story("a file made again outlives its old removal", 2, made_again) },
+    story("what a tracker forgot is not removed", 2, forgot),
     story("who joins in a slot that was another's holds nothing yet", 3, slot_again),
     story("a forged roster is not taken", 3, forged),
     story("who was put out does not come back with an old roster", 3, put_out),
@@ -176,4 +177,14 @@ fn quorum(w: &mut World<'_>) {
     w.start(B);
     w.start(C);
     w.same();
+}
+
+fn forgot(w: &mut World<'_>) {
+    ["x", "d/y"].iter().for_each(|p| w.write(A, p, p));
+    w.same();
+    w.stop_tracker();
+    w.run_for(3 * SECOND);
+    w.start_tracker(false);
+    w.same();
+    assert_eq!(w.paths(A), ["d", "d/y", "x"]);
 }
