@@ -232,8 +232,8 @@ pub enum Outcome {
     Recovered {
         /// At the path: stat and content (none: nothing).
         disk: Option<(Stat, ContentId)>,
-        /// In the swap file: kind and content.
-        swap: Option<(Kind, ContentId)>,
+        /// In the swap file: stat and content (none: there is none).
+        swap: Option<(Stat, ContentId)>,
         /// A part file is there: what it holds never was in a swap file.
         part: bool,
         /// Wall time (µs).

@@ -143,7 +143,10 @@ impl Peer {
         let mut copy = None;
         if let Some(j) = judgement {
             let x = ours(&o.t).expect("judged").clone();
-            (mode, mtime) = merge_meta(o.t.synced.as_ref(), &want, &x);
+            // What a power cut tore is set aside without a merge, and has nothing to say of the winner's metadata.
+            if !is_aside(&o.t) {
+                (mode, mtime) = merge_meta(o.t.synced.as_ref(), &want, &x);
+            }
             if j.copy {
                 copy = self.plan_copy(ix, now, &o, &x);
             }

@@ -131,7 +131,7 @@ impl Peer {
                     break;
                 }
                 let installs =
-                    |j: &&Job| matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta);
+                    |j: &&Job| matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta { .. });
                 if self.jobs.iter().filter(installs).count() >= INSTALLS {
                     return None;
                 }
@@ -262,7 +262,7 @@ impl Peer {
             }
             Work::Install(stage) => self.install_done(ix, now, job, stage, outcome),
             Work::Recover => self.recovered(ix, now, job, outcome),
-            Work::Meta => {
+            Work::Meta { .. } => {
                 self.meta_done(ix, now, job, outcome);
                 None
             }

@@ -93,7 +93,7 @@ impl Peer {
             (_, Some(s)) => s == what,
             _ => false,
         };
-        let at_path = disk.map(|(s, c)| (s.kind, c));
+        let (at_path, in_swap) = (disk.map(|(s, c)| (s.kind, c)), swap.map(|(s, c)| (s.kind, c)));
         let stat = disk.map_or(Stat::default(), |d| d.0);
         // Of a file over which a directory is invented, the record names no content any more.
         let unnamed = intent.from.1 == ContentId::NONE && at_path.is_some_and(|s| s.0 == intent.from.0);
@@ -102,7 +102,7 @@ impl Peer {
         // swapped. A directory is made of nothing: one that cannot be seen anywhere counts as not made yet, for it comes
         // back whatever else stands there.
         let never = intent.to.0 == Kind::Directory && swap.is_none();
-        let unmade = part || never || swap.is_some_and(|s| is(intent.to, Some(s)));
+        let unmade = part || never || in_swap.is_some_and(|s| is(intent.to, Some(s)));
         let swapped = is(intent.to, at_path) || !(unmade || as_before);
         if let Some(row) = intent.copy {
             self.look_at_copy(ix, now, job.f, row);
@@ -116,13 +116,8 @@ impl Peer {
         }
         self.take_over(now, &mut o, intent, stat, at, is(intent.to, at_path));
         // A directory is no content that could be lost: it goes to the trash, whole.
-        self.settle_swap_file(
-            ix,
-            now,
-            job,
-            o,
-            swap.map(|s| (s, is(intent.from, Some(s)) || s.0 == Kind::Directory)),
-        )
+        let known = is(intent.from, in_swap) || in_swap.is_some_and(|s| s.0 == Kind::Directory);
+        self.settle_swap_file(ix, now, job, o, swap.map(|s| (s, known)))
     }
 
     /// The swap was made: what lies in the swap file, if anything, is what was expected there (then to the trash), or
@@ -133,7 +128,7 @@ impl Peer {
         now: Now,
         job: Job,
         mut o: Open,
-        swap: Option<((Kind, ContentId), bool)>,
+        swap: Option<((Stat, ContentId), bool)>,
     ) -> Option<Effect> {
         match swap {
             None => {
@@ -149,14 +144,8 @@ impl Peer {
                 }
                 Some(Effect::Discard { ticket: job.ticket, row: job.row, unused: false })
             }
-            Some(((kind, content), _)) => {
-                let odd = Stat {
-                    kind,
-                    mode: if kind == Kind::Directory { 0o755 } else { 0o644 },
-                    mtime: (now.wall as i64).saturating_mul(1000),
-                    ..Stat::default()
-                };
-                let effect = self.keep_odd(ix, now, &o, job, None, (kind, content, odd));
+            Some(((stat, content), _)) => {
+                let effect = self.keep_odd(ix, now, &o, job, None, (stat.kind, content, stat));
                 self.close(ix, now, o);
                 if effect.is_none() {
                     // Its copy stands already: what lies in the swap file is known elsewhere.

@@ -17,8 +17,9 @@ impl Peer {
     pub(super) fn start_meta(&mut self, now: Now, o: &Open) -> Effect {
         let l = o.t.local.as_ref().expect("something follows");
         let ticket = self.ticket();
-        self.push_job(now, ticket, o.f, o.row, Work::Meta);
-        Effect::Meta { ticket, row: o.row, expect: l.stat, mode: l.record.mode, mtime: l.record.mtime }
+        let (mode, mtime) = (l.record.mode, l.record.mtime);
+        self.push_job(now, ticket, o.f, o.row, Work::Meta { mode, mtime });
+        Effect::Meta { ticket, row: o.row, expect: l.stat, mode, mtime }
     }
 
     pub(super) fn meta_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, out: Outcome) {
@@ -26,7 +27,10 @@ impl Peer {
         let Some(mut o) = self.open(ix, job.f, job.row) else { return };
         match out {
             Outcome::Swapped { stat, at, .. } => {
-                o.t.disk_due = false;
+                // Other metadata may have come meanwhile.
+                let Work::Meta { mode, mtime } = job.work else { return };
+                o.t.disk_due =
+                    o.t.local.as_ref().is_some_and(|l| (l.record.mode, l.record.mtime) != (mode, mtime));
                 o.t.trouble = None;
                 if let Some(l) = &mut o.t.local {
                     (l.stat, l.at) = (stat, at);

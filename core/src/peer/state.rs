@@ -261,8 +261,13 @@ pub enum Work {
     Look,
     /// An install, at this stage.
     Install(Stage),
-    /// [`super::Effect::Meta`].
-    Meta,
+    /// [`super::Effect::Meta`], with what it sets.
+    Meta {
+        /// The mode bits.
+        mode: u16,
+        /// The modification time (ns).
+        mtime: i64,
+    },
     /// A removal; done, it waits for its directory's sync.
     Remove {
         /// Answered.

@@ -34,7 +34,7 @@ impl Root {
                 lock(&self.tmp_state).ready.insert(n, Some(content));
             }
             let part = stat_at(&self.tmp()?, part_name(n).as_bytes())?.is_some();
-            Ok(Outcome::Recovered { disk, swap: swap.map(|(s, c)| (s.kind, c)), part, at })
+            Ok(Outcome::Recovered { disk, swap, part, at })
         })
     }
 

@@ -422,7 +422,7 @@ impl Act<'_> {
     /// `Recover`.
     pub fn recover(&mut self, path: &[u8], n: u64) -> Done {
         let disk = self.fs.find(path).map(|i| (self.fs.stat(i), self.fs.node(i).data.id));
-        let swap = self.fs.entry(TMP, &swap(n)).map(|i| self.what(i));
+        let swap = self.fs.entry(TMP, &swap(n)).map(|i| (self.fs.stat(i), self.fs.node(i).data.id));
         if let Some((_, id)) = swap {
             self.tmp.ready.insert(n, Some(id));
         }

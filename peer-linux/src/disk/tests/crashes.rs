@@ -4,7 +4,7 @@ use super::*;
 
 fn recovered(place: &Place, path: &[u8], n: u64) -> (Option<ContentId>, Option<(Kind, ContentId)>) {
     match place.root.recover(p(path), n).outcome {
-        Outcome::Recovered { disk, swap, .. } => (disk.map(|(_, c)| c), swap),
+        Outcome::Recovered { disk, swap, .. } => (disk.map(|(_, c)| c), swap.map(|(s, c)| (s.kind, c))),
         other => panic!("{other:?}"),
     }
 }
