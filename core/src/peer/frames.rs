@@ -98,11 +98,13 @@ impl Peer {
             if current(&o.t.withdrawn) {
                 return;
             }
-            if o.t
-                .remote
-                .as_ref()
-                .is_some_and(|r| e.record.version.covers(r.record.edit) && r.record.edit == e.record.edit)
-            {
+            // What was told earlier of an edit that this one knows went when this one came to its path: the table gives
+            // a record that stands beside a withdrawn one that knows it a later seq.
+            let is_past = |r: &Remote| {
+                let before = r.epoch == epoch && r.seq < e.seq;
+                r.record.edit == e.record.edit || (before && e.record.version.covers(r.record.edit))
+            };
+            if o.t.remote.as_ref().is_some_and(is_past) {
                 o.t.remote = None;
             }
             o.t.withdrawn = Some(news);

@@ -157,6 +157,8 @@ impl Tracker<'_> {
             if let Some(w) = beside.filter(|w| w.record().edit == new.record.edit).map(|w| w.seq()) {
                 self.files.remove(w);
             }
+        } else {
+            self.renew_older(new);
         }
         // Its sender need not be sent it.
         let stream = &mut self.sessions[i].stream;
@@ -164,6 +166,18 @@ impl Tracker<'_> {
             (stream.live, stream.skipped) = (seq, true);
         }
         Verdict::Accepted(seq)
+    }
+
+    /// What stands at the path although the withdrawn record knows it gets a later seq than that: devices that hear of a
+    /// withdrawn record forget what they heard before of edits that it knows (R9a).
+    fn renew_older(&mut self, withdrawn: &Half<'_>) {
+        let Some(e) = self.files.table().find(withdrawn.folder, withdrawn.path) else { return };
+        let (seq, record, holders) = (e.seq(), e.record(), e.holders());
+        if withdrawn.record.version.covers(record.edit)
+            && self.files.put(withdrawn.folder, withdrawn.path, &record, holders).is_ok()
+        {
+            self.book.drop_record(withdrawn.folder, seq);
+        }
     }
 
     /// The device has what the table has.

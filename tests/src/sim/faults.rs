@@ -356,10 +356,12 @@ impl World<'_> {
             return;
         }
         self.kill(d);
+        // A home whose roster nobody has any more is no home: each device has to be enrolled anew.
+        let elsewhere = self.devices.iter().enumerate().any(|(i, x)| i != d && !x.roster.is_empty());
         let dev = &mut self.devices[d];
         dev.ix = MemIndex::new();
         dev.backup = None;
-        if dev.rand.chance(1, 2) {
+        if dev.rand.chance(1, 2) && elsewhere {
             dev.roster.clear();
         }
         self.leave.returns = true;
