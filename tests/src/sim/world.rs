@@ -410,7 +410,7 @@ impl<'m> World<'m> {
 
     /// Promise: at rest nothing happens but keep-alives.
     pub fn rests(&mut self) {
-        self.run_for(15 * SECOND);
+        self.run_for(30 * SECOND);
         let before: Vec<u64> = self.devices.iter().map(|d| d.busy).collect();
         self.run_for(20 * SECOND);
         for (i, b) in before.iter().enumerate() {
