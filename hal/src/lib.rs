@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`clock`], [`entropy`], [`console`], [`storage`] | small traits |
 //! | [`net`] | TCP links as byte streams that never block, with readiness |
+//! | [`driver`] | devices that boards have |
 //! | `net_std` | [`net`] over epoll |
 //! | `std_impl` | the small traits on an operating system |
 //! | `conformance` | one suite that every [`net::Net`] passes |
@@ -14,6 +15,7 @@
 
 pub mod clock;
 pub mod console;
+pub mod driver;
 pub mod entropy;
 pub mod net;
 pub mod storage;
