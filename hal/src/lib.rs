@@ -9,10 +9,17 @@
 //! | `std_impl` | the small traits on an operating system |
 //! | `conformance` | one suite that every [`net::Net`] passes |
 //! | `os` | calls of Linux that no crate offers safely |
+//! | `arch`, `board` | machines without an operating system: start, memory, exceptions, time; consoles, adapters |
 //!
 //! Times are plain microseconds. All `unsafe` code of the project lives in this crate, each with its reason.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(all(feature = "bare", target_arch = "aarch64", target_os = "none"))]
+#[expect(unsafe_code, reason = "a bare machine is reached in no other way")]
+pub mod arch;
+#[cfg(all(feature = "bare", target_arch = "aarch64", target_os = "none"))]
+#[expect(unsafe_code, reason = "a bare machine is reached in no other way")]
+pub mod board;
 pub mod clock;
 pub mod console;
 pub mod driver;

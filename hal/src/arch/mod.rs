@@ -1,0 +1,3 @@
+//! What depends on the processor alone.
+
+pub mod aarch64;
