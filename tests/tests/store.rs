@@ -142,8 +142,9 @@ impl Both {
         let with = self.disk.with_content(&content, disk);
         assert_eq!(self.to_mem(with), self.mem.with_content(&content, mem));
         let seq = Seq(self.below(41));
-        let by = self.disk.by_seq(folder, seq);
-        assert_eq!(by.map(|s| (s.0, self.to_mem(Some(s.1)).expect("known"))), self.mem.by_seq(folder, seq));
+        let by = self.disk.by_seq(folder, (seq, disk.unwrap_or(Row(0))));
+        let by = by.map(|s| (s.0, self.to_mem(Some(s.1)).expect("known")));
+        assert_eq!(by, self.mem.by_seq(folder, (seq, mem.unwrap_or(Row(0)))));
         if let Some((disk, mem)) = pick {
             assert_eq!(self.disk.due_of(disk), self.mem.due_of(mem));
             self.same_row(disk, mem);

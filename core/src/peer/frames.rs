@@ -5,7 +5,7 @@ use super::machine::Peer;
 use super::session::Presence;
 use super::state::{Announcement, Telling, What};
 use super::trees::{Made, Remote, Trees};
-use crate::ids::{FolderSlot, LinkId, Seq};
+use crate::ids::{FolderSlot, LinkId, Row, Seq};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::record::Record;
@@ -14,6 +14,9 @@ use crate::time::Now;
 use crate::version::Order;
 use crate::wire::batch::{BatchReader, Entry};
 use crate::wire::message::{Ranges, SeqRange, ToPeer, ToTracker, decode, encode};
+
+/// Before the first row of all.
+const SWEEP: (Seq, Row) = (Seq(0), Row(0));
 
 impl Peer {
     /// A frame of the tracker's.
@@ -51,13 +54,10 @@ impl Peer {
             }
             ToPeer::Forget { folder, ranges } => self.forget(ix, now, folder, &ranges),
             ToPeer::Sources { folder, seq, holders, seekers } => {
-                if let Some(f) = self.place_of_slot(folder) {
-                    let folder = self.folders[f].folder;
-                    if let Some((s, row)) = ix.by_seq(folder, Seq(seq.0.saturating_sub(1)))
-                        && s == seq
-                    {
-                        self.sources(ix, now, f, row, holders, seekers);
-                    }
+                if let Some(f) = self.place_of_slot(folder)
+                    && let Some(row) = self.row_of(ix, f, seq)
+                {
+                    self.sources(ix, now, f, row, holders, seekers);
                 }
             }
             ToPeer::ConnectBack(device) => {
@@ -179,7 +179,7 @@ impl Peer {
             s.telling = Telling::Done;
         }
         s.rewind();
-        s.have_sweep = Some(Seq(0)).filter(|_| !mutant::on(Mutant::R16Anew));
+        s.have_sweep = Some(SWEEP).filter(|_| !mutant::on(Mutant::R16Anew));
         s.revivals_due = true;
         s.recheck_pause = 20_000;
         self.dirty(now);
@@ -201,12 +201,12 @@ impl Peer {
         let Some(f) = self.place_of_slot(slot) else { return };
         let folder = self.folders[f].folder;
         for r in ranges {
-            let mut after = Seq(r.from.0.saturating_sub(1));
+            let mut after = (r.from, Row(0));
             while let Some((seq, row)) = ix.by_seq(folder, after) {
                 if seq > r.to {
                     break;
                 }
-                after = seq;
+                after = (seq, row);
                 if self.is_busy(row) {
                     continue;
                 }
@@ -235,7 +235,7 @@ impl Peer {
         if self.haves.push_back((f, seq, generation)).is_err() {
             self.haves.clear();
             for s in self.folders.iter_mut().filter(|s| s.linked && s.caught_up) {
-                s.have_sweep = Some(Seq(0));
+                s.have_sweep = Some(SWEEP);
             }
         }
     }
@@ -302,7 +302,7 @@ impl Peer {
     pub(super) fn note_lack(&mut self, f: usize, seq: Seq) {
         if self.folders[f].caught_up && self.lacks.push_back((f, SeqRange { from: seq, to: seq })).is_err() {
             // The sweep says it.
-            self.folders[f].have_sweep = Some(Seq(0));
+            self.folders[f].have_sweep = Some(SWEEP);
         }
     }
 
@@ -310,7 +310,7 @@ impl Peer {
     pub(super) fn say_again(&mut self, now: Now) {
         for s in self.folders.iter_mut().filter(|s| s.resay_at.is_some_and(|at| at <= now.at)) {
             s.resay_at = None;
-            s.have_sweep = Some(Seq(0));
+            s.have_sweep = Some(SWEEP);
         }
     }
 
@@ -324,7 +324,7 @@ impl Peer {
         while let Some((f, seq, generation)) = self.haves.front().copied() {
             let s = &self.folders[f];
             // What the sweep is still to pass, it tells.
-            let skip = !s.linked || !s.caught_up || s.have_sweep.is_some_and(|at| at < seq);
+            let skip = !s.linked || !s.caught_up || s.have_sweep.is_some_and(|at| at.0 < seq);
             if !skip && (generation > self.commits.durable || of.is_some_and(|o| o != f)) {
                 break;
             }
@@ -359,8 +359,21 @@ impl Peer {
 
     fn is_lacked(&self, ix: &mut dyn Index, f: usize, seq: Seq) -> bool {
         let mut t = Trees::default();
-        ix.by_seq(self.folders[f].folder, Seq(seq.0 - 1))
-            .is_some_and(|(s, row)| s == seq && ix.load(row, &mut t) && self.lacks(&t) == Some(seq))
+        let row = self.row_of(ix, f, seq);
+        row.is_some_and(|row| ix.load(row, &mut t) && self.lacks(&t) == Some(seq))
+    }
+
+    /// The row whose record, or withdrawn one, bears that seq in this epoch: one of another may bear it, too.
+    pub(super) fn row_of(&self, ix: &mut dyn Index, f: usize, seq: Seq) -> Option<Row> {
+        let (mut at, mut t) = ((seq, Row(0)), Trees::default());
+        while let Some((s, row)) = ix.by_seq(self.folders[f].folder, at).filter(|x| x.0 == seq) {
+            at = (s, row);
+            let named = |r: &Remote| r.epoch == self.epoch && r.seq == seq;
+            if ix.load(row, &mut t) && [&t.remote, &t.withdrawn].into_iter().flatten().any(named) {
+                return Some(row);
+            }
+        }
+        None
     }
 
     /// All of a folder that is here, and all that is not: both are told, so that the tracker's bits are right whatever was
@@ -382,7 +395,7 @@ impl Peer {
             if more {
                 break;
             }
-            at = seq;
+            at = (seq, row);
             ix.load(row, &mut t);
             let named =
                 |r: &Option<Remote>| r.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq == seq);

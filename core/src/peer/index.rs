@@ -110,8 +110,9 @@ pub trait Index {
     fn marked(&mut self, folder: Folder, mark: Mark, after: Option<Row>) -> Option<Row>;
     /// A row, after `after`, of any folder, trash included, whose local tree holds that content.
     fn with_content(&mut self, content: &ContentId, after: Option<Row>) -> Option<Row>;
-    /// The first row of the folder whose remote's (or withdrawn's) seq is greater than `after`, with that seq.
-    fn by_seq(&mut self, folder: Folder, after: Seq) -> Option<(Seq, Row)>;
+    /// The first row of the folder, by the seq of its remote (or withdrawn) record and then its number, behind `after`, with
+    /// that seq. Rows of several epochs may bear one seq.
+    fn by_seq(&mut self, folder: Folder, after: (Seq, Row)) -> Option<(Seq, Row)>;
     /// A number; 0 if never set.
     fn number(&mut self, folder: Folder, key: Number) -> u64;
     /// Keeps a number.

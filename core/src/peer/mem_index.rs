@@ -262,8 +262,8 @@ impl Index for MemIndex {
         let next = self.contents.range((*content, Row(from))..).next()?;
         (next.0 == *content).then_some(next.1)
     }
-    fn by_seq(&mut self, folder: Folder, after: Seq) -> Option<(Seq, Row)> {
-        let next = self.seqs.range((folder, Seq(after.0 + 1), Row(0))..).next()?;
+    fn by_seq(&mut self, folder: Folder, (seq, row): (Seq, Row)) -> Option<(Seq, Row)> {
+        let next = self.seqs.range((folder, seq, Row(row.0 + 1))..).next()?;
         (next.0 == folder).then_some((next.1, next.2))
     }
     fn number(&mut self, folder: Folder, key: Number) -> u64 {

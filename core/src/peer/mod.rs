@@ -43,6 +43,8 @@ mod requests;
 mod rig;
 mod rows;
 mod scan;
+#[cfg(test)]
+mod seq_tests;
 mod session;
 mod state;
 mod tree;

@@ -170,6 +170,15 @@ impl Rig {
         o.t.local = Some(Local { record, made: Made::Synced, stat: stat(kind), at });
         self.peer.close(&mut self.ix, self.now, o);
     }
+    /// The epoch in which the path's record was heard is over: another's seqs start anew.
+    pub fn outlives(&mut self, p: &str) {
+        let mut o = self.peer.open_path(&mut self.ix, 0, path(p));
+        if let Some(r) = &mut o.t.remote {
+            r.epoch = Epoch(self.peer.epoch.0 - 1);
+        }
+        self.peer.close(&mut self.ix, self.now, o);
+        self.seq = 0;
+    }
     /// A look found this at a path.
     pub fn sees(&mut self, p: &str, kind: Kind, text: &str) {
         let o = self.peer.open_path(&mut self.ix, 0, path(p));
@@ -209,7 +218,7 @@ impl Rig {
         }
         t
     }
-    fn path(&mut self, row: Row) -> String {
+    pub fn path(&mut self, row: Row) -> String {
         let mut buf = crate::path::PathBuf::new();
         self.ix.path(row, &mut buf);
         String::from_utf8_lossy(buf.get().map_or(&[], |p| p.bytes())).into_owned()

@@ -176,8 +176,8 @@ pub struct FolderState {
     pub flushing: bool,
     /// See `flushing`.
     pub flush_at: Option<Instant>,
-    /// Where the sweep that tells what is held stands.
-    pub have_sweep: Option<Seq>,
+    /// Where the sweep that tells what is held stands: behind that row of that seq.
+    pub have_sweep: Option<(Seq, Row)>,
     /// All that is held, and what is not, is to be told again then: a device was asked for what it has not.
     pub resay_at: Option<Instant>,
     /// Rows that had to wait for others are gone through again then; and the pause before the next time (µs).

@@ -98,8 +98,8 @@ impl Index for Store {
         self.layer(Part::Contents).first(&content.0, &from, |key, _| Row(u64_at(key, 32)))
     }
 
-    fn by_seq(&mut self, folder: Folder, after: Seq) -> Option<(Seq, Row)> {
-        let from = keys::seq_key(folder, Seq(after.0 + 1), Row(0));
+    fn by_seq(&mut self, folder: Folder, after: (Seq, Row)) -> Option<(Seq, Row)> {
+        let from = keys::seq_key(folder, after.0, Row(after.1.0 + 1));
         let pair = |key: &[u8]| (Seq(u64_at(key, 2)), Row(u64_at(key, 10)));
         self.layer(Part::Seqs).first(&folder.0.to_be_bytes(), &from, |key, _| pair(key))
     }

@@ -2,9 +2,9 @@
 
 use super::check::{Ledger, visible};
 use super::device::{Device, F};
-use dartsync_core::ids::{ContentId, Seq, Slot};
+use dartsync_core::ids::{ContentId, Epoch, Row, Seq, Slot};
 use dartsync_core::path::Path;
-use dartsync_core::peer::Index;
+use dartsync_core::peer::{DEVICE, Index, Number, Remote, Trees};
 use dartsync_core::record::{Kind, Record};
 use dartsync_core::tracker::Tracker;
 use dartsync_core::wire::message::{ToTracker, decode};
@@ -83,14 +83,19 @@ pub fn no_needless_copies(ledger: &Ledger, d: &Device) -> Result<(), String> {
 pub fn had(d: &mut Device, frame: &[u8]) -> Result<(), String> {
     let Some(ToTracker::Have { ranges, .. }) = decode(frame) else { return Ok(()) };
     for r in &ranges {
-        let mut after = Seq(r.from.0.saturating_sub(1));
+        let mut after = (r.from, Row(0));
+        let epoch = Epoch(d.ix.number(DEVICE, Number::Epoch));
         while let Some((seq, row)) = d.ix.by_seq(F, after).filter(|x| x.0 <= r.to) {
-            after = seq;
+            after = (seq, row);
+            let mut t = Trees::default();
+            d.ix.load(row, &mut t);
+            let named = |x: &Option<Remote>| x.as_ref().is_some_and(|x| x.seq == seq && x.epoch == epoch);
+            if !named(&t.remote) && !named(&t.withdrawn) {
+                // Of another epoch.
+                continue;
+            }
             let t = d.ix.durable(row);
-            let kept = t.is_some_and(|t| {
-                let here = t.remote.as_ref().is_some_and(|x| x.seq == seq) && t.intent.is_none();
-                here || t.withdrawn.as_ref().is_some_and(|x| x.seq == seq)
-            });
+            let kept = t.is_some_and(|t| (named(&t.remote) && t.intent.is_none()) || named(&t.withdrawn));
             if !kept {
                 let (_, path) = d.path(row);
                 return Err(format!(
