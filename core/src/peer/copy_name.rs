@@ -6,6 +6,9 @@ use crate::record::Record;
 use core::fmt::Write;
 use heapless::String;
 
+/// The domain of the hash in a copy's name.
+const DOMAIN: &[u8; 32] = b"DartSync 1: name of a copy      ";
+
 /// The path of the copy of `loser`, which lost at `path`; `device` is the name of the loser's author, if one is known. A path
 /// that would be too long goes to the nearest ancestor where it fits.
 pub fn copy_path(path: Path<'_>, loser: &Record, device: Option<&str>, into: &mut PathBuf) {
@@ -16,7 +19,7 @@ pub fn copy_path(path: Path<'_>, loser: &Record, device: Option<&str>, into: &mu
         None => write!(mark, " (conflict id{} ", loser.author.0),
     };
     let _ = write!(mark, "{y:04}-{mo:02}-{d:02}-{h:02}{mi:02}{s:02} ");
-    for b in &loser.content.0[..4] {
+    for b in name_hash(loser) {
         let _ = write!(mark, "{b:02x}");
     }
     let _ = mark.push(')');
@@ -41,6 +44,19 @@ pub fn copy_path(path: Path<'_>, loser: &Record, device: Option<&str>, into: &mu
     } else {
         assert!(into.splice(0, &name), "a valid name");
     }
+}
+
+/// Tells the loser from every other of its second: by its content, and by its edit, for one content may lose twice (a copy
+/// moved back over the winner), and whoever removed the first copy knows nothing of the second. (A clock set back keeps a
+/// store's counters within one second for long, see R1.)
+fn name_hash(loser: &Record) -> [u8; 4] {
+    let mut bytes = [0; 44];
+    bytes[..32].copy_from_slice(&loser.content.0);
+    bytes[32..36].copy_from_slice(&loser.edit.tag.0.to_le_bytes());
+    bytes[36..].copy_from_slice(&loser.edit.counter.to_le_bytes());
+    let hash = blake3::keyed_hash(DOMAIN, &bytes);
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    [a, b, c, d]
 }
 
 /// Whether a name is that of a conflict copy, by its form.
@@ -94,10 +110,13 @@ mod tests {
     use std::string::String as Text;
 
     fn name(path: &[u8], device: Option<&str>) -> Text {
+        name_of(path, device, 1_795_557_906_123_456)
+    }
+    fn name_of(path: &[u8], device: Option<&str>, counter: u64) -> Text {
         let loser = Record {
             content: ContentId([0xab; 32]),
             author: DeviceId(4),
-            edit: Edit { tag: Tag(1), counter: 1_795_557_906_123_456 },
+            edit: Edit { tag: Tag(1), counter },
             ..Record::default()
         };
         let mut into = PathBuf::new();
@@ -107,10 +126,17 @@ mod tests {
 
     #[test]
     fn a_copy_is_named_by_its_loser() {
-        assert_eq!(name(b"d/doc.txt", Some("box")), "d/doc (conflict box 2026-11-24-220506 abababab).txt");
-        assert_eq!(name(b".profile", None), ".profile (conflict id4 2026-11-24-220506 abababab)");
+        assert_eq!(name(b"d/doc.txt", Some("box")), "d/doc (conflict box 2026-11-24-220506 000fece8).txt");
+        assert_eq!(name(b".profile", None), ".profile (conflict id4 2026-11-24-220506 000fece8)");
         assert!(is_copy_name(name(b"a.b", Some("x")).as_bytes()) && !is_copy_name(b"a (conflict y).txt"));
         assert!(is_copy_name(name(b"a", Some("x")).as_bytes()));
+    }
+
+    #[test]
+    fn a_content_that_loses_twice_in_one_second_has_two_names() {
+        let (a, b) = (1_795_557_906_123_456, 1_795_557_906_123_457);
+        assert_ne!(name_of(b"a", Some("x"), a), name_of(b"a", Some("x"), b));
+        assert_eq!(name_of(b"a", Some("x"), a), name_of(b"a", Some("x"), a));
     }
 
     #[test]
@@ -119,6 +145,6 @@ mod tests {
         assert_eq!(n.len(), 255);
         let deep = [&b"d/".repeat(2010)[..], b"x"].concat();
         let n = name(&deep, Some("box"));
-        assert!(n.len() <= PATH && n.ends_with("abababab)"));
+        assert!(n.len() <= PATH && n.ends_with("000fece8)"));
     }
 }

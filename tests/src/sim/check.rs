@@ -207,11 +207,6 @@ impl Ledger {
             let key = (e.3, path.clone());
             // Put there twice, it need not be what the one who took it saw. (Copies are put there by nobody.)
             let puts = self.puts.get(&key).copied().unwrap_or(0);
-            // One content may lose twice in one second, as two edits: their copies have one name (R9).
-            let twins = self.edits.get(&e.3).is_some_and(|all| all.len() > 1);
-            if puts == 0 && twins {
-                continue;
-            }
             let Some((by, ..)) = self.taken.get(&key).filter(|t| t.2 == puts && puts <= 1) else { continue };
             let text = self.contents.get(&e.3).map_or("", |w| &w.text);
             let path = String::from_utf8_lossy(&path).into_owned();
