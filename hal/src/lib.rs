@@ -5,6 +5,7 @@
 //! | [`clock`], [`entropy`], [`console`], [`storage`] | small traits |
 //! | [`net`] | TCP links as byte streams that never block, with readiness |
 //! | [`driver`] | devices that boards have |
+//! | [`once`] | statics that are filled at run time |
 //! | `net_std` | [`net`] over epoll |
 //! | `std_impl` | the small traits on an operating system |
 //! | `conformance` | one suite that every [`net::Net`] passes |
@@ -25,6 +26,7 @@ pub mod console;
 pub mod driver;
 pub mod entropy;
 pub mod net;
+pub mod once;
 pub mod storage;
 
 #[cfg(feature = "std")]

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `virt` | QEMU's `virt` |
 
+#[cfg(feature = "virt")]
+pub mod virt;
+
 use crate::arch::aarch64::mmu::Region;
 use crate::arch::aarch64::{symbols, time};
 use crate::clock::Clock;
@@ -20,10 +23,6 @@ pub const CONFIG_MAX: usize = 4096;
 pub trait Nic: smoltcp::phy::Device {
     /// Its address.
     fn mac(&self) -> [u8; 6];
-    /// Whether a cable is in, as far as the adapter knows.
-    fn is_linked(&mut self) -> bool {
-        true
-    }
 }
 
 /// Where a machine's randomness comes from.
@@ -71,6 +70,10 @@ pub unsafe trait Board: Sized + 'static {
     fn put(text: &[u8]);
     /// Lets interrupts of devices that end a rest through (true), or holds them back (false). Never the timer's.
     fn listen(on: bool);
+    /// Whether a cable is in the adapter. Where that is not known, it is.
+    fn carrier() -> bool {
+        true
+    }
     /// Puts off the hardware's watchdog, if there is one (some 15 s).
     fn kick();
     /// Starts the machine anew.

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// `len` bytes for good, zeroed, at a multiple of `align` (a power of two); the address is the physical one too. Panics
-/// when the block (2 MiB in all) is used up.
+/// when the block is used up.
 pub fn take(len: usize, align: usize) -> *mut u8 {
     let block = symbols::dma();
     let used = USED.load(Ordering::Relaxed);
