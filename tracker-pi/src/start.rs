@@ -1,5 +1,6 @@
 //! From what is stored to what a tracker is made of.
 
+use crate::card::Card;
 use crate::words;
 use dartsync_core::link::StaticKey;
 use dartsync_core::link::code::{CODE_MAX, InviteCode};
@@ -52,6 +53,19 @@ pub fn load_identity<S: Storage>(storage: &mut S) -> Result<Option<StaticKey>, S
         None => Ok(None),
         Some(32) => Ok(secret.first_chunk().map(StaticKey::from_secret)),
         Some(_) => Err(StartError::Identity),
+    }
+}
+
+/// What a tracker without storage is made of at each start; `seed` fresh.
+pub fn from_card(card: &Card, seed: [u8; 32]) -> Config<'_> {
+    Config {
+        roster_key: blake3::derive_key(ROSTER_KEY, &card.identity),
+        seed,
+        past: Past::Lost,
+        founder: Some(card.founder()),
+        recovery: Some(recovery_digest(&words::encode(&card.identity))),
+        home: &card.home,
+        version: VERSION,
     }
 }
 

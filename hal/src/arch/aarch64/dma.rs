@@ -18,3 +18,8 @@ pub fn take(len: usize, align: usize) -> *mut u8 {
     unsafe { at.write_bytes(0, len) };
     at
 }
+
+/// Bytes taken so far.
+pub fn used() -> usize {
+    USED.load(Ordering::Relaxed)
+}
