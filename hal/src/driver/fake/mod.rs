@@ -1,4 +1,10 @@
-//! What the drivers' tests stand on: a clock that runs by being read, and memory that two sides share.
+//! What the drivers' tests stand on: a clock that runs by being read, memory that two sides share, and (each in a file
+//! of its own) a USB controller at the level of its registers and the devices that hang from it.
+
+pub mod core;
+pub mod device;
+pub mod hub;
+pub mod lan;
 
 use super::regs::Dma;
 use crate::clock::Clock;
@@ -10,6 +16,11 @@ use std::rc::Rc;
 pub struct FakeClock(Rc<Cell<u64>>);
 
 impl FakeClock {
+    /// The time; it does not go on by this.
+    pub fn peek(&self) -> u64 {
+        self.0.get()
+    }
+
     /// Lets time pass.
     pub fn pass(&self, us: u64) {
         self.0.set(self.0.get() + us);
