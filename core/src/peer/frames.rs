@@ -232,6 +232,7 @@ impl Peer {
 
     pub(super) fn note_have(&mut self, f: usize, seq: Seq) {
         let generation = if mutant::on(Mutant::R16Durable) { 0 } else { self.commits.open };
+        self.commits.haves |= self.session.link.is_some();
         if self.haves.push_back((f, seq, generation)).is_err() {
             self.haves.clear();
             for s in self.folders.iter_mut().filter(|s| s.linked && s.caught_up) {
@@ -246,7 +247,7 @@ impl Peer {
             return Sent::Idle;
         }
         let sent = self
-            .transmit_session(ix, now, out)
+            .transmit_session(now, out)
             .or_else(|| if self.session.welcomed { self.transmit_folders(ix, now, out) } else { None })
             .or_else(|| self.transmit_ping(now, out));
         match sent {
@@ -345,7 +346,7 @@ impl Peer {
             self.haves.pop_front();
         }
         let folder = self.folders[of?].slot?;
-        encode(&ToTracker::Have { folder, ranges }, out)
+        encode(&ToTracker::Have { folder, ranges, run: self.commits.run }, out)
     }
 
     fn have_sweep_waits(&self) -> bool {
@@ -386,6 +387,8 @@ impl Peer {
         }
         let folder = self.folders[f].folder;
         let mut at = self.folders[f].have_sweep?;
+        let s = &self.folders[f];
+        let seen = if s.epoch == self.epoch { s.seen } else { Seq(0) };
         let (mut here, mut lacking) = (Spans::default(), Spans::default());
         let mut t = Trees::default();
         let mut more = false;
@@ -402,8 +405,8 @@ impl Peer {
             let noted = named(&t.withdrawn);
             // Seqs that are no current record of the folder end no range.
             if noted || named(&t.remote) {
-                here.pass(seq, noted || self.has(&t) == Some(seq));
-                lacking.pass(seq, !noted && self.lacks(&t) == Some(seq));
+                here.pass(seq, noted || self.has(&t) == Some(seq), seen);
+                lacking.pass(seq, !noted && self.lacks(&t) == Some(seq), seen);
             }
         }
         self.folders[f].have_sweep = more.then_some(at);
@@ -417,7 +420,7 @@ impl Peer {
         }
         let folder = self.folders[f].slot?;
         const { assert!(limits::RANGES * 20 < limits::FRAME) };
-        encode(&ToTracker::Have { folder, ranges }, out)
+        encode(&ToTracker::Have { folder, ranges, run: self.commits.run }, out)
     }
 }
 
@@ -429,13 +432,15 @@ struct Spans {
 }
 
 impl Spans {
-    /// The next seq; whether it belongs.
-    fn pass(&mut self, seq: Seq, belongs: bool) {
+    /// The next seq; whether it belongs. Up to `seen` nothing lies between two seqs that is not known.
+    fn pass(&mut self, seq: Seq, belongs: bool, seen: Seq) {
+        let apart = |r: &SeqRange| seq > seen && r.to.0 + 1 < seq.0;
+        if !belongs || self.open.as_ref().is_some_and(apart) {
+            self.open.take().into_iter().for_each(|r| self.done.push(r).expect("not full"));
+        }
         if belongs {
             let from = self.open.map_or(seq, |r| r.from);
             self.open = Some(SeqRange { from, to: seq });
-        } else if let Some(r) = self.open.take() {
-            self.done.push(r).expect("not full");
         }
     }
     /// Whether the next range to end is the last that fits.

@@ -33,6 +33,10 @@ pub struct Config {
     pub caps: u32,
 }
 
+/// The store's run is raised by one at each dial and by this with what the tracker is told to be here, so that no few dials
+/// make up for that (R4).
+const RUNS: u64 = 1 << 16;
+
 /// Which saves are durable: each commit closes a generation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Commits {
@@ -50,6 +54,12 @@ pub(super) struct Commits {
     pub since: Instant,
     /// After a failed commit: not before.
     pub not_before: Instant,
+    /// The open transaction holds what the tracker is told to be here, on the link that stands.
+    pub haves: bool,
+    /// The run of the store: as it is durable, and as the commit under way makes it.
+    pub run: u64,
+    /// See `run`.
+    pub next_run: u64,
 }
 
 /// The peer machine; see the module. Some 400 KiB: keep it in one place.
@@ -374,6 +384,11 @@ impl Peer {
             s.counts_dirty = false;
         }
         ix.set_number(DEVICE, Number::Counter, self.counter);
+        if core::mem::take(&mut self.commits.haves) {
+            let run = ix.number(DEVICE, Number::Run) / RUNS * RUNS + RUNS;
+            ix.set_number(DEVICE, Number::Run, run);
+        }
+        self.commits.next_run = ix.number(DEVICE, Number::Run);
         let ticket = self.ticket();
         let c = &mut self.commits;
         c.running = Some((ticket, c.open));

@@ -17,6 +17,16 @@ use crate::version::{Edit, VersionVector};
 /// Written this long ago, a file is on the platter whoever wrote it (µs).
 const SETTLED_ON_DISK: u64 = 120_000_000;
 
+/// Names that are tried for a conflict copy where another content stands under each before.
+const BESIDE: u32 = 8;
+
+/// Whether a conflict copy's name is another content's, which knows nothing of that loser.
+fn is_taken(t: &Trees, loser: &Record) -> bool {
+    let other =
+        t.local.as_ref().is_some_and(|l| l.stat.kind != Kind::Removed && !l.record.same_content(loser));
+    other && !t.synced.as_ref().is_some_and(|s| s.version.covers(loser.edit))
+}
+
 impl Peer {
     /// A fresh edit of this store (R1).
     pub(super) fn mint(&mut self, now: Now) -> Edit {
@@ -165,6 +175,16 @@ impl Peer {
         let by = if mutant::on(Mutant::R9Name) { self.session.device } else { loser.author };
         copy_path(at.get()?, loser, self.roster.name_of(by), &mut copy);
         let mut c = self.open_path(ix, o.f, copy.get()?);
+        // Where another content stands under that very name (a user wrote to an earlier copy), one beside it, again made
+        // of the loser alone.
+        for _ in 0..BESIDE {
+            if !is_taken(&c.t, loser) {
+                break;
+            }
+            core::mem::swap(&mut at, &mut copy);
+            copy_path(at.get()?, loser, self.roster.name_of(by), &mut copy);
+            c = self.open_path(ix, o.f, copy.get()?);
+        }
         let mut record = copy_record(loser);
         if mutant::on(Mutant::R9Record) {
             record.edit = self.mint(now);

@@ -37,6 +37,8 @@ mod reconcile;
 #[cfg(test)]
 mod reconcile_tests;
 mod recover;
+#[cfg(test)]
+mod recover_tests;
 mod remove;
 mod requests;
 #[cfg(test)]

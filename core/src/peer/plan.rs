@@ -239,7 +239,7 @@ impl Peer {
         {
             self.commits.running = None;
             match failed {
-                None => self.commits.durable = generation,
+                None => (self.commits.durable, self.commits.run) = (generation, self.commits.next_run),
                 Some(_) => {
                     self.commits.dirty = self.commits.dirty.max(1);
                     self.commits.wanted = true;

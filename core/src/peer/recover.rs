@@ -5,10 +5,10 @@ use super::index::Index;
 use super::machine::Peer;
 use super::rows::Open;
 use super::state::{Job, Work};
-use super::trees::{Cause, Intent, Stat};
+use super::trees::{Cause, Intent, Local, Made, Stat};
 use crate::ids::{ContentId, Row};
 use crate::mutant::{self, Mutant};
-use crate::record::Kind;
+use crate::record::{Kind, Record};
 use crate::time::Now;
 
 impl Peer {
@@ -87,36 +87,27 @@ impl Peer {
             self.retry(ix, now, o);
             return None;
         };
-        let is = |what: (Kind, ContentId), seen: Option<(Kind, ContentId)>| match (what.0, seen) {
-            (Kind::Removed, None) => true,
-            (Kind::Directory, Some((Kind::Directory, _))) => true,
-            (_, Some(s)) => s == what,
-            _ => false,
-        };
-        let (at_path, in_swap) = (disk.map(|(s, c)| (s.kind, c)), swap.map(|(s, c)| (s.kind, c)));
-        let stat = disk.map_or(Stat::default(), |d| d.0);
-        // Of a file over which a directory is invented, the record names no content any more.
-        let unnamed = intent.from.1 == ContentId::NONE && at_path.is_some_and(|s| s.0 == intent.from.0);
-        let as_before = is(intent.from, at_path) || unnamed;
-        // The intent is made durable while the swap file is made of the part: as long as there is one, nothing was
-        // swapped. A directory is made of nothing: one that cannot be seen anywhere counts as not made yet, for it comes
-        // back whatever else stands there.
-        let never = intent.to.0 == Kind::Directory && swap.is_none();
-        let unmade = part || never || in_swap.is_some_and(|s| is(intent.to, Some(s)));
-        let swapped = is(intent.to, at_path) || !(unmade || as_before);
+        let Traces { intact, as_before, swapped, known } = traces(&intent, disk, swap, part);
         if let Some(row) = intent.copy {
             self.look_at_copy(ix, now, job.f, row);
         }
         o.t.trouble = None;
-        if !swapped {
+        // The trees have the outcome of the swap already: what it left differently now, a user or a power cut did.
+        let taken = o.t.target.is_none();
+        if !swapped && (self.session.unclean || !taken) {
             self.end_job(job.ticket);
             o.t.stale = !as_before;
+            if taken && as_before {
+                undo(&mut o, intent, disk, at);
+            }
             self.close(ix, now, o);
             return self.start_discard(ix, now, job.f, job.row, None);
         }
-        self.take_over(now, &mut o, intent, stat, at, is(intent.to, at_path));
-        // A directory is no content that could be lost: it goes to the trash, whole.
-        let known = is(intent.from, in_swap) || in_swap.is_some_and(|s| s.0 == Kind::Directory);
+        if taken && !self.session.unclean {
+            o.t.stale = true;
+        } else {
+            self.take_over(now, &mut o, intent, disk.map_or(Stat::default(), |d| d.0), at, intact);
+        }
         self.settle_swap_file(ix, now, job, o, swap.map(|s| (s, known)))
     }
 
@@ -183,4 +174,61 @@ impl Peer {
             self.close(ix, now, c);
         }
     }
+}
+
+/// What a swap has left.
+struct Traces {
+    /// What it was to make stands at the path.
+    intact: bool,
+    /// What it was to displace does.
+    as_before: bool,
+    /// It was made.
+    swapped: bool,
+    /// What lies in the swap file is what was to be displaced.
+    known: bool,
+}
+
+type Seen = Option<(Stat, ContentId)>;
+
+fn traces(intent: &Intent, disk: Seen, swap: Seen, part: bool) -> Traces {
+    let is = |what: (Kind, ContentId), seen: Option<(Kind, ContentId)>| match (what.0, seen) {
+        (Kind::Removed, None) => true,
+        (Kind::Directory, Some((Kind::Directory, _))) => true,
+        (_, Some(s)) => s == what,
+        _ => false,
+    };
+    let (at_path, in_swap) = (disk.map(|(s, c)| (s.kind, c)), swap.map(|(s, c)| (s.kind, c)));
+    // Of a file over which a directory is invented, the record names no content any more.
+    let unnamed = intent.from.1 == ContentId::NONE && at_path.is_some_and(|s| s.0 == intent.from.0);
+    let as_before = is(intent.from, at_path) || unnamed;
+    // The intent is made durable while the swap file is made of the part: as long as there is one, nothing was swapped. A
+    // directory is made of nothing: one that cannot be seen anywhere counts as not made yet, for it comes back whatever
+    // else stands there.
+    let never = intent.to.0 == Kind::Directory && swap.is_none();
+    let unmade = part || never || in_swap.is_some_and(|s| is(intent.to, Some(s)));
+    let intact = is(intent.to, at_path);
+    // A directory is no content that could be lost: it goes to the trash, whole.
+    let known = is(intent.from, in_swap) || in_swap.is_some_and(|s| s.0 == Kind::Directory);
+    Traces { intact, as_before, swapped: intact || !(unmade || as_before), known }
+}
+
+/// A power cut undid what the trees have taken for done: the disk holds what was there before, which is to give way again.
+fn undo(o: &mut Open, intent: Intent, disk: Seen, at: u64) {
+    let Some((stat, content)) = disk else {
+        if let Some(l) = &mut o.t.local {
+            (l.stat, l.at) = (Stat::default(), at);
+            o.t.disk_due = l.record.is_live();
+        }
+        return;
+    };
+    let Stat { kind, mode, size, mtime, .. } = stat;
+    let record = match kind {
+        Kind::Directory => Record { kind, mode, ..Record::default() },
+        Kind::Symlink => Record { kind, size, mtime, content, ..Record::default() },
+        _ => Record { kind, mode, size, mtime, content, ..Record::default() },
+    };
+    // Where it lost, the name of its copy may be gone, too: it loses once more.
+    let made = if intent.copy.is_some() { Made::Unminted } else { Made::Synced };
+    o.t.local = Some(Local { record, made, stat, at });
+    (o.t.synced, o.t.disk_due) = (None, false);
 }

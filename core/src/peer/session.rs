@@ -49,6 +49,8 @@ pub struct Session {
     /// Nothing was sent for long: a ping goes as soon as the link takes it.
     ping_due: bool,
     hello_generation: u64,
+    /// The run that the Hello says: the store's as the link was opened.
+    run: u64,
     hello_sent: bool,
     pub(super) welcomed: bool,
     pub(super) tracker_epoch: Epoch,
@@ -97,6 +99,7 @@ impl Peer {
         (s.opened_at, s.heard_at, s.sent_at, s.ping_due) = (now.at, now.at, now.at, false);
         let run = ix.number(DEVICE, Number::Run) + 1;
         ix.set_number(DEVICE, Number::Run, run);
+        self.session.run = run;
         self.dirty(now);
         self.commits.wanted = true;
         self.session.hello_generation = self.commits.open;
@@ -303,7 +306,7 @@ impl Peer {
     }
 
     /// Greeting, roster and requests: what is sent before and beside the folders. `None`: nothing of it is due.
-    pub(super) fn transmit_session(&mut self, ix: &mut dyn Index, now: Now, out: &mut [u8]) -> Option<usize> {
+    pub(super) fn transmit_session(&mut self, now: Now, out: &mut [u8]) -> Option<usize> {
         if !self.session.hello_sent {
             if self.commits.durable < self.session.hello_generation {
                 return None;
@@ -312,7 +315,7 @@ impl Peer {
             let m = ToTracker::Hello {
                 tag: self.tag,
                 counter: self.counter,
-                run: ix.number(DEVICE, Number::Run),
+                run: self.session.run,
                 port: self.config.port,
                 addrs: self.config.addrs.clone(),
                 caps: self.config.caps,

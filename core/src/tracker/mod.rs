@@ -367,7 +367,11 @@ impl<'m> Tracker<'m> {
             ToTracker::Seen { folder, epoch, seen } => self.seen(i, slot, folder, epoch, seen),
             ToTracker::Announce(batch) => self.announced(now, i, slot, batch)?,
             ToTracker::Told(f) => self.turns.pass(f, slot),
-            ToTracker::Have { folder, ranges } => self.claimed(now, i, slot, folder, &ranges, true)?,
+            ToTracker::Have { folder, ranges, run } => {
+                self.claimed(now, i, slot, folder, &ranges, true)?;
+                let peer = &mut self.peers[slot.0 as usize];
+                peer.run = peer.run.max(Some(run));
+            }
             ToTracker::Lack { folder, ranges } => self.claimed(now, i, slot, folder, &ranges, false)?,
             ToTracker::Seek { folder, seq } => {
                 if self.files.members(folder).has(slot)

@@ -163,6 +163,8 @@ pub enum ToTracker<'a> {
         folder: FolderSlot,
         /// Where.
         ranges: Ranges,
+        /// The store's run, durable with all this: a store whose Hello says no more is one of before (R4).
+        run: u64,
     },
     /// I have it no longer: clears my bits.
     Lack {

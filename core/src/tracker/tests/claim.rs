@@ -23,10 +23,10 @@ fn have_and_lack_move_bits_and_lag_by_ranges() {
     h.have(1, 11, 20, false);
     assert_eq!(h.lag(1), 10);
     let many: List<_> = (0..60).map(|n| SeqRange { from: Seq(n * 50 + 1), to: Seq(n * 50 + 25) }).collect();
-    h.say(2, ToTracker::Have { folder: F, ranges: Ranges::from_slice(&many).unwrap() }).unwrap();
+    h.say(2, ToTracker::Have { folder: F, ranges: Ranges::from_slice(&many).unwrap(), run: 0 }).unwrap();
     assert_eq!(h.lag(2), 1500);
     let bad = Ranges::from_slice(&[SeqRange { from: Seq(5), to: Seq(4) }]).unwrap();
-    assert!(h.say(2, ToTracker::Have { folder: F, ranges: bad }).is_err());
+    assert!(h.say(2, ToTracker::Have { folder: F, ranges: bad, run: 0 }).is_err());
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn frame(h: &mut Home, rng: &mut Rng, i: usize) -> List<u8> {
     let m = match rng.below(14) {
         0 => ToTracker::Seen { folder: id, epoch: h.t.epoch(), seen: Seq(rng.below(100)) },
         1 => ToTracker::Told(folder),
-        2 | 3 => ToTracker::Have { folder, ranges: ranges(rng) },
+        2 | 3 => ToTracker::Have { folder, ranges: ranges(rng), run: rng.next_u64() },
         4 => ToTracker::Lack { folder, ranges: ranges(rng) },
         5 => ToTracker::Seek { folder, seq: Seq(rng.below(100)) },
         6 => ToTracker::Unreachable(DeviceId(rng.below(5) as u32)),

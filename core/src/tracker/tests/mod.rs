@@ -308,8 +308,10 @@ impl Home {
     }
     pub(super) fn have(&mut self, i: usize, from: u64, to: u64, held: bool) {
         let ranges = Ranges::from_slice(&[SeqRange { from: Seq(from), to: Seq(to) }]).unwrap();
-        let m =
-            if held { ToTracker::Have { folder: F, ranges } } else { ToTracker::Lack { folder: F, ranges } };
+        let m = match held {
+            true => ToTracker::Have { folder: F, ranges, run: 0 },
+            false => ToTracker::Lack { folder: F, ranges },
+        };
         self.say(i, m).unwrap();
     }
     /// Announces records of folder 0 in one frame; the verdicts.

@@ -8,6 +8,7 @@ use dartsync_core::wire::message::Request;
 pub(super) const STORIES: &[Story] = &[
     Story { memory: 9 << 10, ..story("a removal is kept for whoever is away", 3, crowded) },
     Story { memory: 9 << 10, ..story("a file made again outlives its old removal", 2, made_again) },
+    Story { memory: 9 << 10, ..story("a store of before knows no removal that was forgotten", 3, before) },
     story("what a tracker forgot is not removed", 2, forgot),
     story("who joins in a slot that was another's holds nothing yet", 3, slot_again),
     story("a forged roster is not taken", 3, forged),
@@ -52,6 +53,22 @@ fn crowded(w: &mut World<'_>) {
     w.start(C);
     w.run_for(30 * SECOND);
     assert!(!w.paths(C).contains(&"old".to_string()), "{:?}", w.paths(C));
+}
+
+/// C's machine is brought back as it was before a removal that all have applied and the tracker has forgotten; its tag and
+/// its next dial are as they would be without that.
+fn before(w: &mut World<'_>) {
+    w.write(A, "old", "old");
+    w.write(A, "keep", "keep");
+    w.same();
+    let copy = w.copy(C);
+    w.remove(A, b"old").unwrap();
+    w.run_for(5 * SECOND);
+    crowd(w);
+    w.kill(C);
+    w.bring_back(C, copy);
+    w.start(C);
+    w.same();
 }
 
 /// B's folder is paused when its user makes a file again whose removal is then collected.

@@ -1,0 +1,82 @@
+//! R11 where the trees have the outcome of a swap already: what a user undid since is an edit, what a power cut undid is done
+//! again. And where a copy's name is another content's.
+
+use super::rig::{Rig, content, record, stat};
+use super::trees::{Intent, Lane, Made};
+use super::{Effect, Outcome, Stat, copy_path};
+use crate::ids::ContentId;
+use crate::path::{Path, PathBuf};
+use crate::record::Kind;
+use std::string::String;
+
+const NOTHING: (Kind, ContentId) = (Kind::Removed, ContentId::NONE);
+
+fn path(p: &str) -> Path<'_> {
+    Path::new(p.as_bytes()).expect("a path")
+}
+
+/// `p` was swapped in over `from`, and that is noted; a recovery finds `disk`, and then a look does.
+fn recover(rig: &mut Rig, p: &str, from: (Kind, ContentId), disk: Option<(Stat, ContentId)>) {
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, path(p));
+    let l = o.t.local.as_ref().expect("it stands");
+    o.t.intent = Some(Intent { from, to: (l.record.kind, l.record.content), copy: None });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    while let Some(e) = rig.effect() {
+        match e {
+            Effect::Recover { ticket, .. } => {
+                rig.done(ticket, Outcome::Recovered { disk, swap: None, part: false, at: rig.now.wall });
+            }
+            Effect::Discard { ticket, .. } => rig.done(ticket, Outcome::Done),
+            Effect::Look { ticket, .. } => {
+                let (stat, id) = disk.map_or((Stat::default(), None), |d| (d.0, Some(d.1)));
+                rig.done(ticket, Outcome::Looked { stat, content: id, at: rig.now.wall });
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_a_user_removed_before_the_swap_was_durable_is_removed() {
+    for (kind, text) in [(Kind::Directory, ""), (Kind::File, "new")] {
+        let mut rig = Rig::ready();
+        rig.has("x", kind, text);
+        recover(&mut rig, "x", NOTHING, None);
+        let t = rig.trees("x");
+        assert!(t.intent.is_none() && !t.stale);
+        assert!(t.local.is_some_and(|l| !l.record.is_live() && l.made != Made::Synced), "{kind:?}");
+    }
+}
+
+#[test]
+fn what_a_power_cut_undid_is_installed_again() {
+    let mut rig = Rig::ready();
+    rig.peer.session.unclean = true;
+    rig.has("x", Kind::File, "new");
+    let old = content("old");
+    recover(&mut rig, "x", (Kind::File, old), Some((stat(Kind::File), old)));
+    let t = rig.trees("x");
+    assert!(t.synced.is_none() && t.local.is_some_and(|l| l.record.content == old && l.made == Made::Synced));
+    assert_eq!(rig.lane("x"), Some(Lane::Quick), "it is no edit");
+    rig.has("d", Kind::Directory, "");
+    recover(&mut rig, "d", NOTHING, None);
+    assert!(rig.trees("d").local.is_some_and(|l| l.made == Made::Synced) && rig.trees("d").disk_due);
+}
+
+#[test]
+fn a_copy_is_made_beside_what_stands_under_its_name() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "winner");
+    let loser = record(Kind::File, content("loser"), 1_000_000);
+    let mut name = PathBuf::new();
+    copy_path(path("x"), &loser, rig.peer.roster().name_of(loser.author), &mut name);
+    let first = String::from_utf8(name.get().expect("a name").bytes().to_vec()).expect("text");
+    rig.has(&first, Kind::File, "another");
+    let o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let row = rig.peer.plan_copy(&mut rig.ix, rig.now, &o, &loser).expect("a copy");
+    let second = rig.path(row);
+    assert!(second != first && second.starts_with(&first[..first.len() - 1]), "{second}");
+    let pending = rig.trees(&second).pending.expect("it must exist");
+    assert_eq!(pending.0.content, loser.content);
+    assert!(rig.trees(&first).pending.is_none());
+}
