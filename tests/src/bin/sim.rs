@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut less = Less::default();
+    #[cfg(feature = "mutants")]
+    leave_out();
     match args[..] {
         ["--seed", s, ref rest @ ..] => {
             let good = rest.len() % 2 == 0 && rest.chunks(2).all(|o| less.set(o[0], o[1]));
@@ -35,6 +37,14 @@ fn main() -> ExitCode {
         ["--stories", ref names @ ..] => tales(names),
         _ => usage(),
     }
+}
+
+/// `SIM_MUTANT` names a rule that is left out.
+#[cfg(feature = "mutants")]
+fn leave_out() {
+    use dartsync_core::mutant::{Mutant, set};
+    let name = std::env::var("SIM_MUTANT").unwrap_or_default();
+    set(Mutant::ALL.iter().find(|m| m.0 == name).map(|m| m.1));
 }
 
 /// Which stories each mutant breaks; first, which break by themselves.
@@ -109,7 +119,8 @@ fn ends(range: &str) -> Option<(u64, u64)> {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: sim --seed S [--devices N] [--edits N] [--seconds N] [--without KIND,KIND] [--salt N]");
+    eprintln!("usage: sim --seed S [--seconds N] [--absent DEVICE,DEVICE] [--without KIND,KIND]");
+    eprintln!("                    [--strikes KIND:N,KIND:N] [--deeds DEVICE:N,DEVICE:N] [--salt N] [--audit true]");
     eprintln!("       sim --seeds FROM..TO | sim --survey FROM..TO | sim --audit FROM..TO");
     ExitCode::from(2)
 }

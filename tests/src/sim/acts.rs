@@ -37,7 +37,7 @@ pub struct Act<'a> {
     /// Something a user does at the last instant, at this path.
     pub race: Option<Race<'a>>,
     /// For what may happen either way.
-    pub rand: &'a mut Rand,
+    pub rand: Rand,
 }
 
 fn part(n: u64) -> Vec<u8> {

@@ -83,8 +83,14 @@ pub struct Device {
     pub busy: u64,
     /// A store kept for a rollback.
     pub backup: Option<MemIndex>,
-    /// For the disk and the driver.
-    pub rand: Rand,
+    /// It is left out of the home.
+    pub absent: bool,
+    /// Turns of its user, and what they did in them or would have.
+    pub turns: u64,
+    /// See `turns`.
+    pub deeds: u64,
+    /// Saves at the last instant.
+    pub raced: u64,
 }
 
 impl Device {
@@ -122,7 +128,10 @@ impl Device {
             reading: false,
             busy: 0,
             backup: None,
-            rand,
+            absent: false,
+            turns: 0,
+            deeds: 0,
+            raced: 0,
         }
     }
     /// What its clocks say at a time of the world.
@@ -143,15 +152,15 @@ impl Device {
         let f = self.ix.path(row, &mut buf);
         (f, buf.get().map_or(Vec::new(), |p| p.bytes().to_vec()))
     }
-    /// The program starts.
-    pub fn start(&mut self, now: u64) {
+    /// The program starts; `secret`: what its machine draws from.
+    pub fn start(&mut self, now: u64, secret: [u8; 32]) {
         assert!(self.peer.is_none());
         self.life += 1;
         self.torn_until = self.torn_until.min(now + 3_000_000);
         self.joined = true;
         self.tmp = Tmp { trashed: self.tmp.trashed, ..Tmp::default() };
         let config =
-            Config { key: self.key, seed: self.rand.seed(), port: 7421, addrs: Default::default(), caps: 0 };
+            Config { key: self.key, seed: secret, port: 7421, addrs: Default::default(), caps: 0 };
         let mut peer = Box::new(Peer::new(config));
         let at = self.now(now);
         self.cleanup(now);
@@ -175,7 +184,7 @@ impl Device {
             root_gone: false,
             fail: None,
             race: None,
-            rand: &mut self.rand,
+            rand: Rand::new(0),
         };
         act.cleanup(&known);
         self.file_trash();
@@ -189,10 +198,10 @@ impl Device {
             }
         }
     }
-    /// The program ends at once, whatever it was doing.
-    pub fn kill(&mut self) {
+    /// The program ends at once, whatever it was doing; `kept`: a commit under way is.
+    pub fn kill(&mut self, kept: bool) {
         self.peer = None;
-        if self.committing.take().is_some() && self.rand.chance(1, 2) {
+        if self.committing.take().is_some() && kept {
             self.ix.settle();
         }
         self.ix.crash();
@@ -202,6 +211,10 @@ impl Device {
         self.asked = None;
         self.fetches.clear();
         self.reading = false;
+    }
+    /// Whether it is still to be invited.
+    pub fn waits(&self) -> bool {
+        self.invite.is_none() && self.roster.is_empty() && !self.revoked && !self.absent
     }
     /// Whether the program runs.
     pub fn is_up(&self) -> bool {

@@ -2,7 +2,8 @@
 
 use super::acts::{Act, Trashed};
 use super::device::{F, Fetch};
-use super::fs::{Fs, ROOT};
+use super::fs::{Bytes, Fs, ROOT};
+use super::rand::{For, number};
 use super::words::{cmp, code, explain_down, name_of};
 use super::world::{Event, MS, World};
 use dartsync_core::ids::{InviteId, Row, Ticket};
@@ -30,19 +31,23 @@ const TOO_MANY: u32 = 20_000;
 impl World<'_> {
     /// Starts a device's program for the first time.
     pub(super) fn join(&mut self, d: usize) {
+        if self.devices[d].absent {
+            return;
+        }
         self.devices[d].joined = true;
         let founding = self.station.tracker.as_ref().and_then(|t| t.founding_invite());
-        if let Some((id, _)) = founding.filter(|_| d == 0) {
+        if let Some((id, _)) = founding.filter(|_| d == self.founder()) {
             self.devices[d].invite = Some(id);
         }
         self.start(d);
     }
     /// The program starts.
     pub(super) fn start(&mut self, d: usize) {
-        if self.devices[d].is_up() {
+        if self.devices[d].is_up() || self.devices[d].absent {
             return;
         }
-        self.devices[d].start(self.now);
+        let secret = self.draw(For::Run, d, 0).seed();
+        self.devices[d].start(self.now, secret);
         self.note(d + 1, "start", self.devices[d].life.into(), 0);
         self.pump(d);
     }
@@ -53,10 +58,11 @@ impl World<'_> {
         }
         self.note(d + 1, "kill", 0, 0);
         if let Some(id) = self.devices[d].link {
-            let told = self.rand.chance(1, 2);
+            let told = self.draw(For::Break, d, 2).chance(1, 2);
             self.hang_here(id, told);
         }
-        self.devices[d].kill();
+        let kept = self.draw(For::Commit, d, 0).chance(1, 2);
+        self.devices[d].kill(kept);
     }
 
     pub(super) fn timer(&mut self, d: usize, timer: u64) {
@@ -154,14 +160,15 @@ impl World<'_> {
             Effect::Fetch { ticket, row, kind, content, from, .. } => {
                 let f = Fetch { row, kind, content, from, cancelled: false };
                 self.devices[d].fetches.insert(ticket, f);
-                let delay = self.rand.within(200, 5 * MS);
+                let which = self.which(d, row);
+                let delay = self.draw(For::Fetch, d, which).within(200, 5 * MS);
                 self.after(delay, Event::Fetch { d, life, ticket, tries: 0 });
             }
             Effect::Commit { ticket } => {
                 let dev = &mut self.devices[d];
                 dev.ix.seal();
                 dev.committing = Some(ticket);
-                let delay = self.slow(d, 50, 3 * MS);
+                let delay = self.slow(d, 1, 50, 3 * MS);
                 self.after(
                     delay,
                     Event::Done { d, life, ticket, outcome: Box::new(Outcome::Done), trash: vec![] },
@@ -169,7 +176,7 @@ impl World<'_> {
             }
             Effect::Scan { ticket, dir, .. } => {
                 let dir = dir.map_or(Vec::new(), |row| self.devices[d].path(row).1);
-                let delay = self.slow(d, 50, MS);
+                let delay = self.slow(d, number(&dir), 50, MS);
                 self.after(delay, Event::Scan { d, life, ticket, after: dir.clone(), dir });
             }
             Effect::Swap { row, intent, .. } => {
@@ -182,9 +189,14 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn slow(&mut self, d: usize, low: u64, high: u64) -> u64 {
+    /// How long a disk takes over `which`.
+    pub(super) fn slow(&mut self, d: usize, which: u64, low: u64, high: u64) -> u64 {
         let factor = if self.faults.is_slow(d) { 100 } else { 1 };
-        self.rand.within(low, high) * factor
+        self.draw(For::Disk, d, which).within(low, high) * factor
+    }
+    /// A row by its path, whatever its place in the store.
+    fn which(&mut self, d: usize, row: Row) -> u64 {
+        if row.0 == 0 { 0 } else { number(&self.devices[d].path(row).1) }
     }
     fn act_later(&mut self, d: usize, ticket: Ticket, effect: Effect, row: Row) {
         let dev = &mut self.devices[d];
@@ -195,7 +207,7 @@ impl World<'_> {
         };
         let work = Box::new(Work { effect, path, trash: folder.is_trash(), copy });
         let life = dev.life;
-        let delay = self.slow(d, 20, 400);
+        let delay = self.slow(d, number(&work.path), 20, 400);
         self.after(delay, Event::Act { d, life, ticket, work });
     }
 
@@ -205,8 +217,15 @@ impl World<'_> {
             return;
         }
         self.devices[d].tick(self.now);
-        let fail = self.faults.disk_error(d);
-        let spare = self.faults.races(self.devices.len()).then(|| self.fresh(d, "race"));
+        let which = number(&work.path);
+        let luck = self.draw(For::Error, d, which);
+        let fail = self.faults.disk_error(d, luck);
+        let luck = self.draw(For::Race, d, which);
+        let spare = self.faults.races(self.devices.len(), luck).then(|| {
+            self.devices[d].raced += 1;
+            Bytes::file(format!("race{}-{d}", self.devices[d].raced).as_bytes())
+        });
+        let rand = self.draw(For::Whim, d, which);
         let raced = RefCell::new(None);
         // The lease keeps writers out of the inode itself: they can only put another in its place.
         let style = 1;
@@ -222,19 +241,20 @@ impl World<'_> {
             root_gone: dev.root_gone,
             fail,
             race: if spare.is_some() { Some(&mut race) } else { None },
-            rand: &mut dev.rand,
+            rand,
         };
         let outcome = perform(act, &work);
         let trash = std::mem::take(&mut dev.tmp.news);
         if let Some(old) = raced.into_inner() {
             self.note(d + 1, "last instant", 0, 0);
+            self.made += 1;
             let data = spare.expect("it was used");
             self.wrote(d, &work.path, &data, old, true);
         }
         self.look_at_visible(d, &work, &outcome);
         self.look_at_displaced(&work, &trash);
         self.explain(|| format!("   = {outcome:?}"));
-        let delay = self.slow(d, 20, 400);
+        let delay = self.slow(d, which, 20, 400);
         self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(outcome), trash });
         if !self.devices[d].fs.told.is_empty() && !self.devices[d].reading {
             self.will_read(d);
@@ -305,7 +325,7 @@ impl World<'_> {
         if self.devices[d].life != life || !self.devices[d].is_up() {
             return;
         }
-        let batch = *self.rand.pick(&[2, 7, 1024]);
+        let batch = *self.draw(For::Batch, d, number(&dir)).pick(&[2, 7, 1024]);
         let dev = &mut self.devices[d];
         dev.tick(self.now);
         let at = if dir.is_empty() { Some(ROOT) } else { dev.fs.find(&dir) };
@@ -341,7 +361,7 @@ impl World<'_> {
         }
         self.pump(d);
         let after = found.last().expect("there is more").0.clone();
-        let delay = self.slow(d, 20, 400);
+        let delay = self.slow(d, number(&dir), 20, 400);
         self.after(delay, Event::Scan { d, life, ticket, dir, after });
     }
 
@@ -413,7 +433,7 @@ impl World<'_> {
             }
             Some(Reply::Invite { id, .. }) => {
                 let next =
-                    self.devices.iter().position(|x| x.invite.is_none() && x.roster.is_empty() && !x.revoked);
+                    self.devices.iter().position(|x| x.waits());
                 if let Some(x) = next {
                     self.devices[x].invite = Some(InviteId(id));
                     self.note(d + 1, "invited", x as u64, id.into());
@@ -424,11 +444,15 @@ impl World<'_> {
             _ => {}
         }
     }
+    /// The device that the home begins with.
+    pub(super) fn founder(&self) -> usize {
+        self.devices.iter().position(|d| !d.absent).unwrap_or(0)
+    }
     /// The first device asks for invites until all have one.
     fn invite_next(&mut self, d: usize) {
-        let waits = self.devices.iter().any(|x| x.invite.is_none() && x.roster.is_empty() && !x.revoked);
-        if d == 0 && waits {
-            self.devices[0].peer.as_mut().expect("it spoke").request(Request::Invite);
+        let waits = self.devices.iter().any(|x| x.waits());
+        if d == self.founder() && waits {
+            self.devices[d].peer.as_mut().expect("it spoke").request(Request::Invite);
         }
     }
 }

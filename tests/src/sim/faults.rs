@@ -1,7 +1,7 @@
 //! What breaks, and when it is mended: drawn per seed, some kinds switched off altogether.
 
 use super::device::F;
-use super::rand::Rand;
+use super::rand::{For, Luck, Rand};
 use super::world::{Event, MS, SECOND, World};
 use crate::mem_index::MemIndex;
 use dartsync_core::wire::message::Request;
@@ -75,8 +75,8 @@ pub const ALL: [Kind; 19] = [
 /// Something breaks, or is mended.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// This kind strikes, and will again.
-    Strike(Kind),
+    /// This kind strikes, for the so-manieth time, and will again.
+    Strike(Kind, u64),
     /// A device starts (again).
     Start(usize),
     /// A device's links are whole again.
@@ -93,6 +93,7 @@ pub enum Fault {
 
 /// See the module.
 pub struct Faults {
+    /// Of the fault that strikes now.
     rand: Rand,
     /// Kinds that may strike, each with its mean pause (µs).
     pub on: Vec<(Kind, u64)>,
@@ -102,6 +103,8 @@ pub struct Faults {
     failing: u64,
     /// How many struck, by kind.
     pub struck: [u32; ALL.len()],
+    /// Which.
+    pub strikes: Vec<(Kind, u64)>,
     /// A device that serves something else than it is asked for.
     pub liar: Option<usize>,
     /// Whether the tracker may refuse a frame: of devices that were put out.
@@ -119,18 +122,20 @@ impl Faults {
             slow: 0,
             failing: 0,
             struck: [0; ALL.len()],
+            strikes: Vec::new(),
             liar: None,
             may_reject: false,
         }
     }
     /// What this seed breaks.
-    pub fn draw(&mut self) {
-        let share = *self.rand.pick(&[0, 1, 2, 4]);
+    pub fn draw(&mut self, luck: &Luck) {
+        let share = *luck.of(For::Kind, u64::MAX, 0).pick(&[0, 1, 2, 4]);
         for k in ALL {
+            let mut rand = luck.of(For::Kind, k as u64, 0);
             let rare = matches!(k, Kind::StoreLost | Kind::Rollback | Kind::Revoke | Kind::TrackerLost);
-            let drawn = self.rand.chance(if rare { share.min(2) } else { share }, if rare { 20 } else { 10 });
+            let drawn = rand.chance(if rare { share.min(2) } else { share }, if rare { 20 } else { 10 });
             if drawn {
-                let mean = self.rand.within(2, 20) * SECOND;
+                let mean = rand.within(2, 20) * SECOND;
                 self.on.push((k, if rare { mean * 2 } else { mean }));
             }
         }
@@ -151,21 +156,21 @@ impl Faults {
     pub(super) fn is_slow(&self, d: usize) -> bool {
         self.slow >> d & 1 != 0
     }
-    pub(super) fn dial_fails(&mut self) -> bool {
-        self.has(Kind::Dials) && self.rand.chance(1, 4)
+    pub(super) fn dial_fails(&self, rand: &mut Rand) -> bool {
+        self.has(Kind::Dials) && rand.chance(1, 4)
     }
     /// ENOSPC, EACCES, EIO or none.
-    pub(super) fn disk_error(&mut self, d: usize) -> Option<i32> {
-        let now = self.failing >> d & 1 != 0 && self.rand.chance(1, 2);
-        now.then(|| *self.rand.pick(&[28, 13, 5]))
+    pub(super) fn disk_error(&self, d: usize, mut rand: Rand) -> Option<i32> {
+        let now = self.failing >> d & 1 != 0 && rand.chance(1, 2);
+        now.then(|| *rand.pick(&[28, 13, 5]))
     }
     /// With many devices they are rarer: a race makes a conflict copy, which all the others swap in, each perhaps in a race.
-    pub(super) fn races(&mut self, devices: usize) -> bool {
+    pub(super) fn races(&self, devices: usize, mut rand: Rand) -> bool {
         let odds = if devices > 3 { 4 * devices as u64 } else { 10 };
-        self.has(Kind::Races) && self.rand.chance(1, odds)
+        self.has(Kind::Races) && rand.chance(1, odds)
     }
-    pub(super) fn overflows(&mut self) -> bool {
-        self.has(Kind::Overflow) && self.rand.chance(1, 6)
+    pub(super) fn overflows(&self, mut rand: Rand) -> bool {
+        self.has(Kind::Overflow) && rand.chance(1, 6)
     }
 }
 
@@ -175,21 +180,26 @@ impl World<'_> {
         // What is saved over in the very instant of a swap may end in a trash: not judged yet.
         self.leave.trash |= self.faults.on.iter().any(|k| k.0 == Kind::Races);
         for (k, mean) in self.faults.on.clone() {
-            let delay = self.faults.rand.around(mean);
-            self.after(delay, Event::Fault(Fault::Strike(k)));
+            let delay = self.luck.of(For::Pause, k as u64, 0).around(mean);
+            self.after(delay, Event::Fault(Fault::Strike(k, 0)));
         }
     }
 
     pub(super) fn fault(&mut self, f: Fault) {
         match f {
-            Fault::Strike(k) => {
+            Fault::Strike(k, n) => {
                 let Some(mean) = self.faults.on.iter().find(|o| o.0 == k).map(|o| o.1) else { return };
-                let delay = self.faults.rand.around(mean);
-                self.after(delay, Event::Fault(f));
-                self.faults.struck[k as usize] += 1;
+                let delay = self.luck.of(For::Pause, k as u64, n + 1).around(mean);
+                self.after(delay, Event::Fault(Fault::Strike(k, n + 1)));
+                self.faults.rand = self.luck.of(For::Strike, k as u64, n);
                 let d = self.faults.rand.below(self.devices.len() as u64) as usize;
-                self.note(d + 1, "fault", k as u64, 0);
-                self.explain(|| format!("{k:?}"));
+                if self.devices[d].absent || !self.less.strikes(k, n) {
+                    return;
+                }
+                self.faults.strikes.push((k, n));
+                self.faults.struck[k as usize] += 1;
+                self.note(d + 1, "fault", k as u64, n);
+                self.explain(|| format!("{k:?}:{n}"));
                 self.strike(k, d);
             }
             Fault::Start(d) => {
@@ -312,8 +322,8 @@ impl World<'_> {
         let before = self.devices[d].fs.contents();
         self.devices[d].tick(self.now);
         let dev = &mut self.devices[d];
-        let torn = dev.fs.power_cut(&mut dev.rand);
-        dev.boot = dev.rand.next() | 1;
+        let torn = dev.fs.power_cut(&mut self.faults.rand);
+        dev.boot = self.faults.rand.next() | 1;
         for t in torn {
             let text = String::from_utf8_lossy(&t.bytes).into_owned();
             let w = self.ledger.contents.entry(t.id).or_default();
@@ -361,7 +371,7 @@ impl World<'_> {
         let dev = &mut self.devices[d];
         dev.ix = MemIndex::new();
         dev.backup = None;
-        if dev.rand.chance(1, 2) && elsewhere {
+        if self.faults.rand.chance(1, 2) && elsewhere {
             dev.roster.clear();
         }
         self.leave.returns = true;
@@ -389,9 +399,10 @@ impl World<'_> {
         self.later(MS, 5 * SECOND, Fault::Start(d));
     }
     fn revoke(&mut self, d: usize) {
-        let by = (d + 1) % self.devices.len();
+        let n = self.devices.len();
+        let by = (1..n).map(|i| (d + i) % n).find(|i| !self.devices[*i].absent).unwrap_or(d);
         let members = self.devices.iter().filter(|x| x.is_member()).count();
-        if members < 3 || by == d || self.devices[d].revoked || d == 0 {
+        if members < 3 || by == d || self.devices[d].revoked || d == self.founder() {
             return;
         }
         let key = self.devices[d].key;

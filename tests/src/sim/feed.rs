@@ -3,6 +3,7 @@
 use super::acts::Act;
 use super::device::{F, Fetch};
 use super::fs::{Bytes, TRASH};
+use super::rand::{For, number};
 use super::words::coalesce;
 use super::world::{Event, MS, SECOND, World};
 use dartsync_core::ids::Ticket;
@@ -61,7 +62,10 @@ impl World<'_> {
         if let Some(data) = got {
             self.devices[d].fetches.remove(&ticket);
             self.devices[d].tick(self.now);
-            let fail = self.faults.disk_error(d);
+            let which = number(&self.devices[d].path(f.row).1);
+            let luck = self.draw(For::Error, d, which);
+            let fail = self.faults.disk_error(d, luck);
+            let rand = self.draw(For::Whim, d, which);
             let dev = &mut self.devices[d];
             let act = Act {
                 fs: &mut dev.fs,
@@ -69,11 +73,11 @@ impl World<'_> {
                 root_gone: dev.root_gone,
                 fail,
                 race: None,
-                rand: &mut dev.rand,
+                rand,
             };
             let outcome = act.run(|a| a.store_part(f.row.0, f.kind, data));
             let trash = std::mem::take(&mut dev.tmp.news);
-            let delay = self.slow(d, 100, 3 * MS);
+            let delay = self.slow(d, which, 100, 3 * MS);
             return self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(outcome), trash });
         }
         if tries < 2 && lacking.is_empty() {
@@ -104,16 +108,15 @@ impl World<'_> {
         }
         dev.reading = true;
         let life = dev.life;
-        let delay = if self.rand.chance(1, 20) {
-            self.rand.within(10 * MS, 200 * MS)
-        } else {
-            self.rand.within(20, 2 * MS)
-        };
+        let mut rand = self.draw(For::Read, d, 0);
+        let late = rand.chance(1, 20);
+        let delay = if late { rand.within(10 * MS, 200 * MS) } else { rand.within(20, 2 * MS) };
         self.after(delay, Event::Read { d, life });
     }
     /// The inotify reader takes what the kernel told.
     pub(super) fn read(&mut self, d: usize, life: u32) {
-        let lost = self.faults.overflows();
+        let luck = self.draw(For::Overflow, d, 0);
+        let lost = self.faults.overflows(luck);
         let dev = &mut self.devices[d];
         if dev.life != life || !dev.is_up() {
             return;

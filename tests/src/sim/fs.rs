@@ -2,7 +2,7 @@
 //! what it likes of the rest. Names follow a journal: a cut keeps a prefix of their changes.
 
 pub use super::bytes::Bytes;
-use super::rand::Rand;
+use super::rand::{Rand, number};
 use dartsync_core::ids::ContentId;
 use dartsync_core::peer::{Stat, Touch};
 use dartsync_core::record::Kind;
@@ -408,8 +408,8 @@ impl Fs {
         let now = self.now;
         self.past.retain(|(at, _)| at + WRITTEN_BACK > now);
         if !self.past.is_empty() && rand.chance(3, 4) {
-            let at = rand.below(self.past.len() as u64) as usize;
-            let mut names = self.past.swap_remove(at).1;
+            let one = rand.choose(std::mem::take(&mut self.past), |p| p.0).expect("there are some");
+            let mut names = one.1;
             // Directories that were made since hang nowhere, but their inodes stay.
             for (ino, entries) in std::mem::take(&mut self.names) {
                 names.entry(ino).or_insert(entries);
@@ -426,7 +426,10 @@ impl Fs {
             }
         }
         let mut torn = Vec::new();
+        let key = rand.next();
         for n in self.nodes.values_mut().filter(|n| n.kind == Kind::File) {
+            // Whatever else lies on the disk.
+            let rand = &mut Rand::new(key ^ number(&n.data.id.0));
             n.writers = 0;
             let same = n.durable.as_ref().is_some_and(|d| d.0 == n.data);
             let old = n.changed + WRITTEN_BACK <= now;

@@ -1,6 +1,6 @@
 //! Links between devices and the tracker, and the tracker: frames come in order or not at all, when the net likes.
 
-use super::rand::Rand;
+use super::rand::{For, Rand};
 use super::world::{Event, MS, SECOND, World};
 use dartsync_core::ids::LinkId;
 use dartsync_core::limits;
@@ -64,12 +64,11 @@ pub struct Station<'m> {
     pub(super) life: u32,
     timer: u64,
     mono: u64,
-    rand: Rand,
 }
 
 impl<'m> Station<'m> {
-    pub(super) fn new(rand: Rand, memory: Vec<&'m mut [u8]>) -> Station<'m> {
-        Station { tracker: None, memory, roster: None, life: 0, timer: 0, mono: 77, rand }
+    pub(super) fn new(memory: Vec<&'m mut [u8]>) -> Station<'m> {
+        Station { tracker: None, memory, roster: None, life: 0, timer: 0, mono: 77 }
     }
     pub(super) fn now(&self, now: u64) -> Now {
         Now { at: Instant(now + self.mono), wall: super::device::EPOCH + now }
@@ -78,10 +77,10 @@ impl<'m> Station<'m> {
     pub(super) fn can_restart(&self) -> bool {
         !self.memory.is_empty()
     }
-    fn start(&mut self, lost: bool) {
+    fn start(&mut self, lost: bool, mut rand: Rand) {
         let Some(memory) = self.memory.pop() else { return };
         self.life += 1;
-        self.mono = self.rand.below(1 << 40);
+        self.mono = rand.below(1 << 40);
         let past = match &self.roster {
             None => Past::New,
             Some(_) if lost => Past::Lost,
@@ -89,7 +88,7 @@ impl<'m> Station<'m> {
         };
         let config = tracker::Config {
             roster_key: [9; 32],
-            seed: self.rand.seed(),
+            seed: rand.seed(),
             past,
             founder: None,
             recovery: None,
@@ -104,7 +103,8 @@ impl World<'_> {
     /// The tracker starts: with its stored roster, or without.
     pub(super) fn start_tracker(&mut self, lost: bool) {
         assert!(self.station.tracker.is_none());
-        self.station.start(lost);
+        let rand = self.draw(For::Tracker, 0, 0);
+        self.station.start(lost, rand);
         self.note(0, if lost { "start without roster" } else { "start" }, self.station.life.into(), 0);
         self.pump_tracker();
     }
@@ -114,7 +114,8 @@ impl World<'_> {
         self.note(0, "stop", 0, 0);
         let links: Vec<u32> = self.links.keys().copied().collect();
         for id in links {
-            let told = self.rand.chance(1, 2);
+            let d = self.links[&id].d;
+            let told = self.draw(For::Break, d, 3).chance(1, 2);
             let link = self.links.get_mut(&id).expect("listed");
             link.there = None;
             link.down.items.clear();
@@ -127,12 +128,14 @@ impl World<'_> {
     /// A device dials.
     pub(super) fn dial(&mut self, d: usize) {
         let life = self.devices[d].life;
-        let never = self.faults.is_cut(d) && self.rand.chance(1, 2);
-        let fails = self.station.tracker.is_none() || self.faults.is_cut(d) || self.faults.dial_fails();
+        let mut rand = self.draw(For::Dial, d, 0);
+        let never = self.faults.is_cut(d) && rand.chance(1, 2);
+        let fails =
+            self.station.tracker.is_none() || self.faults.is_cut(d) || self.faults.dial_fails(&mut rand);
         let delay = match (never, fails) {
             (true, _) => 20 * SECOND,
-            (_, true) => self.rand.within(MS, 2 * SECOND),
-            _ => self.latency(d),
+            (_, true) => rand.within(MS, 2 * SECOND),
+            _ => self.latency(d, 0),
         };
         self.after(delay, Event::Dialled { d, life, ok: !never && !fails });
     }
@@ -168,11 +171,11 @@ impl World<'_> {
         self.pump(d);
     }
 
-    fn latency(&mut self, d: usize) -> u64 {
-        let clogged = self.faults.is_clogged(d);
-        match clogged {
-            true => self.rand.within(50 * MS, 3 * SECOND),
-            false => self.rand.within(100, 3 * MS),
+    fn latency(&mut self, d: usize, which: u64) -> u64 {
+        let mut rand = self.draw(For::Net, d, which);
+        match self.faults.is_clogged(d) {
+            true => rand.within(50 * MS, 3 * SECOND),
+            false => rand.within(100, 3 * MS),
         }
     }
     /// Puts an item on its way.
@@ -181,7 +184,9 @@ impl World<'_> {
         if let (Some(all), Item::Frame(f)) = (&mut self.recorded, &item) {
             all.push((up, f.clone()));
         }
-        let at = self.now + self.latency(d);
+        // The first byte of a frame says what it is.
+        let first = if let Item::Frame(f) = &item { u64::from(f[0]) } else { 99 };
+        let at = self.now + self.latency(d, 2 + 2 * first + u64::from(up));
         let link = self.links.get_mut(&id).expect("seen");
         let way = if up { &mut link.up } else { &mut link.down };
         way.items.push_back(item);
@@ -211,7 +216,7 @@ impl World<'_> {
         let mine: Vec<u32> = self.links.iter().filter(|(_, l)| l.d == d).map(|(i, _)| *i).collect();
         for id in mine {
             for up in [true, false] {
-                let keep = self.rand.below(WINDOW as u64) as usize;
+                let keep = self.draw(For::Break, d, up.into()).below(WINDOW as u64) as usize;
                 let link = self.links.get_mut(&id).expect("listed");
                 let way = if up { &mut link.up } else { &mut link.down };
                 way.items.truncate(keep);

@@ -2,7 +2,7 @@
 
 use super::faults::{ALL, Kind};
 use super::less::Less;
-use super::rand::Rand;
+use super::rand::{For, Luck};
 use super::world::{Event, Pool, SECOND, World};
 
 /// How a seed ended.
@@ -21,9 +21,11 @@ pub struct Verdict {
     /// Kinds that could strike.
     pub kinds: Vec<Kind>,
     /// Devices of the home.
-    pub devices: usize,
-    /// Things that users did.
-    pub edits: u64,
+    pub devices: Vec<usize>,
+    /// What users did: whose, and which of their deeds.
+    pub deeds: Vec<(usize, u64)>,
+    /// What broke: which time of that kind.
+    pub strikes: Vec<(Kind, u64)>,
     /// How long things broke (µs).
     pub breaking: u64,
     /// Whether a conflict copy was made.
@@ -45,8 +47,9 @@ impl Verdict {
             time: 0,
             struck: [0; ALL.len()],
             kinds: Vec::new(),
-            devices: 0,
-            edits: 0,
+            devices: Vec::new(),
+            deeds: Vec::new(),
+            strikes: Vec::new(),
             breaking: 0,
             conflict: false,
             lines: 0,
@@ -65,22 +68,24 @@ pub fn run(seed: u64, print: bool) -> Verdict {
 
 /// [`run`] with less than the seed asks for.
 pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
-    let mut draw = Rand::new(seed ^ 0x6d61_7374_6572);
-    let memory = *draw.pick(&[1 << 20, 1 << 20, 256 << 10]);
-    let n = (2 + draw.weighted(&[160, 160, 100, 30, 12, 4, 1, 1, 0, 0, 1])).min(less.devices);
+    let luck = Luck::new(seed);
+    let draw = |n| luck.of(For::World, n, 0);
+    let memory = *draw(0).pick(&[1 << 20, 1 << 20, 256 << 10]);
+    let n = 2 + draw(1).weighted(&[160, 160, 100, 30, 12, 4, 1, 1, 0, 0, 1]);
     // A table with room for what so many devices edit at once: a home whose tracker is full is not in sync.
     let mut pool = Pool::new(if n > 5 { memory << 2 } else { memory });
-    let mut w = World::new(draw.next() ^ less.salt.wrapping_mul(0x9e37_79b9_7f4a_7c15), n, &mut pool);
+    let mut w = World::new(seed, n, &mut pool);
     (w.print, w.audits) = (print, less.audit);
-    (w.edits_left, w.events_left) = (less.edits, less.events);
+    (w.less, w.luck.salt, w.events_left) = (less.clone(), less.salt, less.events);
+    less.absent.iter().filter(|d| **d < n).for_each(|d| w.devices[*d].absent = true);
     // Many devices that edit fast do nothing but make copies.
-    w.pace = draw.within(SECOND / 10, 3 * SECOND) * (1 + n as u64 / 4);
+    w.pace = draw(2).within(SECOND / 10, 3 * SECOND) * (1 + n as u64 / 4);
     w.start_tracker(false);
     w.gather();
-    w.faults.draw();
+    w.faults.draw(&luck);
     w.faults.on.retain(|o| !less.without.contains(&o.0));
     let kinds = w.faults.kinds();
-    if draw.chance(1, 4) {
+    if draw(3).chance(1, 4) {
         // Some quiet first: faults then find a home at rest.
         w.converge(60 * SECOND);
     }
@@ -89,7 +94,7 @@ pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
         w.after(1 + d as u64, Event::User { d });
     }
     w.unleash();
-    let long = less.span(draw.within(5, 60) * SECOND / (1 + n as u64 / 6));
+    let long = less.span(draw(4).within(5, 60) * SECOND / (1 + n as u64 / 6));
     w.run_for(long);
     w.heal();
     w.converge(BOUND);
@@ -102,8 +107,9 @@ pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
         time: w.now,
         struck: w.faults.struck,
         kinds,
-        devices: n,
-        edits: w.edits,
+        devices: (0..n).filter(|d| !less.absent.contains(d)).collect(),
+        deeds: std::mem::take(&mut w.deeds),
+        strikes: std::mem::take(&mut w.faults.strikes),
         breaking: long,
         conflict: w.has_copies(),
         lines: w.lines,

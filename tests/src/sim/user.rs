@@ -1,6 +1,7 @@
 //! Users: what they do to their files, weighted so that paths and kinds collide.
 
 use super::fs::{Bytes, Fs, Ino, ROOT, TMP, TRASH};
+use super::rand::{For, number};
 use super::world::{Event, MS, World};
 use dartsync_core::ids::ContentId;
 use dartsync_core::peer::Touch;
@@ -38,19 +39,23 @@ pub(super) fn last_instant(fs: &mut Fs, path: &[u8], data: Bytes, style: u64) ->
 impl World<'_> {
     /// A user's turn, and when the next comes.
     pub(super) fn user_turn(&mut self, d: usize) {
-        if !self.editing || self.edits_left == 0 {
+        if !self.editing {
             return;
         }
-        if !self.devices[d].root_gone && self.devices[d].joined {
-            let n = if self.user.chance(1, 8) { self.user.within(2, 6) } else { 1 };
-            for _ in 0..n.min(self.edits_left) {
+        let mut rand = self.luck.of(For::Turn, d as u64, self.devices[d].turns);
+        self.devices[d].turns += 1;
+        for _ in 0..if rand.chance(1, 8) { rand.within(2, 6) } else { 1 } {
+            let deed = self.devices[d].deeds;
+            self.devices[d].deeds += 1;
+            if !self.devices[d].root_gone && self.devices[d].joined && self.less.deeds(d, deed) {
+                self.user = self.luck.of(For::Deed, d as u64, deed);
+                self.made = deed << 6;
+                self.deeds.push((d, deed));
                 self.user_act(d);
-                (self.edits, self.edits_left) = (self.edits + 1, self.edits_left - 1);
             }
         }
-        let pause =
-            if self.user.chance(1, 4) { self.user.within(MS, 400 * MS) } else { self.user.around(self.pace) };
-        self.after(pause.max(1), Event::User { d });
+        let pause = if rand.chance(1, 4) { rand.within(MS, 400 * MS) } else { rand.around(self.pace) };
+        self.after(pause, Event::User { d });
     }
 
     fn some_path(&mut self) -> Vec<u8> {
@@ -66,11 +71,11 @@ impl World<'_> {
             // Copies of copies of copies: now and then.
             all.retain(|w| !w.0.windows(9).any(|x| x == b"(conflict"));
         }
-        if all.is_empty() { None } else { Some(self.user.pick(&all).clone()) }
+        self.user.choose(all, |w| number(&w.0))
     }
     fn something(&mut self, d: usize) -> Option<(Vec<u8>, Ino)> {
         let all = self.devices[d].fs.walk(ROOT, b"");
-        if all.is_empty() { None } else { Some(self.user.pick(&all).clone()) }
+        self.user.choose(all, |w| number(&w.0))
     }
 
     fn user_act(&mut self, d: usize) {
@@ -207,7 +212,7 @@ impl World<'_> {
         (n.kind == Kind::File && n.data.bytes.len() < 200).then_some(())?;
         let mut bytes = n.data.bytes.to_vec();
         self.made += 1;
-        bytes.extend_from_slice(format!("+{}", self.made).as_bytes());
+        bytes.extend_from_slice(format!("+{}-{d}", self.made).as_bytes());
         self.put(d, &path, Bytes::file(&bytes))
     }
     fn save_by_rename(&mut self, d: usize) -> Option<()> {
@@ -359,11 +364,11 @@ impl World<'_> {
         self.wrote(d, &path, &data, Some(old), false);
         let pause = self.user.within(MS, 500 * MS);
         let left = self.user.within(0, 4) as u32;
-        self.after(pause, Event::Write { d, ino: i, place, left });
+        self.after(pause, Event::Write { d, ino: i, place, deed: self.made, left });
         Some(())
     }
     /// Goes on with that: the file may have another name by now, or none.
-    pub(super) fn write_on(&mut self, d: usize, ino: Ino, place: (Ino, Vec<u8>), left: u32) {
+    pub(super) fn write_on(&mut self, d: usize, ino: Ino, place: (Ino, Vec<u8>), (deed, left): (u64, u32)) {
         self.devices[d].tick(self.now);
         let fs = &mut self.devices[d].fs;
         if fs.node(ino).writers == 0 {
@@ -396,14 +401,13 @@ impl World<'_> {
         } else {
             let mut bytes = fs.node(ino).data.bytes.to_vec();
             let old = fs.node(ino).data.id;
-            self.made += 1;
-            bytes.extend_from_slice(format!("/{}", self.made).as_bytes());
+            bytes.extend_from_slice(format!("/{deed}.{left}-{d}").as_bytes());
             let data = Bytes::file(&bytes);
             self.devices[d].fs.write((place.0, &place.1), ino, data.clone(), Touch::Written);
             let path = path.unwrap_or_default();
             self.wrote(d, &path, &data, Some(old), false);
-            let pause = self.user.within(MS, 500 * MS);
-            self.after(pause, Event::Write { d, ino, place, left: left - 1 });
+            let pause = self.luck.of(For::Turn, !deed, left.into()).within(MS, 500 * MS);
+            self.after(pause, Event::Write { d, ino, place, deed, left: left - 1 });
         }
         self.reads(d);
     }

@@ -6,8 +6,9 @@ use super::device::Device;
 use super::drive::Work;
 use super::faults::Faults;
 use super::fs::{Bytes, Ino};
+use super::less::Less;
 use super::net::{Link, Station};
-use super::rand::Rand;
+use super::rand::{For, Luck, Rand};
 use dartsync_core::ids::Ticket;
 use dartsync_core::peer::Outcome;
 use std::cmp::Reverse;
@@ -45,7 +46,7 @@ pub(super) enum Event {
     /// A user does something.
     User { d: usize },
     /// A user writes on into an open file, or closes it.
-    Write { d: usize, ino: Ino, place: (Ino, Vec<u8>), left: u32 },
+    Write { d: usize, ino: Ino, place: (Ino, Vec<u8>), deed: u64, left: u32 },
     /// Something breaks, or is mended.
     Fault(super::faults::Fault),
 }
@@ -95,18 +96,19 @@ pub struct World<'m> {
     pub(super) faults: Faults,
     pub(super) ledger: Ledger,
     pub(super) leave: Leave,
-    /// How long disks, nets and drivers take.
-    pub(super) rand: Rand,
+    pub(super) luck: Luck,
+    /// Of what a user does now.
     pub(super) user: Rand,
-    /// Contents made so far.
+    /// Number of the last content that a user made.
     pub(super) made: u64,
     /// When a device was last asked to be put out once more.
     pub(super) asked_at: u64,
     /// Whether users still edit.
     pub(super) editing: bool,
-    /// What users may still do, and what they did.
-    pub(super) edits_left: u64,
-    pub(super) edits: u64,
+    /// What is left out.
+    pub(super) less: Less,
+    /// What users did: whose, and which of their deeds.
+    pub(super) deeds: Vec<(usize, u64)>,
     /// Mean pause between a user's edits (µs).
     pub(super) pace: u64,
     /// What was broken first.
@@ -128,10 +130,10 @@ pub struct World<'m> {
 impl<'m> World<'m> {
     /// A home of `n` devices that have not joined yet.
     pub fn new(seed: u64, n: usize, pool: &'m mut Pool) -> World<'m> {
-        let mut rand = Rand::new(seed);
-        let devices = (0..n).map(|i| Device::new(i, rand.fork())).collect();
-        let station = Station::new(rand.fork(), pool.0.iter_mut().map(|b| &mut b[..]).collect());
-        let (user, faults) = (rand.fork(), Faults::none(rand.fork()));
+        let luck = Luck::new(seed);
+        let devices = (0..n).map(|i| Device::new(i, luck.of(For::Device, i as u64, 0))).collect();
+        let station = Station::new(pool.0.iter_mut().map(|b| &mut b[..]).collect());
+        let (user, faults) = (luck.of(For::Deed, 0, 0), Faults::none(luck.of(For::Strike, 0, 0)));
         World {
             now: 0,
             heap: BinaryHeap::new(),
@@ -143,13 +145,13 @@ impl<'m> World<'m> {
             faults,
             ledger: Ledger::default(),
             leave: Leave::default(),
-            rand,
+            luck,
             user,
             made: 0,
             asked_at: 0,
             editing: false,
-            edits_left: u64::MAX,
-            edits: 0,
+            less: Less::default(),
+            deeds: Vec::new(),
             pace: SECOND,
             broken: None,
             audits: false,
@@ -161,6 +163,11 @@ impl<'m> World<'m> {
             events: 0,
             events_left: u64::MAX,
         }
+    }
+
+    /// What is drawn at this moment for a device, about `which`.
+    pub(super) fn draw(&mut self, what: For, d: usize, which: u64) -> Rand {
+        self.luck.at(self.now, what, d, which)
     }
 
     pub(super) fn after(&mut self, delay: u64, what: Event) {
@@ -245,7 +252,7 @@ impl<'m> World<'m> {
             Event::Fetch { d, life, ticket, tries } => self.fetch(d, life, ticket, tries),
             Event::Read { d, life } => self.read(d, life),
             Event::User { d } => self.user_turn(d),
-            Event::Write { d, ino, place, left } => self.write_on(d, ino, place, left),
+            Event::Write { d, ino, place, deed, left } => self.write_on(d, ino, place, (deed, left)),
             Event::Fault(f) => self.fault(f),
         }
     }
@@ -256,7 +263,7 @@ impl<'m> World<'m> {
             self.join(d);
         }
         for _ in 0..600 {
-            if self.broken.is_some() || self.devices.iter().all(|d| d.folder.is_some()) {
+            if self.broken.is_some() || self.devices.iter().all(|d| d.absent || d.folder.is_some()) {
                 return;
             }
             self.run_for(SECOND / 10);

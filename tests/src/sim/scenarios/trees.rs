@@ -15,7 +15,7 @@ impl World<'_> {
         let ino = self.devices[d].fs.find(path).expect("it is there");
         self.devices[d].fs.node_mut(ino).writers += 1;
         let place = (ROOT, path.to_vec());
-        self.after(pause, Event::Write { d, ino, place, left: 1 });
+        self.after(pause, Event::Write { d, ino, place, deed: 0, left: 1 });
     }
     /// The swap that made a path could not be finished yet.
     fn unfinish(&mut self, d: usize, path: &[u8]) {
