@@ -120,7 +120,9 @@ fn ends(range: &str) -> Option<(u64, u64)> {
 
 fn usage() -> ExitCode {
     eprintln!("usage: sim --seed S [--seconds N] [--absent DEVICE,DEVICE] [--without KIND,KIND]");
-    eprintln!("                    [--strikes KIND:N,KIND:N] [--deeds DEVICE:N,DEVICE:N] [--salt N] [--audit true]");
+    eprintln!(
+        "                    [--strikes KIND:N,KIND:N] [--deeds DEVICE:N,DEVICE:N] [--salt N] [--audit true]"
+    );
     eprintln!("       sim --seeds FROM..TO | sim --survey FROM..TO | sim --audit FROM..TO");
     ExitCode::from(2)
 }

@@ -159,8 +159,7 @@ impl Device {
         self.torn_until = self.torn_until.min(now + 3_000_000);
         self.joined = true;
         self.tmp = Tmp { trashed: self.tmp.trashed, ..Tmp::default() };
-        let config =
-            Config { key: self.key, seed: secret, port: 7421, addrs: Default::default(), caps: 0 };
+        let config = Config { key: self.key, seed: secret, port: 7421, addrs: Default::default(), caps: 0 };
         let mut peer = Box::new(Peer::new(config));
         let at = self.now(now);
         self.cleanup(now);

@@ -432,8 +432,7 @@ impl World<'_> {
                 self.invite_next(d);
             }
             Some(Reply::Invite { id, .. }) => {
-                let next =
-                    self.devices.iter().position(|x| x.waits());
+                let next = self.devices.iter().position(|x| x.waits());
                 if let Some(x) = next {
                     self.devices[x].invite = Some(InviteId(id));
                     self.note(d + 1, "invited", x as u64, id.into());

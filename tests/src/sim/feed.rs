@@ -67,14 +67,8 @@ impl World<'_> {
             let fail = self.faults.disk_error(d, luck);
             let rand = self.draw(For::Whim, d, which);
             let dev = &mut self.devices[d];
-            let act = Act {
-                fs: &mut dev.fs,
-                tmp: &mut dev.tmp,
-                root_gone: dev.root_gone,
-                fail,
-                race: None,
-                rand,
-            };
+            let act =
+                Act { fs: &mut dev.fs, tmp: &mut dev.tmp, root_gone: dev.root_gone, fail, race: None, rand };
             let outcome = act.run(|a| a.store_part(f.row.0, f.kind, data));
             let trash = std::mem::take(&mut dev.tmp.news);
             let delay = self.slow(d, which, 100, 3 * MS);

@@ -77,9 +77,7 @@ impl Less {
             "--seconds" => to(&mut self.seconds, value),
             "--salt" => to(&mut self.salt, value),
             "--audit" => to(&mut self.audit, value),
-            "--without" => {
-                value.split(',').all(|name| kind(name).map(|k| self.without.insert(k)).is_some())
-            }
+            "--without" => value.split(',').all(|name| kind(name).map(|k| self.without.insert(k)).is_some()),
             _ => false,
         }
     }
