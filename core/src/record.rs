@@ -70,6 +70,10 @@ impl Record {
     pub fn is_live(&self) -> bool {
         self.kind != Kind::Removed
     }
+    /// Whether it is a directory that was made for something in it (R9b).
+    pub fn is_invented(&self) -> bool {
+        self.kind == Kind::Directory && self.flags.revival()
+    }
     /// Whether bytes must be fetched to make it.
     pub fn has_content(&self) -> bool {
         matches!(self.kind, Kind::File | Kind::Symlink)

@@ -120,6 +120,10 @@ impl Peer {
             self.drop_copies(ix, now, &mut o, e.record);
             o.t.remote = Some(news);
         }
+        if e.record.flags.withdrawn() || !e.record.is_live() {
+            // It may have been all that a directory was made for.
+            self.folders[f].revivals_due = true;
+        }
         o.t.trouble = None;
         self.close(ix, now, o);
     }
@@ -158,6 +162,7 @@ impl Peer {
                 && let Some(mut c) = self.open(ix, o.f, row)
             {
                 c.t.pending = None;
+                self.folders[o.f].revivals_due = true;
                 self.close(ix, now, c);
             }
         }
@@ -329,8 +334,8 @@ impl Peer {
             if !skip && (generation > self.commits.durable || of.is_some_and(|o| o != f)) {
                 break;
             }
-            // It may be gone again since, and that may have been said already.
-            if !skip && !self.is_lacked(ix, f, seq) {
+            // It may be gone again since, or about to go.
+            if !skip && self.is_had(ix, f, seq) {
                 let grown = ranges.last_mut().is_some_and(|r: &mut SeqRange| {
                     let next = r.to.0 + 1 == seq.0;
                     if next {
@@ -358,10 +363,12 @@ impl Peer {
                 .any(|s| s.linked && s.caught_up && s.slot.is_some() && s.have_sweep.is_some())
     }
 
-    fn is_lacked(&self, ix: &mut dyn Index, f: usize, seq: Seq) -> bool {
+    /// Whether the record of that seq is here, or noted here as withdrawn.
+    fn is_had(&self, ix: &mut dyn Index, f: usize, seq: Seq) -> bool {
         let mut t = Trees::default();
-        let row = self.row_of(ix, f, seq);
-        row.is_some_and(|row| ix.load(row, &mut t) && self.lacks(&t) == Some(seq))
+        let noted = |r: &Remote| r.epoch == self.epoch && r.seq == seq;
+        self.row_of(ix, f, seq).is_some_and(|row| ix.load(row, &mut t))
+            && (self.has(&t) == Some(seq) || t.withdrawn.as_ref().is_some_and(noted))
     }
 
     /// The row whose record, or withdrawn one, bears that seq in this epoch: one of another may bear it, too.

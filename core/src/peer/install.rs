@@ -10,7 +10,7 @@ use super::tree::{Below, Parent};
 use super::trees::{Cause, Intent, Lane, Local, Made, Stat};
 use crate::ids::{ContentId, Row, Ticket};
 use crate::mutant::{self, Mutant};
-use crate::record::{Kind, Record};
+use crate::record::{Flags, Kind, Record};
 use crate::time::{Duration, Now};
 use crate::version::{Edit, Order, VersionVector};
 
@@ -24,7 +24,7 @@ impl Peer {
             Step::Rest if o.t.pending.is_some() => o.t.pending.as_ref().map(|p| p.0.clone()),
             Step::Rest if self.restores_withdrawn(ix, o) => {
                 let mut r = o.t.withdrawn.as_ref()?.record.clone();
-                r.flags.0 &= !crate::record::Flags::WITHDRAWN;
+                r.flags.0 &= !Flags::WITHDRAWN;
                 Some(r)
             }
             _ => None,
@@ -157,7 +157,7 @@ impl Peer {
         }
         let from = match &o.t.local {
             Some(l) if l.stat.kind == l.record.kind => (l.stat.kind, l.record.content),
-            Some(l) => (l.stat.kind, ContentId::NONE),
+            Some(l) => (l.stat.kind, self.covered(ix, &o).unwrap_or(ContentId::NONE)),
             None => (Kind::Removed, ContentId::NONE),
         };
         copy = copy.filter(|_| !mutant::on(Mutant::R9Second));
@@ -355,6 +355,12 @@ impl Peer {
         content: ContentId,
     ) {
         let Some(mut c) = self.open(ix, job.f, row) else { return };
+        let alone = c.t.pending.is_none() && c.t.local.is_none() && c.t.remote.is_none();
+        if let Some(w) = c.t.withdrawn.as_ref().filter(|w| alone && w.record.content == content) {
+            // Nobody had it to give, and it was withdrawn: here it is, under its own record (R9a).
+            let flags = Flags(w.record.flags.0 & !Flags::WITHDRAWN);
+            c.t.pending = Some((Record { flags, ..w.record.clone() }, job.row));
+        }
         if c.t.pending.is_some() {
             self.copy_made(now, &mut c, stat, at);
         } else if c.t.local.is_none() && c.t.remote.is_some() && content != ContentId::NONE {

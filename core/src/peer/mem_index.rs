@@ -98,6 +98,12 @@ impl MemIndex {
             None => self.rows.get(&row).map(|h| &*h.trees),
         }
     }
+    /// The trees of every row, as the last commit that was settled left them.
+    pub fn all_durable(&self) -> impl Iterator<Item = &Trees> {
+        let rows: BTreeSet<Row> =
+            self.rows.keys().chain(self.undo.rows.keys()).chain(self.sealed.rows.keys()).copied().collect();
+        rows.into_iter().filter_map(|row| self.durable(row))
+    }
     /// Undoes all changes since the last commit that was settled.
     pub fn crash(&mut self) {
         let open = core::mem::take(&mut self.undo);

@@ -42,6 +42,8 @@ mod recover_tests;
 mod remove;
 mod requests;
 #[cfg(test)]
+mod revival_tests;
+#[cfg(test)]
 mod rig;
 mod rows;
 mod scan;

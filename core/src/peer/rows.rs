@@ -11,7 +11,7 @@ use super::trees::{Cause, Due, Lane, Made, Trees};
 use crate::ids::{Row, Seq};
 use crate::limits::BULK;
 use crate::path::{Path, PathBuf};
-use crate::record::Kind;
+use crate::record::{Kind, Record};
 use crate::time::{Duration, Instant, Now};
 
 /// Added to keys of what nobody waits for: a scan's finds.
@@ -122,6 +122,9 @@ impl Peer {
         let due = self.lane_of(ix, now, &mut o, next);
         let counts = Counts::of(&o.t, due);
         let s = &mut self.folders[o.f];
+        // What it was made for may be gone by the time that a directory is settled.
+        s.revivals_due |=
+            due.is_none() && o.due.is_some() && o.t.synced.as_ref().is_some_and(Record::is_invented);
         s.counts.shift(o.counts, counts);
         s.counts_dirty = true;
         // A row that something is under way for is put back once more when that ends.

@@ -340,6 +340,14 @@ impl Peer {
             self.close(ix, now, o);
             return;
         }
+        if self.covered(ix, &o).is_some_and(|c| content.is_none_or(|found| found == c))
+            && let Some(l) = o.t.local.as_mut().filter(|l| l.stat.kind == stat.kind)
+        {
+            // What the invented directory is to displace is no edit on top of it.
+            (l.stat, l.at) = (stat, at);
+            self.close(ix, now, o);
+            return;
+        }
         if is_lost(&o.t) && stat.kind != Kind::Removed {
             // Who made this did not see what a power cut took: it replaces nothing.
             o.t.synced = None;

@@ -180,6 +180,19 @@ impl Peer {
         true
     }
 
+    /// The content of the file that an invented directory is still to displace here, as far as it is known.
+    pub(super) fn covered(&self, ix: &mut dyn Index, o: &Open) -> Option<ContentId> {
+        if !o.t.is_over_file() {
+            return None;
+        }
+        let mut t = Trees::default();
+        let copy = o.t.copies.last().is_some_and(|row| ix.load(*row, &mut t));
+        let copied = [t.pending.as_ref().map(|p| &p.0), t.remote.as_ref().map(|r| &r.record)];
+        let known = [o.t.synced.as_ref(), o.t.remote.as_ref().map(|r| &r.record)];
+        let all = copied.into_iter().filter(|_| copy).chain(known);
+        all.flatten().find(|r| r.has_content()).map(|r| r.content)
+    }
+
     /// A directory that a remote removal, or a remote file, would displace although something below lives: it is revived.
     pub(super) fn revives_displaced(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) -> Option<Below> {
         if Peer::stands(&o.t) != Kind::Directory {
@@ -258,8 +271,7 @@ impl Peer {
         while let Some(row) = ix.next(folder, at.get(), &mut next) {
             core::mem::swap(&mut at, &mut next);
             let Some(o) = self.open(ix, f, row) else { continue };
-            let invented =
-                o.t.synced.as_ref().is_some_and(|s| s.flags.revival() && s.kind == Kind::Directory);
+            let invented = o.t.synced.as_ref().is_some_and(Record::is_invented);
             let settled = o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced) && o.due.is_none();
             if !invented || !settled || self.is_busy(row) || self.below(ix, f, row) != Below::Clear {
                 continue;

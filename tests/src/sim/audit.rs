@@ -1,5 +1,6 @@
 //! Promises about what the tracker believes of the devices, and about what nobody asked for: judged when all are in sync.
 
+use super::acts::Trashed;
 use super::check::{Ledger, visible};
 use super::device::{Device, F};
 use dartsync_core::ids::{ContentId, Epoch, Row, Seq, Slot};
@@ -74,6 +75,28 @@ pub fn no_needless_copies(ledger: &Ledger, d: &Device) -> Result<(), String> {
             let (other, path) = (String::from_utf8_lossy(&seen[&e.3].1), String::from_utf8_lossy(&path));
             let text = ledger.contents.get(&e.3).map_or("", |w| &w.text);
             return Err(format!("{text} stands at {path} and at {other}, but nobody put it twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Promise: what a swap displaces is an ancestor, has another name by then, or some device knows, durably, that it is to
+/// be made under another: of who wins without having the loser's content, whoever has it makes its copy (R9).
+pub fn displaced(ledger: &Ledger, devices: &[Device], trash: &[Trashed]) -> Result<(), String> {
+    for (_, _, id, _) in trash {
+        let user = ledger.contents.get(id).filter(|c| c.closed && !c.replaced && !c.excused);
+        let Some(c) = user else { continue };
+        let shown = |d: &Device| visible(d).values().any(|e| e.3 == *id);
+        let owed = |d: &Device| {
+            d.ix.all_durable().any(|t| {
+                let heard = [&t.remote, &t.withdrawn].map(|r| r.as_ref().map(|r| &r.record));
+                let made = [t.target.as_ref(), t.pending.as_ref().map(|p| &p.0)];
+                let mut owing = heard.into_iter().chain(made).flatten();
+                owing.any(|r| r.has_content() && r.content == *id) && t.disk_content() != Some(*id)
+            })
+        };
+        if !devices.iter().any(|d| shown(d) || owed(d)) {
+            return Err(format!("an edit is displaced without a copy: {} of device {}", c.text, c.by));
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use dartsync_core::tracker::Tracker;
 use dartsync_core::version::{Edit, Order};
 use dartsync_core::wire::batch::BatchReader;
 use dartsync_core::wire::message::{ToPeer, ToTracker, decode};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What is known of a content that a user wrote.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Ledger {
     /// Every live record that was announced, by path.
     said: BTreeMap<Vec<u8>, Vec<Record>>,
     /// Edits that each content was announced under.
-    edits: BTreeMap<ContentId, BTreeSet<Edit>>,
+    edits: BTreeMap<ContentId, BTreeMap<Edit, Vec<u8>>>,
     /// The records that the tracker told last, by path.
     told: BTreeMap<Vec<u8>, (Seq, Record)>,
     epoch: Epoch,
@@ -115,7 +115,8 @@ impl Ledger {
                 records.into_iter().flatten().any(|x| x.version == e.record.version)
             });
             if e.record.has_content() {
-                self.edits.entry(e.record.content).or_default().insert(e.record.edit);
+                let all = self.edits.entry(e.record.content).or_default();
+                all.entry(e.record.edit).or_insert_with(|| e.path.bytes().to_vec());
             }
             if !durable {
                 return Err(format!("{:?} was announced before its row was durable", e.path));
@@ -131,15 +132,15 @@ impl Ledger {
     /// Promise: only users make edits: a content has no more of them than it was put (R1, R3, R9).
     pub fn edits_are_users(&self, leave: Leave) -> Result<(), String> {
         let put = self.puts();
-        let more =
-            |(id, e): &(&ContentId, &BTreeSet<Edit>)| e.len() as u32 > put.get(id).copied().unwrap_or(1);
-        match self.edits.iter().find(more).filter(|_| !leave.returns && !leave.trash) {
-            Some((id, e)) => {
-                let text = self.contents.get(id).map_or("", |w| &w.text);
-                Err(format!("{text} was announced as {} edits, but put less often", e.len()))
-            }
-            None => Ok(()),
-        }
+        let most = |id: &ContentId| put.get(id).copied().unwrap_or(1);
+        let more = self.edits.iter().find(|(id, all)| all.len() as u32 > most(id));
+        let Some((id, all)) = more.filter(|_| !leave.returns && !leave.trash) else { return Ok(()) };
+        let text = self.contents.get(id).map_or("", |w| &w.text);
+        let edits = all
+            .iter()
+            .map(|(e, path)| format!(" {}:{} at {}", e.tag.0, e.counter, String::from_utf8_lossy(path)));
+        let edits: String = edits.collect();
+        Err(format!("{text} was put {} times, but announced as other edits:{edits}", most(id)))
     }
 
     /// Promise: within an epoch the records of a path only grow, but for withdrawn and collected ones.

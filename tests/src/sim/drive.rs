@@ -274,24 +274,14 @@ impl World<'_> {
         }
     }
 
-    /// Promise: what a swap displaces is an ancestor, or has another name by then (R9).
     fn look_at_displaced(&mut self, work: &Work, trash: &[Trashed]) {
-        if !self.audits
-            || !matches!(work.effect, Effect::Swap { .. })
-            || self.leave.trash
-            || self.leave.returns
+        if self.audits
+            && matches!(work.effect, Effect::Swap { .. })
+            && !self.leave.trash
+            && !self.leave.returns
         {
-            return;
-        }
-        for (_, _, id, _) in trash {
-            let Some(c) = self.ledger.contents.get(id).filter(|c| c.closed && !c.replaced && !c.excused)
-            else {
-                continue;
-            };
-            if !self.devices.iter().any(|d| super::check::visible(d).values().any(|e| e.3 == *id)) {
-                return self
-                    .broke(format!("an edit is displaced without a copy: {} of device {}", c.text, c.by));
-            }
+            let r = super::audit::displaced(&self.ledger, &self.devices, trash);
+            self.must(r);
         }
     }
 

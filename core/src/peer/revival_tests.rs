@@ -1,0 +1,60 @@
+//! R9b: directories that are made for something in them, over files, and until that is gone.
+
+use super::Effect;
+use super::rig::{Rig, content, record, stat};
+use super::trees::{Local, Made, Remote};
+use crate::ids::{ContentId, Seq};
+use crate::path::Path;
+use crate::record::{Flags, Kind};
+
+fn local(rig: &mut Rig, p: &str) -> Local {
+    rig.trees(p).local.expect("something is known there")
+}
+
+/// A device whose file `d` is to give way to a directory, for `d/y`: as far as the making of the swap file.
+fn over_a_file() -> Rig {
+    let mut rig = Rig::ready();
+    rig.has("d", Kind::File, "x");
+    rig.hears("d/y", Kind::File, "y");
+    while let Some(e) = rig.effect() {
+        if matches!(e, Effect::Prepare { kind: Kind::Directory, .. }) {
+            return rig;
+        }
+    }
+    panic!("no directory is made for d/y");
+}
+
+#[test]
+fn a_file_that_is_still_to_be_displaced_is_no_edit_over_the_directory() {
+    let mut rig = over_a_file();
+    let before = local(&mut rig, "d");
+    assert!(before.record.is_invented() && before.stat.kind == Kind::File);
+    rig.sees("d", Kind::File, "x");
+    assert_eq!(local(&mut rig, "d").record, before.record, "it is the file that was there");
+    rig.sees("d", Kind::File, "z");
+    let edited = local(&mut rig, "d");
+    assert_eq!((edited.record.kind, edited.record.content), (Kind::File, content("z")), "a user's edit");
+}
+
+#[test]
+fn a_crash_knows_the_file_that_a_directory_displaces() {
+    let mut rig = over_a_file();
+    let intent = rig.trees("d").intent.expect("a swap is under way");
+    assert_eq!((intent.from, intent.to.0), ((Kind::File, content("x")), Kind::Directory));
+}
+
+#[test]
+fn a_directory_that_is_settled_too_late_for_what_it_was_made_for_goes() {
+    let mut rig = Rig::ready();
+    let mut made = record(Kind::Directory, ContentId::NONE, 5);
+    made.flags = Flags(Flags::REVIVAL);
+    let said = made.clone();
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+    o.t.local = Some(Local { record: made, made: Made::Minted, stat: stat(Kind::Directory), at: 1 });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert_eq!(rig.removals(), [""; 0], "nobody has taken it yet");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+    o.t.remote = Some(Remote { record: said, epoch: rig.peer.epoch, seq: Seq(9) });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert_eq!(rig.removals(), ["d"]);
+}
