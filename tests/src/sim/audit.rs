@@ -1,4 +1,4 @@
-//! Promises about what the tracker believes of the devices, and about what nobody asked for: judged when all are in sync.
+//! Promises about what the tracker believes of the devices, what devices say and displace, and what nobody asked for.
 
 use super::acts::Trashed;
 use super::check::{Ledger, visible};
@@ -66,36 +66,37 @@ pub fn nothing_invented_is_empty(t: &Tracker<'_>) -> Result<(), String> {
 /// is kept twice (R3, R7, R9).
 pub fn no_needless_copies(ledger: &Ledger, d: &Device) -> Result<(), String> {
     let put = ledger.puts();
-    let mut seen: BTreeMap<ContentId, (u32, Vec<u8>)> = BTreeMap::new();
+    let mut seen: BTreeMap<ContentId, Vec<Vec<u8>>> = BTreeMap::new();
     for (path, e) in visible(d).into_iter().filter(|e| e.1.0 != Kind::Directory) {
-        let (n, _) = seen.entry(e.3).and_modify(|s| s.1 = path.clone()).or_insert((0, path.clone()));
-        *n += 1;
+        let at = seen.entry(e.3).or_default();
+        at.push(path);
         let most = put.get(&e.3).copied().unwrap_or(1);
-        if *n > most {
-            let (other, path) = (String::from_utf8_lossy(&seen[&e.3].1), String::from_utf8_lossy(&path));
+        if at.len() as u32 > most {
+            let all: Vec<_> = at.iter().map(|p| String::from_utf8_lossy(p)).collect();
             let text = ledger.contents.get(&e.3).map_or("", |w| &w.text);
-            return Err(format!("{text} stands at {path} and at {other}, but nobody put it twice"));
+            return Err(format!("{text} stands at {}, but was put {most} times", all.join(", ")));
         }
     }
     Ok(())
 }
 
 /// Promise: what a swap displaces is an ancestor, has another name by then, or some device knows, durably, that it is to
-/// be made under another: of who wins without having the loser's content, whoever has it makes its copy (R9).
-pub fn displaced(ledger: &Ledger, devices: &[Device], trash: &[Trashed]) -> Result<(), String> {
+/// be made under another: of who wins without having the loser's content, whoever has it makes its copy. Who settles the
+/// conflict by displacing its own file gives it the copy's name first (R9).
+pub fn displaced(ledger: &Ledger, devices: &[Device], by: usize, trash: &[Trashed]) -> Result<(), String> {
     for (_, _, id, _) in trash {
         let user = ledger.contents.get(id).filter(|c| c.closed && !c.replaced && !c.excused);
         let Some(c) = user else { continue };
         let shown = |d: &Device| visible(d).values().any(|e| e.3 == *id);
-        let owed = |d: &Device| {
+        let owed = |(i, d): (usize, &Device)| {
             d.ix.all_durable().any(|t| {
                 let heard = [&t.remote, &t.withdrawn].map(|r| r.as_ref().map(|r| &r.record));
-                let made = [t.target.as_ref(), t.pending.as_ref().map(|p| &p.0)];
+                let made = [t.target.as_ref(), t.pending.as_ref().map(|p| &p.0).filter(|_| i != by)];
                 let mut owing = heard.into_iter().chain(made).flatten();
                 owing.any(|r| r.has_content() && r.content == *id) && t.disk_content() != Some(*id)
             })
         };
-        if !devices.iter().any(|d| shown(d) || owed(d)) {
+        if !devices.iter().any(shown) && !devices.iter().enumerate().any(owed) {
             return Err(format!("an edit is displaced without a copy: {} of device {}", c.text, c.by));
         }
     }

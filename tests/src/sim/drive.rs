@@ -252,7 +252,7 @@ impl World<'_> {
             self.wrote(d, &work.path, &data, old, true);
         }
         self.look_at_visible(d, &work, &outcome);
-        self.look_at_displaced(&work, &trash);
+        self.look_at_displaced(d, &work, &trash);
         self.explain(|| format!("   = {outcome:?}"));
         let delay = self.slow(d, which, 20, 400);
         self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(outcome), trash });
@@ -274,13 +274,9 @@ impl World<'_> {
         }
     }
 
-    fn look_at_displaced(&mut self, work: &Work, trash: &[Trashed]) {
-        if self.audits
-            && matches!(work.effect, Effect::Swap { .. })
-            && !self.leave.trash
-            && !self.leave.returns
-        {
-            let r = super::audit::displaced(&self.ledger, &self.devices, trash);
+    fn look_at_displaced(&mut self, d: usize, work: &Work, trash: &[Trashed]) {
+        if matches!(work.effect, Effect::Swap { .. }) && !self.leave.trash && !self.leave.returns {
+            let r = super::audit::displaced(&self.ledger, &self.devices, d, trash);
             self.must(r);
         }
     }

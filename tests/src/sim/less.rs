@@ -21,7 +21,7 @@ pub struct Less {
     pub without: BTreeSet<Kind>,
     /// Other luck of nets and disks in the same world; 0: the seed's own.
     pub salt: u64,
-    /// The stricter promises are judged, too, that not every seed keeps yet.
+    /// Two stricter promises are judged, too, that not every seed keeps yet: no needless copies, no edits but users'.
     pub audit: bool,
     /// It is given up, clean, after so many events: no option of the command line.
     pub events: u64,
