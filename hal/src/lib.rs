@@ -7,6 +7,7 @@
 //! | [`driver`] | devices that boards have |
 //! | [`once`] | statics that are filled at run time |
 //! | `net_std` | [`net`] over epoll |
+//! | `net_smoltcp` | [`net`] over a network device, without an operating system (feature `smoltcp`) |
 //! | `std_impl` | the small traits on an operating system |
 //! | `conformance` | one suite that every [`net::Net`] passes |
 //! | `os` | calls of Linux that no crate offers safely |
@@ -26,6 +27,8 @@ pub mod console;
 pub mod driver;
 pub mod entropy;
 pub mod net;
+#[cfg(feature = "smoltcp")]
+pub mod net_smoltcp;
 pub mod once;
 pub mod storage;
 

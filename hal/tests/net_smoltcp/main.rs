@@ -1,0 +1,4 @@
+//! The network over smoltcp, on cables in memory.
+
+mod suite;
+mod wire;
