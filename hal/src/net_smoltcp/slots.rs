@@ -5,8 +5,9 @@
 //! Listening ─► Half ─► Open ─► Ending ─► Listening
 //!     └───► Dialling ─┘  └► Failed ──────────┘
 //! ```
-//! **Invariant**: while a port has a socket that is neither open nor being dialled with, one listens there; where
-//! callers or links that end have taken all of them, the oldest of these yields without a word.
+//! **Invariant**: while a port has two sockets that are neither open nor being dialled with, one listens there; where
+//! callers or links that end have taken all of them, the oldest of these yields without a word. So of `n` free sockets
+//! `n - 1` callers can be in handshake at once; all `n` become links.
 
 use super::memory::BUFFER;
 use crate::net::{Addr, Event, LinkKey, NetError};
@@ -27,6 +28,8 @@ const TIME_WAIT_US: u64 = 1_000_000;
 /// A quiet link is asked for a sign of life so often, and is broken without one for so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(40);
+/// The only socket of a port that could yield has so long to finish what it does.
+const SINGLE_US: u64 = 100_000;
 /// With less room than this a link is not writable: many small segments would cost more than they bring.
 const ROOM: usize = BUFFER / 4;
 /// Local ports of dialled links.
@@ -117,11 +120,14 @@ impl<'m> Slots<'m> {
         }
         for range in [0..self.second, self.second..self.slots.len()] {
             let slots = &mut self.slots[range];
-            if !slots.iter().any(|s| s.role == Role::Listening) {
-                let yields = slots.iter_mut().filter_map(|s| s.yields().map(|since| (since, s)));
-                if let Some((_, slot)) = yields.min_by_key(|y| y.0) {
-                    slot.listen(sockets.get_mut(slot.handle));
-                }
+            if slots.iter().any(|s| s.role == Role::Listening) {
+                continue;
+            }
+            let several = slots.iter().filter_map(Slot::yields).count() > 1;
+            let yields = slots.iter_mut().filter_map(|s| s.yields().map(|since| (since, s)));
+            let oldest = yields.min_by_key(|y| y.0).filter(|y| several || now >= y.0 + SINGLE_US);
+            if let Some((_, slot)) = oldest {
+                slot.listen(sockets.get_mut(slot.handle));
             }
         }
     }
