@@ -25,6 +25,7 @@ impl<T> Once<T> {
     }
 
     #[allow(unsafe_code)]
+    #[allow(clippy::mut_from_ref)] // Given out once: the flag says so.
     fn room(&'static self) -> &'static mut MaybeUninit<T> {
         assert!(!self.taken.swap(true, Ordering::AcqRel), "room for one value");
         // SAFETY: the flag has given it to this call alone.
@@ -35,6 +36,7 @@ impl<T> Once<T> {
 impl<T, const N: usize> Once<[T; N]> {
     /// Fills an array place by place: none of it is on the stack but one element. Panics the second time.
     #[allow(unsafe_code)]
+    #[allow(clippy::mut_from_ref)] // Given out once: the flag says so.
     pub fn fill(&'static self, mut make: impl FnMut(usize) -> T) -> &'static mut [T; N] {
         let room = self.room();
         for i in 0..N {
