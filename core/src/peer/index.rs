@@ -3,6 +3,7 @@
 use super::trees::{Due, Lane, Trees};
 use crate::ids::{ContentId, Folder, Row, Seq};
 use crate::path::{Path, PathBuf};
+use crate::record::Record;
 
 /// Rows that must be found again after a restart or reconnect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,11 +17,13 @@ pub enum Mark {
     Withdrawn = 2,
     /// A conflict copy that must exist ([`Trees::pending`]).
     Pending = 3,
+    /// A directory that was made for something live below (R9b), and goes with it.
+    Invented = 4,
 }
 
 impl Mark {
     /// All marks, by number.
-    pub const ALL: [Mark; 4] = [Mark::Intent, Mark::Unsynced, Mark::Withdrawn, Mark::Pending];
+    pub const ALL: [Mark; 5] = [Mark::Intent, Mark::Unsynced, Mark::Withdrawn, Mark::Pending, Mark::Invented];
 
     /// Whether a row bears it: what the store files it under.
     pub fn is_on(self, t: &Trees) -> bool {
@@ -29,6 +32,7 @@ impl Mark {
             Mark::Unsynced => t.unsynced,
             Mark::Withdrawn => t.withdrawn.is_some(),
             Mark::Pending => t.pending.is_some(),
+            Mark::Invented => t.synced.as_ref().is_some_and(Record::is_invented),
         }
     }
 }

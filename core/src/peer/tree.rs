@@ -1,6 +1,6 @@
 //! R9b: trees, not rows. What hangs together by paths: parents of live things, directories that are to go.
 
-use super::index::Index;
+use super::index::{Index, Mark};
 use super::machine::Peer;
 use super::reconcile::{Step, judge, ours, step};
 use super::rows::Open;
@@ -267,13 +267,12 @@ impl Peer {
             return;
         }
         let folder = self.folders[f].folder;
-        let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
-        while let Some(row) = ix.next(folder, at.get(), &mut next) {
-            core::mem::swap(&mut at, &mut next);
+        let mut after = None;
+        while let Some(row) = ix.marked(folder, Mark::Invented, after) {
+            after = Some(row);
             let Some(o) = self.open(ix, f, row) else { continue };
-            let invented = o.t.synced.as_ref().is_some_and(Record::is_invented);
             let settled = o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced) && o.due.is_none();
-            if !invented || !settled || self.is_busy(row) || self.below(ix, f, row) != Below::Clear {
+            if !settled || self.is_busy(row) || self.below(ix, f, row) != Below::Clear {
                 continue;
             }
             self.remove_invented(now, o);

@@ -44,6 +44,20 @@ impl Keys {
     }
 }
 
+/// Marks as they stand in a row's head: four bits. Whether a withdrawn record is there, its seq's bit says already, so
+/// in the place of that mark stands [`Mark::Invented`].
+fn nibble(marks: u8) -> u8 {
+    let spare = 1 << Mark::Withdrawn as u8;
+    marks & 0xf & !spare | (marks >> Mark::Invented as u8 & 1) * spare
+}
+/// The marks of a head.
+fn marks(head: u8) -> u8 {
+    let (four, spare) = (head >> 4, 1 << Mark::Withdrawn as u8);
+    let invented = u8::from(four & spare != 0) << Mark::Invented as u8;
+    let withdrawn = (head >> 3 & 1) * spare;
+    four & !spare | invented | withdrawn
+}
+
 /// Replaces `out` by a row's value.
 pub(super) fn write(out: &mut Vec<u8>, keys: &Keys, path: &[u8], trees: &Trees) {
     out.clear();
@@ -51,7 +65,7 @@ pub(super) fn write(out: &mut Vec<u8>, keys: &Keys, path: &[u8], trees: &Trees) 
     let seqs = keys.seqs.map(|s| s.is_some());
     let head =
         bit(keys.due.is_some(), 0) | bit(keys.content.is_some(), 1) | bit(seqs[0], 2) | bit(seqs[1], 3);
-    out.push(head | keys.marks << 4);
+    out.push(head | nibble(keys.marks) << 4);
     if let Some(due) = keys.due {
         out.push(due.lane as u8);
         uint(out, due.key);
@@ -185,7 +199,7 @@ impl<'a> View<'a> {
     pub fn new(value: &'a [u8]) -> Option<View<'a>> {
         let mut at = Cursor(value);
         let head = at.byte()?;
-        let mut keys = Keys { marks: head >> 4, ..Keys::default() };
+        let mut keys = Keys { marks: marks(head), ..Keys::default() };
         if head & 1 != 0 {
             let lane = *Lane::ALL.get(usize::from(at.byte()?))?;
             keys.due = Some(Due { lane, key: at.uint()? });
