@@ -45,7 +45,11 @@ pub struct Leaves<'a> {
 impl<'a> Leaves<'a> {
     /// Over a flat list ([`LEAF_BYTES`] a chunk) whose first chunk stands at offset 0.
     pub fn new(list: &'a [u8]) -> Leaves<'a> {
-        Leaves { bytes: list, offset: 0 }
+        Leaves::starting(list, 0)
+    }
+    /// Over the rest of a flat list, whose first chunk stands at this offset.
+    pub(super) fn starting(list: &'a [u8], offset: u64) -> Leaves<'a> {
+        Leaves { bytes: list, offset }
     }
 }
 
@@ -210,6 +214,19 @@ impl<L: AsRef<[u8]>, N: AsRef<[Node]>> Manifest<L, N> {
         Leaves::new(self.list())
     }
 
+    /// All nodes, level by level from the first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes.as_ref()[..self.starts[LEVELS] as usize]
+    }
+    /// A chunk at or before that position whose offset is known: its position and offset.
+    pub(super) fn before(&self, position: u32) -> (u32, u64) {
+        let nodes = self.level(1);
+        match nodes.partition_point(|n| n.first <= position).checked_sub(1) {
+            Some(i) => (nodes[i].first, nodes[i].offset),
+            None => (0, 0),
+        }
+    }
+
     /// The nodes of a level, in order.
     pub fn level(&self, level: u8) -> &[Node] {
         match level as usize {
@@ -247,12 +264,26 @@ impl<L: AsRef<[u8]>, N: AsRef<[Node]>> Manifest<L, N> {
 
     /// The chunk that holds the byte at this offset of the file.
     pub fn chunk_over(&self, offset: u64) -> Option<Leaf> {
+        let (position, at) = self.found(offset);
+        Leaves::starting(&self.list()[position as usize * LEAF_BYTES..], at).next()
+    }
+    /// Its position; the number of chunks when the file is no longer than this.
+    pub(super) fn position_over(&self, offset: u64) -> u32 {
+        self.found(offset).0
+    }
+    /// The position and offset of the chunk that holds a byte.
+    fn found(&self, byte: u64) -> (u32, u64) {
         let nodes = self.level(1);
-        let (mut from, mut at) = (0, 0);
-        if let Some(i) = nodes.partition_point(|n| n.offset <= offset).checked_sub(1) {
-            (from, at) = (nodes[i].first as usize, nodes[i].offset);
+        let (mut position, mut at) = (0, 0);
+        if let Some(i) = nodes.partition_point(|n| n.offset <= byte).checked_sub(1) {
+            (position, at) = (nodes[i].first, nodes[i].offset);
         }
-        let mut leaves = Leaves { bytes: &self.list()[from * LEAF_BYTES..], offset: at };
-        leaves.find(|l| offset < l.offset + l.len as u64)
+        for leaf in Leaves::starting(&self.list()[position as usize * LEAF_BYTES..], at) {
+            if byte < leaf.offset + leaf.len as u64 {
+                return (position, leaf.offset);
+            }
+            (position, at) = (position + 1, leaf.offset + leaf.len as u64);
+        }
+        (position, at)
     }
 }

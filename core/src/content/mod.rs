@@ -10,6 +10,8 @@
 //! | [`ManifestBuilder`] | the same from a list of chunks alone |
 //! | [`Manifest`] | who serves: every node and chunk by its offset, from the flat list of chunks |
 //! | [`NodeView`], [`Walker`] | who fetches: checks nodes, yields the chunks in order |
+//! | [`Known`] | who fetches and has something like it: a manifest by the names of its parts |
+//! | [`pieces`] | both, when an older version is here: a chunk cut finer |
 //!
 //! Invariant: everything here is a function of the bytes alone and frozen. A change of any constant, domain or rule
 //! would rename every content of every home; `vectors.rs` holds what must never change.
@@ -19,8 +21,10 @@ mod chunker;
 mod gear;
 mod hasher;
 mod id;
+mod known;
 mod manifest;
 mod node;
+mod pieces;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -31,8 +35,10 @@ pub use builder::ManifestBuilder;
 pub use chunker::Chunker;
 pub use hasher::{ContentHasher, ZERO_CHUNK};
 pub use id::{EMPTY_ROOT, Hash, Root, chunk_id, file_id, node_id, symlink_id, symlink_root};
+pub use known::{Known, Near, known_room};
 pub use manifest::{Leaves, Manifest, Node, manifest_room};
 pub use node::{BadNode, Entry, LEAF_BYTES, Leaf, NODE_BYTES, NodeView, entry_bytes};
+pub use pieces::{PIECE_BYTES, PIECE_MAX, PIECE_MIN, Piece, decode_pieces, piece_len, pieces};
 pub use walker::{Step, Walker, Want};
 
 /// Levels of nodes a tree can have: level 0 are chunks, 1 the nodes that list chunks, and so on. A file of

@@ -7,7 +7,7 @@
 //!       whoever wants something   → Ask::encode, seal, send
 //! ```
 
-use super::message::{self, ASKS, Answer, Ask, Message, Refusal};
+use super::message::{self, ASKS, Answer, Ask, Message, Ranges, Refusal, Wants};
 use crate::content::Root;
 use crate::ids::ContentId;
 use crate::limits;
@@ -34,7 +34,29 @@ pub enum Work {
         /// How many.
         len: u32,
     },
-    /// Send a node: [`message::encode_node_head`] and its entries; or refuse.
+    /// Send some parts of a chunk, one after another as if they were one; or refuse.
+    Ranges {
+        /// The ask.
+        id: u32,
+        /// Which content.
+        content: ContentId,
+        /// Where the chunk begins.
+        offset: u64,
+        /// Which parts.
+        ranges: Ranges,
+    },
+    /// Send the list of a chunk's pieces: [`message::encode_pieces_head`] and the list; or refuse.
+    Pieces {
+        /// The ask.
+        id: u32,
+        /// Which content.
+        content: ContentId,
+        /// Where the chunk begins.
+        offset: u64,
+        /// Its bytes.
+        len: u32,
+    },
+    /// Send what is wanted of a node; or refuse.
     Node {
         /// The ask.
         id: u32,
@@ -44,6 +66,8 @@ pub enum Work {
         level: u8,
         /// Where its bytes of the file begin.
         offset: u64,
+        /// What of it.
+        form: Form,
     },
     /// Send the root: [`message::encode_root`]; or refuse.
     Root {
@@ -61,17 +85,34 @@ pub enum Work {
     },
 }
 
+/// What is wanted of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// All entries: [`message::encode_node_head`] and they.
+    Full,
+    /// Their names cut short: [`message::encode_short_head`] and they.
+    Short,
+    /// These entries: [`message::encode_node_head`] and they.
+    Some(Wants),
+}
+
 impl Work {
     fn id(&self) -> u32 {
         match *self {
             Work::Read { id, .. }
+            | Work::Ranges { id, .. }
+            | Work::Pieces { id, .. }
             | Work::Node { id, .. }
             | Work::Root { id, .. }
             | Work::Refuse { id, .. } => id,
         }
     }
     fn is_quick(&self) -> bool {
-        !matches!(self, Work::Read { len, .. } if *len > QUICK)
+        match self {
+            Work::Read { len, .. } => *len <= QUICK,
+            Work::Ranges { ranges, .. } => ranges.total() <= QUICK,
+            _ => true,
+        }
     }
 }
 
@@ -82,8 +123,12 @@ pub enum Incoming<'a> {
     None,
     /// A root.
     Root(u32, Root),
-    /// A node's entries.
+    /// A node's entries, all or those that were asked for.
     Node(u32, &'a [u8]),
+    /// The names of a node's entries.
+    Short(u32, &'a [u8]),
+    /// The pieces of a chunk.
+    Pieces(u32, &'a [u8]),
     /// Bytes of what was asked for, to be put at this place of it; a place of 0 begins anew.
     Body(u32, u32, &'a [u8]),
     /// That ask is refused.
@@ -128,7 +173,17 @@ impl DataLink {
                 return Ok(());
             }
             Ask::Node { id, content, level: 0, .. } => Work::Root { id, content },
-            Ask::Node { id, content, level, offset } => Work::Node { id, content, level, offset },
+            Ask::Node { id, content, level, offset } => {
+                Work::Node { id, content, level, offset, form: Form::Full }
+            }
+            Ask::Short { id, content, level, offset } => {
+                Work::Node { id, content, level, offset, form: Form::Short }
+            }
+            Ask::Entries { id, content, level, offset, wants } => {
+                Work::Node { id, content, level, offset, form: Form::Some(wants) }
+            }
+            Ask::Pieces { id, content, offset, len } => Work::Pieces { id, content, offset, len },
+            Ask::Ranges { id, content, offset, ranges } => Work::Ranges { id, content, offset, ranges },
             Ask::Chunk { id, content, offset, len } => Work::Read { id, content, offset, len },
         };
         if self.quick.len() + self.bulk.len() >= ASKS {
@@ -160,6 +215,8 @@ impl DataLink {
         match answer {
             Answer::Root { id, root } => Ok(Incoming::Root(id, root)),
             Answer::Node { id, bytes } => Ok(Incoming::Node(id, bytes)),
+            Answer::Short { id, bytes } => Ok(Incoming::Short(id, bytes)),
+            Answer::Pieces { id, bytes } => Ok(Incoming::Pieces(id, bytes)),
             Answer::Refused { id, why } => {
                 if self.coming.is_some_and(|(c, _)| c == id) {
                     self.coming = None;

@@ -2,10 +2,10 @@
 //! are asks, the others answers. Every ask but [`Ask::Ping`] begins with a number of the asker's choice, which its
 //! answer repeats, so that answers may come in any order and an ask of an unknown kind can still be answered.
 //!
-//! Reserved and not yet spoken: 3 pieces, 4 short node, 5 have (asks); 0x43 pieces, 0x44 short node, 0x45 have
-//! (answers). Until they are, such an ask is answered `Unknown`.
+//! Reserved and not yet spoken: 5 have (ask), 0x45 have (answer). Until they are, such an ask is answered `Unknown`.
 
-use crate::content::{Hash, NODE_BYTES, Root};
+pub use super::ranges::{RANGES_MAX, Ranges};
+use crate::content::{Hash, NODE_BYTES, NODE_MAX, PIECE_BYTES, PIECE_MIN, Root};
 use crate::ids::ContentId;
 use crate::limits;
 use crate::sans_io::Reject;
@@ -16,21 +16,35 @@ pub const BODY: usize = 60 * 1024;
 /// Bytes before the body in its record, at most.
 pub const HEAD: usize = limits::DATA_RECORD - BODY;
 /// Bytes of an encoded ask, at most.
-pub const ASK: usize = 64;
+pub const ASK: usize = 256;
 /// Asks that a server keeps waiting; beyond them it answers `Busy`.
 pub const ASKS: usize = 256;
 
 const PING: u8 = 0;
 const NODE: u8 = 1;
 const CHUNK: u8 = 2;
+const PIECES: u8 = 3;
+const SHORT: u8 = 4;
 const CANCEL: u8 = 6;
+const ENTRIES: u8 = 7;
+const RANGES: u8 = 8;
 const FIRST_ANSWER: u8 = 0x40;
 const ROOT: u8 = 0x40;
 const NODE_BODY: u8 = 0x41;
 const CHUNK_BODY: u8 = 0x42;
+const PIECE_LIST: u8 = 0x43;
+const SHORT_BODY: u8 = 0x44;
 const BUSY: u8 = 0x46;
 const GONE: u8 = 0x47;
 const UNKNOWN: u8 = 0x48;
+
+/// Bytes of an entry's name in a short node.
+pub const SHORT_BYTES: usize = 6;
+/// Bytes of the longest list of pieces.
+pub const PIECES_MAX: usize = (limits::CHUNK_MAX / PIECE_MIN + 1) * PIECE_BYTES;
+
+/// Positions of a node's entries, one bit each.
+pub type Wants = [u8; NODE_MAX / 8];
 
 /// What one device asks of another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +73,52 @@ pub enum Ask {
         offset: u64,
         /// How many, 1..=[`limits::CHUNK_MAX`].
         len: u32,
+    },
+    /// The names of a node's entries, [`SHORT_BYTES`] each: the asker knows most of them. Answer: [`Answer::Short`].
+    Short {
+        /// The ask's number.
+        id: u32,
+        /// Which content.
+        content: ContentId,
+        /// The node's level, from 1.
+        level: u8,
+        /// Where the node's bytes of the file begin.
+        offset: u64,
+    },
+    /// Some entries of a node. Answer: [`Answer::Node`] with these alone, in order.
+    Entries {
+        /// The ask's number.
+        id: u32,
+        /// Which content.
+        content: ContentId,
+        /// The node's level, from 1.
+        level: u8,
+        /// Where the node's bytes of the file begin.
+        offset: u64,
+        /// Which.
+        wants: Wants,
+    },
+    /// What pieces a chunk has, or a whole content no longer than one. Answer: [`Answer::Pieces`].
+    Pieces {
+        /// The ask's number.
+        id: u32,
+        /// Which content.
+        content: ContentId,
+        /// Where the chunk begins.
+        offset: u64,
+        /// Its bytes.
+        len: u32,
+    },
+    /// Parts of a chunk. Answer: [`Answer::Body`] with these alone, one after another.
+    Ranges {
+        /// The ask's number.
+        id: u32,
+        /// Which content.
+        content: ContentId,
+        /// Where the chunk begins.
+        offset: u64,
+        /// Which parts.
+        ranges: Ranges,
     },
     /// The answer to that ask is not wanted any more; it may come all the same.
     Cancel {
@@ -93,6 +153,20 @@ pub enum Answer<'a> {
         /// The ask.
         id: u32,
         /// Encoded entries.
+        bytes: &'a [u8],
+    },
+    /// The names of a node's entries.
+    Short {
+        /// The ask.
+        id: u32,
+        /// [`SHORT_BYTES`] each.
+        bytes: &'a [u8],
+    },
+    /// The pieces of a chunk.
+    Pieces {
+        /// The ask.
+        id: u32,
+        /// [`PIECE_BYTES`] each.
         bytes: &'a [u8],
     },
     /// Some bytes of what was asked for, in order.
@@ -137,6 +211,14 @@ impl Ask {
             Ask::Ping => put(PING, &(), out),
             Ask::Node { id, content, level, offset } => put(NODE, &(id, content, level, offset), out),
             Ask::Chunk { id, content, offset, len } => put(CHUNK, &(id, content, offset, len), out),
+            Ask::Short { id, content, level, offset } => put(SHORT, &(id, content, level, offset), out),
+            Ask::Entries { id, content, level, offset, wants } => {
+                put(ENTRIES, &(id, content, level, offset, wants), out)
+            }
+            Ask::Pieces { id, content, offset, len } => put(PIECES, &(id, content, offset, len), out),
+            Ask::Ranges { id, content, offset, ranges } => {
+                put(RANGES, &(id, content, offset, ranges.as_slice()), out)
+            }
             Ask::Cancel { id } => put(CANCEL, &id, out),
         }
     }
@@ -144,7 +226,13 @@ impl Ask {
     pub fn id(&self) -> Option<u32> {
         match *self {
             Ask::Ping => None,
-            Ask::Node { id, .. } | Ask::Chunk { id, .. } | Ask::Cancel { id } => Some(id),
+            Ask::Node { id, .. }
+            | Ask::Chunk { id, .. }
+            | Ask::Short { id, .. }
+            | Ask::Entries { id, .. }
+            | Ask::Pieces { id, .. }
+            | Ask::Ranges { id, .. }
+            | Ask::Cancel { id } => Some(id),
         }
     }
 }
@@ -157,6 +245,16 @@ pub fn encode_body_head(id: u32, at: u32, out: &mut [u8]) -> usize {
 /// Writes what comes before the entries of a node. How many bytes it took.
 pub fn encode_node_head(id: u32, out: &mut [u8]) -> usize {
     put(NODE_BODY, &id, out)
+}
+
+/// Writes what comes before the names of a node's entries. How many bytes it took.
+pub fn encode_short_head(id: u32, out: &mut [u8]) -> usize {
+    put(SHORT_BODY, &id, out)
+}
+
+/// Writes what comes before a list of pieces. How many bytes it took.
+pub fn encode_pieces_head(id: u32, out: &mut [u8]) -> usize {
+    put(PIECE_LIST, &id, out)
 }
 
 /// Writes a root's answer. How many bytes it took.
@@ -199,16 +297,40 @@ fn decode_ask(number: u8, bytes: &[u8]) -> Result<Message<'_>, Reject> {
             Ask::Node { id, content, level, offset }
         }
         CHUNK => {
-            let (id, content, offset, len): (u32, ContentId, u64, u32) = whole(bytes)?;
-            if len == 0 || len as usize > limits::CHUNK_MAX || offset > limits::FILE_SIZE {
-                return Err(Reject::new("ask for a chunk out of bounds"));
-            }
+            let (id, content, offset, len) = chunk(bytes)?;
             Ask::Chunk { id, content, offset, len }
+        }
+        PIECES => {
+            let (id, content, offset, len) = chunk(bytes)?;
+            Ask::Pieces { id, content, offset, len }
+        }
+        SHORT => {
+            let (id, content, level, offset) = whole(bytes)?;
+            Ask::Short { id, content, level, offset }
+        }
+        ENTRIES => {
+            let (id, content, level, offset, wants) = whole(bytes)?;
+            Ask::Entries { id, content, level, offset, wants }
+        }
+        RANGES => {
+            type Parts = heapless::Vec<(u32, u32), RANGES_MAX>;
+            let (id, content, offset, parts): (u32, ContentId, u64, Parts) = whole(bytes)?;
+            let ranges = Ranges::take(&parts).filter(|_| offset <= limits::FILE_SIZE);
+            let ranges = ranges.ok_or(Reject::new("ask for parts of a chunk out of bounds"))?;
+            Ask::Ranges { id, content, offset, ranges }
         }
         CANCEL => Ask::Cancel { id: whole(bytes)? },
         _ => return Ok(Message::Foreign(fields(bytes)?.0)),
     };
     Ok(Message::Ask(ask))
+}
+
+fn chunk(bytes: &[u8]) -> Result<(u32, ContentId, u64, u32), Reject> {
+    let (id, content, offset, len): (u32, ContentId, u64, u32) = whole(bytes)?;
+    if len == 0 || len as usize > limits::CHUNK_MAX || offset > limits::FILE_SIZE {
+        return Err(Reject::new("ask for a chunk out of bounds"));
+    }
+    Ok((id, content, offset, len))
 }
 
 fn decode_answer(number: u8, bytes: &[u8]) -> Result<Message<'_>, Reject> {
@@ -224,6 +346,20 @@ fn decode_answer(number: u8, bytes: &[u8]) -> Result<Message<'_>, Reject> {
                 return Err(Reject::new("node too long"));
             }
             Ok(Answer::Node { id, bytes })
+        }
+        SHORT_BODY => {
+            let (id, bytes) = fields(bytes)?;
+            if bytes.len() > NODE_MAX * SHORT_BYTES {
+                return Err(Reject::new("short node too long"));
+            }
+            Ok(Answer::Short { id, bytes })
+        }
+        PIECE_LIST => {
+            let (id, bytes) = fields(bytes)?;
+            if bytes.len() > PIECES_MAX {
+                return Err(Reject::new("list of pieces too long"));
+            }
+            Ok(Answer::Pieces { id, bytes })
         }
         CHUNK_BODY => {
             let ((id, at), bytes) = fields(bytes)?;
@@ -242,6 +378,13 @@ mod tests {
     use super::*;
     use std::vec;
 
+    fn many() -> Ranges {
+        let mut ranges = Ranges::default();
+        let last = limits::CHUNK_MAX as u32 - 16 * 9;
+        assert!((0..16).all(|n| ranges.push(last + n * 9, 8)) && !ranges.push(limits::CHUNK_MAX as u32, 1));
+        ranges
+    }
+
     #[test]
     fn asks_come_back_as_they_went() {
         let content = ContentId([7; 32]);
@@ -249,6 +392,10 @@ mod tests {
             Ask::Ping,
             Ask::Node { id: u32::MAX, content, level: 8, offset: limits::FILE_SIZE },
             Ask::Chunk { id: u32::MAX, content, offset: limits::FILE_SIZE, len: limits::CHUNK_MAX as u32 },
+            Ask::Short { id: 1, content, level: 2, offset: 3 },
+            Ask::Entries { id: u32::MAX, content, level: 8, offset: limits::FILE_SIZE, wants: [0xa5; 32] },
+            Ask::Pieces { id: 7, content, offset: 9, len: limits::CHUNK_MAX as u32 },
+            Ask::Ranges { id: u32::MAX, content, offset: limits::FILE_SIZE, ranges: many() },
             Ask::Cancel { id: 5 },
         ] {
             let mut out = [0; ASK];
@@ -277,9 +424,9 @@ mod tests {
 
     #[test]
     fn an_ask_of_tomorrow_is_foreign_and_an_answer_a_reject() {
-        assert_eq!(decode(&[3, 9, 1, 2, 3]), Ok(Message::Foreign(9)));
+        assert_eq!(decode(&[5, 9, 1, 2, 3]), Ok(Message::Foreign(9)));
         assert_eq!(decode(&[0x3f, 9]), Ok(Message::Foreign(9)));
-        assert!(decode(&[0x43, 9]).is_err());
+        assert!(decode(&[0x45, 9]).is_err());
         assert!(decode(&[]).is_err());
     }
 }

@@ -10,8 +10,10 @@
 
 pub mod data_link;
 pub mod message;
+mod ranges;
 pub mod swarm;
 
-pub use data_link::{DataLink, Incoming, Work};
+pub use data_link::{DataLink, Form, Incoming, Work};
 pub use message::{Answer, Ask, Refusal};
+pub use ranges::{Ranges, assemble, complete};
 pub use swarm::Swarm;

@@ -8,6 +8,15 @@ pub(super) const FLIGHTS: usize = 1024;
 /// The part of an ask's number that is its place in the table; the rest counts, so that a late answer finds nothing.
 const PLACE: u32 = FLIGHTS as u32 - 1;
 
+/// What is asked for in pieces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Goal {
+    /// A small content, by its place.
+    Small(u16),
+    /// A chunk of a large content, by its place in the window.
+    Leaf(u8, u16),
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Work {
@@ -15,8 +24,12 @@ pub(super) enum Work {
     Small(u16),
     /// The root of a large content.
     Root(u8),
-    /// The node that a large content's walk needs.
+    /// What a large content's walk needs of a node.
     Node(u8),
+    /// The list of pieces of this.
+    Pieces(Goal),
+    /// What is missing of a patch, by its place.
+    Patch(u8),
     /// A chunk of a large content, by its place in the window.
     Leaf(u8, u16),
 }

@@ -9,26 +9,36 @@
 //! it anew. A larger one is walked down from its root with one node a level, and a window of chunks. Nodes are checked
 //! here, chunks by the driver against the hash that [`Expect`] carries.
 //!
+//! What is here already does not travel. A [`Bank`] knows the nodes and chunks of older versions and of other files: a
+//! node that differs is asked for by short names, then the entries that are new; a chunk that is new, while an older
+//! version is here, by its pieces ([`patch`]).
+//!
 //! Invariants: every wanted part is either free to be asked for or out at exactly one source; what a source never
 //! proved is never believed; once drained, the next timeout is in the future.
 
+mod answers;
 mod file;
 mod flights;
+mod patch;
 mod plan;
 mod source;
 #[cfg(test)]
 mod tests;
+mod types;
 
-use super::message::{Ask, Refusal};
-use crate::content::{Hash, LEVELS, Leaf, NODE_BYTES, Root};
-use crate::ids::{ContentId, Slot, SlotSet, Ticket};
+pub use types::{Bank, Body, Check, Draft, Effect, Expect, Fetch, Piecemeal};
+
+use super::message::Ask;
+use crate::content::{LEVELS, NODE_BYTES, Root};
+use crate::ids::{Slot, SlotSet, Ticket};
 use crate::limits;
 use crate::peer::Cause;
 use crate::record::Kind;
 use crate::time::{Duration, Instant};
 use file::{Large, Small, Whence};
-use flights::{Flight, Flights, Work};
+use flights::{Flight, Flights, Goal, Work};
 use heapless::Deque;
+use patch::Patches;
 use source::Source;
 
 /// Small contents at once.
@@ -43,83 +53,15 @@ const PAUSE: Duration = Duration::millis(50);
 /// Effects that stand queued at most: an end for every content, and some remarks.
 const DUE: usize = SMALLS + LARGES + 128;
 
-/// What to fetch.
-#[derive(Clone, Copy, Debug)]
-pub struct Fetch {
-    /// Names the answer.
-    pub ticket: Ticket,
-    /// File or symlink.
-    pub kind: Kind,
-    /// The content.
-    pub content: ContentId,
-    /// Its bytes.
-    pub size: u64,
-    /// Below this offset the part file may hold right bytes from an earlier try; 0 = it is new.
-    pub present: u64,
-    /// Devices that may have it.
-    pub from: SlotSet,
-}
-
-/// How a body is to be checked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Check {
-    /// The whole content: hashed as the kind wants it, it has that id.
-    Whole(Kind, ContentId),
-    /// A chunk of that name.
-    Chunk(Hash),
-}
-
-/// What the answer to an ask is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Expect {
-    /// For which fetch.
-    pub ticket: Ticket,
-    /// Where it belongs in the file.
-    pub offset: u64,
-    /// Its bytes.
-    pub len: u32,
-    /// How it is checked.
-    pub check: Check,
-}
-
-/// What became of a body.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Body {
-    /// It is what it should be, and is written.
-    Good,
-    /// It is not.
-    Bad,
-    /// It is, but could not be written: this errno.
-    Unwritten(i32),
-}
-
-/// What the driver is to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Effect {
-    /// Send this to that device, on its open link.
-    Ask(Slot, Ask),
-    /// Reach that device: [`Swarm::handle_open`] or [`Swarm::handle_unreachable`].
-    Dial(Slot),
-    /// Its link is dead: close it.
-    Hang(Slot),
-    /// See whether the part file holds this chunk (a hole is a chunk of zeros): [`Swarm::handle_checked`].
-    Check(Ticket, Leaf),
-    /// The fetch is complete and verified.
-    Finished(Ticket),
-    /// It failed.
-    Failed(Ticket, Cause),
-    /// That device sent something that this content does not hold.
-    Bad(Slot, ContentId),
-}
-
-/// See the module. `B` is the memory of a large content's walk.
-pub struct Swarm<B> {
+/// See the module. `B` is the memory of a large content's walk, `K` what is known of what is here.
+pub struct Swarm<B, K> {
     smalls: [Option<Small>; SMALLS],
     /// Small contents that are not asked for.
     fresh: Deque<u16, SMALLS>,
-    larges: [Option<Large<B>>; LARGES],
+    larges: [Option<Large<B, K>>; LARGES],
     sources: [Source; limits::DEVICES],
     flights: Flights,
+    patches: Patches,
     due: Deque<Effect, DUE>,
     /// Something may have become possible since the last drain.
     dirty: bool,
@@ -130,21 +72,22 @@ pub struct Swarm<B> {
     turn: u32,
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Default for Swarm<B> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Default for Swarm<B, K> {
     fn default() -> Self {
         Swarm::new()
     }
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// A machine that fetches nothing yet.
-    pub fn new() -> Swarm<B> {
+    pub fn new() -> Swarm<B, K> {
         Swarm {
             smalls: [None; SMALLS],
             fresh: Deque::new(),
             larges: [const { None }; LARGES],
             sources: [Source::new(); limits::DEVICES],
             flights: Flights::new(),
+            patches: Patches::new(),
             due: Deque::new(),
             dirty: false,
             may_steal: false,
@@ -153,7 +96,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         }
     }
 
-    /// Whether a content of this size needs [`WALK_MEMORY`].
+    /// Whether a content of this size needs [`WALK_MEMORY`] and a bank.
     pub fn needs_memory(size: u64) -> bool {
         !file::is_small(size)
     }
@@ -168,28 +111,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
     pub fn is_idle(&self) -> bool {
         self.smalls.iter().all(Option::is_none) && self.larges.iter().all(Option::is_none)
     }
-    /// What the answer to that ask is; none if nobody waits for it any more.
-    pub fn expect(&self, slot: Slot, id: u32) -> Option<Expect> {
-        let flight = self.flights.get(slot, id)?;
-        match flight.work {
-            Work::Small(i) => {
-                let s = self.small(i);
-                let check = Check::Whole(s.kind, s.content);
-                Some(Expect { ticket: s.ticket, offset: 0, len: s.size, check })
-            }
-            Work::Leaf(i, place) => {
-                let large = self.large(i);
-                let leaf = large.leaf(place as usize);
-                let check = Check::Chunk(leaf.hash);
-                Some(Expect { ticket: large.ticket, offset: leaf.offset, len: leaf.len, check })
-            }
-            Work::Root(_) | Work::Node(_) => None,
-        }
-    }
-
     /// Begins a fetch. There must be room, and memory if it needs some (both asserted).
-    pub fn handle_fetch(&mut self, at: Instant, fetch: &Fetch, memory: Option<B>) {
-        let Fetch { ticket, kind, content, size, present, from } = *fetch;
+    pub fn handle_fetch(&mut self, at: Instant, fetch: &Fetch, lent: Option<(B, K)>) {
+        let Fetch { ticket, kind, content, size, from, .. } = *fetch;
         self.dirty = true;
         if self.is_idle() {
             self.tick_at = at + plan::TICK;
@@ -203,13 +127,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         let whence = Whence::new(from);
         if file::is_small(size) {
             let place = self.smalls.iter().position(Option::is_none).expect("callers look for room");
-            let small = Small { ticket, kind, content, size: size as u32, whence, flight: None };
+            let pieces = fetch.based && size >= file::PIECES_FROM as u64;
+            let small = Small { ticket, kind, content, size: size as u32, whence, flight: None, pieces };
             self.smalls[place] = Some(small);
             self.refresh(place as u16);
         } else {
-            let memory = memory.filter(|m| m.as_ref().len() >= WALK_MEMORY).expect("callers lend memory");
+            let lent = lent.filter(|(m, _)| m.as_ref().len() >= WALK_MEMORY);
+            let (memory, bank) = lent.expect("callers lend memory and a bank");
             let place = self.larges.iter().position(Option::is_none).expect("callers look for room");
-            self.larges[place] = Some(Large::new(ticket, content, size, present, from, memory));
+            self.larges[place] = Some(Large::new(fetch, memory, bank));
         }
         if from.is_empty() {
             self.judge(at);
@@ -260,83 +186,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         self.source_mut(slot).reachable();
         self.dirty = true;
     }
-    /// Part of a body came from that device: it is slow, not dead.
-    pub fn handle_progress(&mut self, at: Instant, slot: Slot) {
-        self.source_mut(slot).progressed(at);
-    }
-
-    /// A root came.
-    pub fn handle_root(&mut self, at: Instant, slot: Slot, id: u32, root: Root) {
-        let Some(Flight { work: Work::Root(i), .. }) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).progressed(at);
-        self.end_flight(slot, id);
-        self.large_mut(i).flight = None;
-        if !self.large_mut(i).take_root(root) {
-            self.lied(at, slot, i);
-        }
-    }
-    /// A node came. If it is of level 1 and right, these bytes are the next of that fetch's list of chunks.
-    pub fn handle_node(&mut self, at: Instant, slot: Slot, id: u32, bytes: &[u8]) -> Option<Ticket> {
-        let Some(Flight { work: Work::Node(i), .. }) = self.flights.get(slot, id) else { return None };
-        self.source_mut(slot).progressed(at);
-        self.end_flight(slot, id);
-        let large = self.large_mut(i);
-        large.flight = None;
-        let level = large.want.map(|w| w.level);
-        if large.take_node(bytes) {
-            return (level == Some(1)).then_some(self.large(i).ticket);
-        }
-        self.lied(at, slot, i);
-        None
-    }
-    /// A body that [`Swarm::expect`] told of came wholly, and became this.
-    pub fn handle_body(&mut self, at: Instant, slot: Slot, id: u32, body: Body) {
-        let Some(flight) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).delivered(at, flight.len);
-        match (body, flight.work) {
-            (_, Work::Root(_) | Work::Node(_)) => self.lied_by(at, flight),
-            (Body::Bad, _) => self.lied_by(at, flight),
-            (Body::Unwritten(errno), _) => {
-                let ticket = self.ticket(flight.work);
-                self.fail(ticket, Cause::Os(errno));
-            }
-            (Body::Good, Work::Small(i)) => {
-                self.end_flight(slot, id);
-                let small = self.smalls[i as usize].take().expect("a flight's content is there");
-                self.end_with(Effect::Finished(small.ticket));
-            }
-            (Body::Good, Work::Leaf(i, place)) => {
-                self.end_flight(slot, id);
-                self.large_mut(i).arrived(place as usize);
-                self.finish_if_complete(i);
-            }
-        }
-    }
-    /// An ask was refused.
-    pub fn handle_refused(&mut self, at: Instant, slot: Slot, id: u32, why: Refusal) {
-        let Some(flight) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).progressed(at);
-        self.release(flight);
-        match why {
-            Refusal::Busy => {
-                self.source_mut(slot).busy(at + PAUSE);
-                self.tick_at = self.tick_at.min(at + PAUSE);
-            }
-            Refusal::Gone | Refusal::Unknown => {
-                self.whence(flight.work).drop(slot);
-                self.judge(at);
-            }
-        }
-    }
-    /// The part file holds that chunk, or does not.
-    pub fn handle_checked(&mut self, ticket: Ticket, offset: u64, good: bool) {
-        let place = self.larges.iter().position(|l| l.as_ref().is_some_and(|l| l.ticket == ticket));
-        if let Some(i) = place {
-            self.large_mut(i as u8).checked(offset, good);
-            self.dirty = true;
-            self.finish_if_complete(i as u8);
-        }
-    }
     /// Time has passed.
     pub fn handle_timeout(&mut self, at: Instant) {
         if self.poll_timeout().is_some_and(|t| t <= at) {
@@ -357,24 +206,41 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
     fn small(&self, i: u16) -> &Small {
         self.smalls[i as usize].as_ref().expect("a flight's content is there")
     }
-    fn large(&self, i: u8) -> &Large<B> {
+    fn small_mut(&mut self, i: u16) -> &mut Small {
+        self.smalls[i as usize].as_mut().expect("a flight's content is there")
+    }
+    fn large(&self, i: u8) -> &Large<B, K> {
         self.larges[i as usize].as_ref().expect("a flight's content is there")
     }
-    fn large_mut(&mut self, i: u8) -> &mut Large<B> {
+    fn large_mut(&mut self, i: u8) -> &mut Large<B, K> {
         self.larges[i as usize].as_mut().expect("a flight's content is there")
     }
-    fn ticket(&self, work: Work) -> Ticket {
+    /// Which content an ask is for.
+    fn place(&self, work: Work) -> Place {
         match work {
-            Work::Small(i) => self.small(i).ticket,
-            Work::Root(i) | Work::Node(i) | Work::Leaf(i, _) => self.large(i).ticket,
+            Work::Small(i) | Work::Pieces(Goal::Small(i)) => Place::Small(i),
+            Work::Root(i) | Work::Node(i) | Work::Leaf(i, _) | Work::Pieces(Goal::Leaf(i, _)) => {
+                Place::Large(i)
+            }
+            Work::Patch(p) => place_of(self.patches.get(p).goal),
         }
     }
-    fn whence(&mut self, work: Work) -> &mut Whence {
-        match work {
-            Work::Small(i) => {
-                &mut self.smalls[i as usize].as_mut().expect("a flight's content is there").whence
-            }
-            Work::Root(i) | Work::Node(i) | Work::Leaf(i, _) => &mut self.large_mut(i).whence,
+    fn ticket(&self, place: Place) -> Ticket {
+        match place {
+            Place::Small(i) => self.small(i).ticket,
+            Place::Large(i) => self.large(i).ticket,
+        }
+    }
+    fn whence(&self, place: Place) -> &Whence {
+        match place {
+            Place::Small(i) => &self.small(i).whence,
+            Place::Large(i) => &self.large(i).whence,
+        }
+    }
+    fn whence_mut(&mut self, place: Place) -> &mut Whence {
+        match place {
+            Place::Small(i) => &mut self.small_mut(i).whence,
+            Place::Large(i) => &mut self.large_mut(i).whence,
         }
     }
 
@@ -405,18 +271,24 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         let flight = self.flights.get(slot, id).expect("callers looked it up");
         self.flights.end(id);
         self.source_mut(slot).ended(flight.len);
+        if let Work::Pieces(_) = flight.work {
+            self.patches.listed();
+        }
         self.dirty = true;
     }
     /// Takes an ask off; what it asked for is free to be asked of another.
     fn release(&mut self, flight: Flight) {
         self.end_flight(flight.slot, flight.id);
         match flight.work {
-            Work::Small(i) => {
-                self.smalls[i as usize].as_mut().expect("a flight's content is there").flight = None;
+            Work::Small(i) | Work::Pieces(Goal::Small(i)) => {
+                self.small_mut(i).flight = None;
                 self.refresh(i);
             }
             Work::Root(i) | Work::Node(i) => self.large_mut(i).flight = None,
-            Work::Leaf(i, place) => self.large_mut(i).wanted.add(place as usize),
+            Work::Leaf(i, place) | Work::Pieces(Goal::Leaf(i, place)) => {
+                self.large_mut(i).wanted.add(place as usize)
+            }
+            Work::Patch(p) => self.patches.grounded(p),
         }
     }
     fn release_all(&mut self, slot: Slot) {
@@ -424,38 +296,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
             self.release(flight);
         }
     }
-    fn lied_by(&mut self, at: Instant, flight: Flight) {
-        self.release(flight);
-        match flight.work {
-            Work::Small(i) => {
-                let content = self.small(i).content;
-                self.remark(Effect::Bad(flight.slot, content));
-                let whence = self.whence(flight.work);
-                whence.lied = true;
-                whence.drop(flight.slot);
-                self.judge(at);
-            }
-            Work::Root(i) | Work::Node(i) | Work::Leaf(i, _) => self.lied(at, flight.slot, i),
-        }
-    }
-    /// A source of a large content sent what it does not hold.
-    fn lied(&mut self, at: Instant, slot: Slot, i: u8) {
-        let large = self.large_mut(i);
-        large.whence.lied = true;
-        large.whence.drop(slot);
-        let content = large.content;
-        self.remark(Effect::Bad(slot, content));
-        while let Some(f) = self.flights.find(|f| f.slot == slot && f.work.large() == Some(i)) {
-            self.release(f);
-        }
-        self.judge(at);
-    }
     /// Ends a fetch without success.
     fn fail(&mut self, ticket: Ticket, cause: Cause) {
-        let flying = |s: &Self, f: &Flight| s.ticket(f.work) == ticket;
+        let flying = |s: &Self, f: &Flight| s.ticket(s.place(f.work)) == ticket;
         while let Some(f) = self.flights.find(|f| flying(self, f)) {
             self.end_flight(f.slot, f.id);
             self.remark(Effect::Ask(f.slot, Ask::Cancel { id: f.id }));
+        }
+        for p in 0..patch::PATCHES as u8 {
+            if self.patches.at(p).is_some_and(|patch| self.ticket(place_of(patch.goal)) == ticket) {
+                self.patches.remove(p);
+            }
         }
         let small = self.smalls.iter().position(|s| s.as_ref().is_some_and(|s| s.ticket == ticket));
         let large = self.larges.iter().position(|l| l.as_ref().is_some_and(|l| l.ticket == ticket));
@@ -477,11 +328,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
     }
 }
 
-impl Work {
-    fn large(&self) -> Option<u8> {
-        match *self {
-            Work::Small(_) => None,
-            Work::Root(i) | Work::Node(i) | Work::Leaf(i, _) => Some(i),
-        }
+/// A content that is being fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Small(u16),
+    Large(u8),
+}
+
+fn place_of(goal: Goal) -> Place {
+    match goal {
+        Goal::Small(i) => Place::Small(i),
+        Goal::Leaf(i, _) => Place::Large(i),
     }
 }

@@ -1,9 +1,10 @@
 //! What to do next, derived from the state: which ask goes to whom, whom to dial, what time alone decides.
 
-use super::file::Stage;
-use super::flights::{Flight, Work};
+use super::file::{Form, Stage};
+use super::flights::{Flight, Goal, Work};
 use super::source::State;
-use super::{Effect, LARGES, Swarm};
+use super::types::Bank;
+use super::{Effect, LARGES, Swarm, place_of};
 use crate::data::message::Ask;
 use crate::ids::{Slot, SlotSet, Ticket};
 use crate::limits;
@@ -23,7 +24,7 @@ const SEVERAL: u32 = 4;
 /// An ask younger than this is not taken over by a faster source.
 const YOUNG: Duration = Duration::millis(500);
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// What to do next; none: nothing before the next fact or timeout.
     pub fn poll_effect(&mut self, at: Instant) -> Option<Effect> {
         self.handle_timeout(at);
@@ -51,7 +52,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         }
         set
     }
-    fn least_loaded(&self, among: SlotSet) -> Option<Slot> {
+    pub(super) fn least_loaded(&self, among: SlotSet) -> Option<Slot> {
         among.iter().min_by_key(|s| self.source(*s).load())
     }
 
@@ -61,6 +62,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
             return None;
         }
         self.next_small(at, rooms)
+            .or_else(|| self.next_patch(at, rooms))
             .or_else(|| self.next_large(at, rooms))
             .or_else(|| self.next_steal(at, rooms))
     }
@@ -73,8 +75,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
                 self.refresh(i);
                 continue;
             };
+            if small.pieces && self.patches.has_room() {
+                return Some(self.ask_pieces(at, slot, Goal::Small(i)));
+            }
             let id = self.start(at, slot, Work::Small(i), small.size);
-            self.smalls[i as usize].as_mut().expect("it waited").flight = Some(id);
+            self.small_mut(i).flight = Some(id);
             let ask = Ask::Chunk { id, content: small.content, offset: 0, len: small.size };
             return Some(Effect::Ask(slot, ask));
         }
@@ -89,6 +94,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
             let Some(slot) = self.least_loaded(SlotSet(large.whence.left().0 & rooms.0)) else { continue };
             let content = large.content;
             if large.flight.is_none() {
+                let form = large.form;
                 let work = match (&large.stage, large.want) {
                     (Stage::Rootless(_), _) => Some((Work::Root(i), 0, 0)),
                     (_, Some(want)) => Some((Work::Node(i), want.level, want.offset)),
@@ -97,11 +103,21 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
                 if let Some((work, level, offset)) = work {
                     let id = self.start(at, slot, work, 0);
                     self.large_mut(i).flight = Some(id);
-                    return Some(Effect::Ask(slot, Ask::Node { id, content, level, offset }));
+                    let ask = match (level, form) {
+                        (1.., Form::Short) => Ask::Short { id, content, level, offset },
+                        (1.., Form::Some(wants)) => Ask::Entries { id, content, level, offset, wants },
+                        _ => Ask::Node { id, content, level, offset },
+                    };
+                    return Some(Effect::Ask(slot, ask));
                 }
             }
-            if let Some(place) = self.large(i).next_wanted() {
-                return Some(self.ask_leaf(at, slot, i, place));
+            let room = self.patches.has_room();
+            match self.large_mut(i).next_wanted(room) {
+                Some((place, true)) => {
+                    return Some(self.ask_pieces(at, slot, Goal::Leaf(i, place as u16)));
+                }
+                Some((place, false)) => return Some(self.ask_leaf(at, slot, i, place)),
+                None => {}
             }
         }
         None
@@ -109,13 +125,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
 
     fn ask_leaf(&mut self, at: Instant, slot: Slot, i: u8, place: usize) -> Effect {
         let large = self.large_mut(i);
-        large.wanted.remove(place);
         let (leaf, content) = (large.leaf(place), large.content);
         let id = self.start(at, slot, Work::Leaf(i, place as u16), leaf.len);
         Effect::Ask(slot, Ask::Chunk { id, content, offset: leaf.offset, len: leaf.len })
     }
 
-    fn start(&mut self, at: Instant, slot: Slot, work: Work, len: u32) -> u32 {
+    pub(super) fn start(&mut self, at: Instant, slot: Slot, work: Work, len: u32) -> u32 {
         self.source_mut(slot).asked(at, len);
         self.flights.start(slot, work, len, at)
     }
@@ -139,12 +154,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
             return None;
         };
         self.release(flight);
+        self.large_mut(i).wanted.remove(place as usize);
         self.remark(Effect::Ask(flight.slot, Ask::Cancel { id: flight.id }));
         Some(self.ask_leaf(at, thief, i, place as usize))
     }
 
     fn next_check(&mut self) -> Option<Effect> {
-        let next = |l: &mut super::Large<B>| l.next_check().map(|leaf| Effect::Check(l.ticket, leaf));
+        let next = |l: &mut super::Large<B, K>| l.next_check().map(|leaf| Effect::Check(l.ticket, leaf));
         self.larges.iter_mut().flatten().find_map(next)
     }
 
@@ -161,7 +177,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         };
         let larges = self.larges.iter().flatten().map(|l| (l.whence.left(), SEVERAL));
         let smalls = self.fresh.iter().map(|i| (self.small(*i).whence.left(), 1));
-        let tries = smalls.chain(larges).find_map(|(left, most)| wish(left, most))?;
+        let patches = self.patches.waiting().map(|goal| (self.whence(place_of(goal)).left(), 1));
+        let tries = smalls.chain(patches).chain(larges).find_map(|(left, most)| wish(left, most))?;
         self.turn = self.turn.wrapping_add(1);
         let slot = tries.iter().nth((self.turn % tries.len()) as usize).expect("it is not empty");
         self.source_mut(slot).state = State::Dialling;
@@ -202,13 +219,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Swarm<B> {
         } else if at.since(self.source(slot).progress) >= STALL {
             let mut others = self.slots_where(|s| s.is_open() && s.silence(at) < STALL);
             others.remove(slot);
-            let movable = |s: &Self, f: &Flight| {
-                let left = match f.work {
-                    Work::Small(i) => s.small(i).whence.left(),
-                    Work::Root(i) | Work::Node(i) | Work::Leaf(i, _) => s.large(i).whence.left(),
-                };
-                f.slot == slot && left.0 & others.0 != 0
-            };
+            let movable =
+                |s: &Self, f: &Flight| f.slot == slot && s.whence(s.place(f.work)).left().0 & others.0 != 0;
             if self.flights.find(|f| movable(self, f)).is_some() {
                 self.source_mut(slot).stalls(at, at + STALL);
             }

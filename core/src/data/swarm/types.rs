@@ -1,0 +1,127 @@
+//! What the download machine is told, what it says, and what it is lent.
+
+use super::super::message::{Ask, Ranges, SHORT_BYTES};
+use crate::content::{Entry, Hash, Leaf, Near};
+use crate::ids::{ContentId, Slot, SlotSet, Ticket};
+use crate::peer::Cause;
+use crate::record::Kind;
+
+/// What to fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch {
+    /// Names the answer.
+    pub ticket: Ticket,
+    /// File or symlink.
+    pub kind: Kind,
+    /// The content.
+    pub content: ContentId,
+    /// Its bytes.
+    pub size: u64,
+    /// Below this offset the part file may hold right bytes from an earlier try; 0 = it is new.
+    pub present: u64,
+    /// Devices that may have it.
+    pub from: SlotSet,
+    /// Whether an older version is here: what changed in a chunk is then asked for in pieces.
+    pub based: bool,
+}
+
+/// How a body is to be checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Check {
+    /// The whole content: hashed as the kind wants it, it has that id.
+    Whole(Kind, ContentId),
+    /// A chunk of that name.
+    Chunk(Hash),
+}
+
+/// What the answer to an ask is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expect {
+    /// For which fetch.
+    pub ticket: Ticket,
+    /// Where it belongs in the file.
+    pub offset: u64,
+    /// Its bytes.
+    pub len: u32,
+    /// How it is checked.
+    pub check: Check,
+    /// The answer is not the whole, but its missing parts, of so many bytes: what was put together at
+    /// [`Draft::Missing`] is filled with them, then checked.
+    pub missing: Option<u32>,
+}
+
+impl Expect {
+    /// Bytes that the answer has.
+    pub fn coming(&self) -> u32 {
+        self.missing.unwrap_or(self.len)
+    }
+}
+
+/// A chunk, or small content, whose pieces were asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piecemeal {
+    /// What it will be when it is put together.
+    pub expect: Expect,
+    /// The nearest chunk before it that this device has somewhere, and the nearest after it: they say where its old
+    /// version stood ([`crate::content::Known::around`]).
+    pub before: Option<Near>,
+    /// See `before`.
+    pub after: Option<Near>,
+}
+
+/// What could be made of a list of pieces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Draft {
+    /// All of it was here, and this became of it.
+    Whole(Body),
+    /// Put together but for these parts; the driver keeps it until the ask for them ends.
+    Missing(Ranges),
+    /// Too little is known of it, or the list is wrong: ask for the whole.
+    Useless,
+}
+
+/// What this device has already of a large content, in other files or older versions; made by the driver, kept for the
+/// length of the fetch. Nothing that it says is believed unchecked.
+pub trait Bank {
+    /// Writes the bytes of that node to `out` ([`NODE_BYTES`]); how many they are.
+    fn node(&self, level: u8, hash: &Hash, out: &mut [u8]) -> Option<usize>;
+    /// The entry that nodes of that level have under this short name.
+    fn entry(&self, level: u8, name: [u8; SHORT_BYTES]) -> Option<Entry>;
+    /// Whether a chunk of that name may be here. It is looked for with [`Effect::Check`].
+    fn may_have(&self, chunk: &Hash) -> bool;
+    /// Whether it knows nothing at all, so that asking for short nodes is a waste.
+    fn is_empty(&self) -> bool;
+    /// The next of the content's flat list of chunks.
+    fn listed(&self, leaves: &[u8]);
+}
+
+/// What became of a body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// It is what it should be, and is written.
+    Good,
+    /// It is not.
+    Bad,
+    /// It is, but could not be written: this errno.
+    Unwritten(i32),
+}
+
+/// What the driver is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Send this to that device, on its open link.
+    Ask(Slot, Ask),
+    /// Reach that device: [`Swarm::handle_open`] or [`Swarm::handle_unreachable`].
+    Dial(Slot),
+    /// Its link is dead: close it.
+    Hang(Slot),
+    /// See whether the part file holds this chunk (a hole is a chunk of zeros), else whether the bank has it, and write
+    /// it: [`Swarm::handle_checked`].
+    Check(Ticket, Leaf),
+    /// The fetch is complete and verified.
+    Finished(Ticket),
+    /// It failed.
+    Failed(Ticket, Cause),
+    /// That device sent something that this content does not hold.
+    Bad(Slot, ContentId),
+}
