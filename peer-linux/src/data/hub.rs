@@ -1,11 +1,12 @@
 //! The download machine, the links and the fetches behind one lock. Whoever holds it only decides; what is to be done
 //! is collected as [`Deeds`] and carried out after the lock is released.
 
+use super::bank::{Bank, Teller};
 use super::link::Link;
 use super::{Book, Job, Report, Setup, Source, dial, part};
 use dartsync_core::content::Leaf;
-use dartsync_core::data::Ask;
 use dartsync_core::data::swarm::{Body, Effect, Fetch, Swarm, WALK_MEMORY};
+use dartsync_core::data::{Ask, Ranges};
 use dartsync_core::ids::{Slot, SlotSet, Ticket};
 use dartsync_core::limits::CHUNK_MAX;
 use dartsync_core::link::StaticKey;
@@ -29,22 +30,29 @@ const FRESH: u64 = 5_000;
 /// A fetch that is under way.
 struct Running {
     part: Arc<File>,
-    leaves: Vec<u8>,
+    bank: Arc<Bank>,
 }
 
 /// A fetch that can begin.
 struct Prepared {
     fetch: Fetch,
     part: File,
+    bank: Bank,
 }
 
-/// Whether that fetch's part file holds that chunk.
-type PartCheck = (Ticket, Leaf, Arc<File>);
+/// Whether that fetch's part file holds that chunk, or can get it from what is here.
+type PartCheck = (Ticket, Leaf, Arc<File>, Arc<Bank>);
+/// A chunk that is put together but for some parts.
+pub type Patch = (Vec<u8>, Ranges);
+/// The machine with what it is lent.
+pub type Machine = Swarm<Vec<u8>, Teller>;
 
 /// What the lock holds.
 pub struct Hub {
-    pub swarm: Box<Swarm<Vec<u8>>>,
+    pub swarm: Box<Machine>,
     running: HashMap<Ticket, Running>,
+    /// By fetch and offset.
+    patches: HashMap<(Ticket, u64), Patch>,
     /// Fetches that wait for room in the machine: small ones, large ones.
     waiting: [VecDeque<Prepared>; 2],
     /// Fetches that are over, but a thread still writes to their part file what it verified before.
@@ -150,8 +158,8 @@ impl Hub {
             Effect::Dial(slot) => deeds.dials.push(slot),
             Effect::Hang(slot) => deeds.closes.extend(self.chosen.get(&slot).cloned()),
             Effect::Check(ticket, leaf) => {
-                let part = self.running.get(&ticket).map(|r| r.part.clone());
-                deeds.checks.extend(part.map(|p| (ticket, leaf, p)));
+                let found = self.running.get(&ticket);
+                deeds.checks.extend(found.map(|r| (ticket, leaf, r.part.clone(), r.bank.clone())));
             }
             Effect::Finished(ticket) => self.done(ticket, Outcome::Ready),
             Effect::Failed(ticket, cause) => self.done(ticket, Outcome::Failed(cause)),
@@ -163,10 +171,8 @@ impl Hub {
     }
 
     fn done(&mut self, ticket: Ticket, outcome: Outcome) {
-        let mut running = self.running.remove(&ticket).expect("a fetch ends once");
-        if outcome != Outcome::Ready {
-            running.leaves.clear();
-        }
+        let running = self.running.remove(&ticket).expect("a fetch ends once");
+        self.patches.retain(|(t, _), _| *t != ticket);
         self.ending.push((running, ticket, outcome));
     }
 
@@ -175,7 +181,8 @@ impl Hub {
     fn report_ends(&mut self, deeds: &mut Deeds) {
         let free = |e: &mut (Running, Ticket, Outcome)| Arc::strong_count(&e.0.part) == 1;
         for (running, ticket, outcome) in self.ending.extract_if(.., free) {
-            deeds.reports.push(Report::Done { ticket, outcome, leaves: running.leaves });
+            let leaves = if outcome == Outcome::Ready { running.bank.take_leaves() } else { Vec::new() };
+            deeds.reports.push(Report::Done { ticket, outcome, leaves });
         }
     }
 
@@ -195,10 +202,12 @@ impl Hub {
     }
 
     fn begin(&mut self, at: Instant, job: Prepared) {
-        let Prepared { fetch, part } = job;
-        let memory = Swarm::<Vec<u8>>::needs_memory(fetch.size).then(|| vec![0; WALK_MEMORY]);
-        self.running.insert(fetch.ticket, Running { part: Arc::new(part), leaves: Vec::new() });
-        self.swarm.handle_fetch(at, &fetch, memory);
+        let Prepared { fetch, part, bank } = job;
+        let bank = Arc::new(bank);
+        let lend = || (vec![0; WALK_MEMORY], Teller(bank.clone()));
+        let lent = Machine::needs_memory(fetch.size).then(lend);
+        self.running.insert(fetch.ticket, Running { part: Arc::new(part), bank });
+        self.swarm.handle_fetch(at, &fetch, lent);
     }
 
     /// See [`super::Fetcher::sources`].
@@ -221,11 +230,19 @@ impl Hub {
     pub fn part(&self, ticket: Ticket) -> Option<Arc<File>> {
         self.running.get(&ticket).map(|r| r.part.clone())
     }
-    /// The next of a fetch's list of chunks.
-    pub fn add_leaves(&mut self, ticket: Ticket, bytes: &[u8]) {
-        if let Some(running) = self.running.get_mut(&ticket) {
-            running.leaves.extend_from_slice(bytes);
+    /// What is here of what a fetch gets.
+    pub fn bank(&self, ticket: Ticket) -> Option<Arc<Bank>> {
+        self.running.get(&ticket).map(|r| r.bank.clone())
+    }
+    /// Keeps a chunk until what is missing of it comes.
+    pub fn keep_patch(&mut self, ticket: Ticket, offset: u64, patch: Patch) {
+        if self.running.contains_key(&ticket) {
+            self.patches.insert((ticket, offset), patch);
         }
+    }
+    /// Gives it out.
+    pub fn take_patch(&mut self, ticket: Ticket, offset: u64) -> Option<Patch> {
+        self.patches.remove(&(ticket, offset))
     }
     /// Tells the machine what became of a body.
     pub fn body(&mut self, at: Instant, slot: Slot, id: u32, body: Body) {
@@ -277,6 +294,7 @@ impl Shared {
         let hub = Hub {
             swarm: Box::default(),
             running: HashMap::new(),
+            patches: HashMap::new(),
             waiting: Default::default(),
             minding: false,
             ending: Vec::new(),
@@ -336,13 +354,13 @@ impl Shared {
 
     /// See [`super::Fetcher::fetch`].
     pub fn fetch(self: &Arc<Self>, job: Job) {
-        let Job { ticket, kind, content, size, from, part } = job;
+        let Job { ticket, kind, content, size, from, part, bank } = job;
         // Chunks of zeros stay holes, so the length comes first. Should it fail, so will the writes.
         let _ = part.set_len(size);
-        let large = Swarm::<Vec<u8>>::needs_memory(size);
+        let large = Machine::needs_memory(size);
         let present = if large { part::written(&part) } else { 0 };
-        let fetch = Fetch { ticket, kind, content, size, present, from };
-        self.with(|hub, _| hub.waiting[usize::from(large)].push_back(Prepared { fetch, part }));
+        let fetch = Fetch { ticket, kind, content, size, present, from, based: bank.has_base() };
+        self.with(|hub, _| hub.waiting[usize::from(large)].push_back(Prepared { fetch, part, bank }));
     }
     /// See [`super::Fetcher::connect_back`].
     pub fn connect_back(self: &Arc<Self>, slot: Slot) {
@@ -423,8 +441,8 @@ impl Shared {
             let weak = Arc::downgrade(self);
             let work = move || {
                 let mut block = vec![0; CHUNK_MAX];
-                for (ticket, leaf, part) in jobs {
-                    let good = part::holds(&part, &leaf, &mut block);
+                for (ticket, leaf, part, bank) in jobs {
+                    let good = part::holds(&part, &leaf, &mut block) || bank.copy(&leaf, &part, &mut block);
                     drop(part);
                     let Some(shared) = weak.upgrade() else { return };
                     shared.with(|hub, _| hub.swarm.handle_checked(ticket, leaf.offset, good));

@@ -9,11 +9,13 @@
 //! | `hub` | the download machine and its links behind one lock; effects are carried out after it is released |
 //! | `link` | one thread a link: reads, serves, writes |
 //! | `serve`, `receive` | file bytes out, file bytes in |
+//! | [`Bank`] | what a fetch finds on this device |
 //! | `dial` | connecting, accepting, shaking hands |
 //! | [`record`] | ciphers |
 //!
 //! Nothing here waits by sleeping: a thread that wants something sends it itself, and a link's thread sleeps in poll.
 
+mod bank;
 mod dial;
 mod hub;
 mod link;
@@ -34,6 +36,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, RwLock};
 
+pub use bank::Bank;
 pub use record::has_aes;
 pub use shelf::{Roots, Shelf};
 
@@ -137,6 +140,8 @@ pub struct Job {
     /// The part file, open for reading and writing; it becomes `size` bytes long. Right bytes of an earlier try are
     /// kept; chunks of zeros are left as holes.
     pub part: File,
+    /// What is here of it already ([`Fetcher::bank`]).
+    pub bank: Bank,
 }
 
 /// The driver's handle on all data links. Clones are the same.
@@ -151,6 +156,10 @@ impl Fetcher {
     /// Fetches; more than can be under way at once wait for their turn. [`Report::Done`] follows, once.
     pub fn fetch(&self, job: Job) {
         self.0.fetch(job);
+    }
+    /// What is here of a newer version of that content: for a fetch of it. May block on the disk.
+    pub fn bank(&self, base: &ContentId) -> Bank {
+        Bank::with(&*self.0.source, base)
     }
     /// Other sources for a fetch.
     pub fn sources(&self, ticket: Ticket, holders: SlotSet, seekers: SlotSet) {

@@ -1,10 +1,10 @@
 //! File bytes that come in: put together, verified, written to the part file. The hub's lock is held only to ask what
 //! is expected and to tell what became of it.
 
-use super::hub::{Deeds, Shared};
+use super::hub::{Deeds, Patch, Shared};
 use dartsync_core::content::{ContentHasher, chunk_id, symlink_root};
-use dartsync_core::data::Incoming;
-use dartsync_core::data::swarm::{Body, Check, Expect};
+use dartsync_core::data::swarm::{Body, Check, Draft, Expect};
+use dartsync_core::data::{Incoming, complete};
 use dartsync_core::ids::Slot;
 use dartsync_core::limits::CHUNK_MAX;
 use dartsync_core::record::Kind;
@@ -58,6 +58,10 @@ impl Receiver {
         let (id, at, bytes) = match incoming {
             Incoming::None => return Ok(()),
             Incoming::Body(id, at, bytes) => (id, at, bytes),
+            Incoming::Pieces(id, list) => {
+                pieces(shared, slot, id, list, deeds);
+                return Ok(());
+            }
             other => {
                 self.drop_if_refused(&other);
                 let mut hub = shared.hub();
@@ -65,12 +69,11 @@ impl Receiver {
                 match other {
                     Incoming::Root(id, root) => hub.swarm.handle_root(now, slot, id, root),
                     Incoming::Refused(id, why) => hub.swarm.handle_refused(now, slot, id, why),
-                    Incoming::Node(id, bytes) => {
-                        if let Some(ticket) = hub.swarm.handle_node(now, slot, id, bytes) {
-                            hub.add_leaves(ticket, bytes);
-                        }
+                    Incoming::Node(id, bytes) => hub.swarm.handle_node(now, slot, id, bytes),
+                    Incoming::Short(id, names) => hub.swarm.handle_short(now, slot, id, names),
+                    Incoming::None | Incoming::Body(..) | Incoming::Pieces(..) => {
+                        unreachable!("taken above")
                     }
-                    Incoming::None | Incoming::Body(..) => unreachable!("taken above"),
                 }
                 hub.drain(shared, deeds);
                 return Ok(());
@@ -83,10 +86,11 @@ impl Receiver {
         let Some((_, expect)) = self.coming else { return Err("the middle of a body that never began") };
         let Some(expect) = expect else { return Ok(()) };
         let end = at as usize + bytes.len();
-        if end > expect.len as usize {
+        let coming = expect.coming() as usize;
+        if end > coming {
             return Err("a longer body than was asked for");
         }
-        if end < expect.len as usize {
+        if end < coming {
             self.whole.reserve_exact(if at == 0 { CHUNK_MAX } else { 0 });
             self.whole.extend_from_slice(bytes);
             self.progress(shared, slot);
@@ -115,20 +119,60 @@ fn finish(
     bytes: &[u8],
     deeds: &mut Deeds,
 ) -> Result<(), &'static str> {
-    let mut leaves = Vec::new();
-    let good = verify(&expect.check, bytes, &mut leaves);
-    let part = if good { shared.hub().part(expect.ticket) } else { None };
-    let written = part.map(|p| p.write_all_at(bytes, expect.offset));
-    let body = match written {
-        _ if !good => Body::Bad,
-        Some(Err(e)) => Body::Unwritten(e.raw_os_error().unwrap_or(nix::libc::EIO)),
-        Some(Ok(())) | None => Body::Good,
+    let body = match expect.missing {
+        None => take(shared, expect, bytes),
+        Some(_) => {
+            let patch = shared.hub().take_patch(expect.ticket, expect.offset);
+            let whole =
+                patch.and_then(|(mut whole, missing)| complete(&mut whole, &missing, bytes).then_some(whole));
+            whole.map_or(Body::Bad, |whole| take(shared, expect, &whole))
+        }
     };
     let mut hub = shared.hub();
-    hub.add_leaves(expect.ticket, &leaves);
     hub.body(shared.now(), slot, id, body);
     hub.drain(shared, deeds);
     Ok(())
+}
+
+/// Checks a chunk or small content, and writes it.
+fn take(shared: &Arc<Shared>, expect: &Expect, bytes: &[u8]) -> Body {
+    let mut leaves = Vec::new();
+    if !verify(&expect.check, bytes, &mut leaves) {
+        return Body::Bad;
+    }
+    let (part, bank) = {
+        let hub = shared.hub();
+        (hub.part(expect.ticket), hub.bank(expect.ticket))
+    };
+    if let Some(bank) = bank {
+        bank.add_leaves(&leaves);
+    }
+    match part.map(|p| p.write_all_at(bytes, expect.offset)) {
+        Some(Err(e)) => Body::Unwritten(e.raw_os_error().unwrap_or(nix::libc::EIO)),
+        Some(Ok(())) | None => Body::Good,
+    }
+}
+
+/// A list of pieces: puts the chunk together as far as it is here.
+fn pieces(shared: &Arc<Shared>, slot: Slot, id: u32, list: &[u8], deeds: &mut Deeds) {
+    let (piecemeal, bank) = {
+        let hub = shared.hub();
+        let Some(piecemeal) = hub.swarm.expect_pieces(slot, id) else { return };
+        (piecemeal, hub.bank(piecemeal.expect.ticket))
+    };
+    let expect = &piecemeal.expect;
+    let made: Option<Patch> = bank.and_then(|bank| bank.assemble(&piecemeal, list));
+    let (draft, patch) = match made {
+        None => (Draft::Useless, None),
+        Some((whole, missing)) if missing.total() == 0 => (Draft::Whole(take(shared, expect, &whole)), None),
+        Some(patch) => (Draft::Missing(patch.1), Some(patch)),
+    };
+    let mut hub = shared.hub();
+    if let Some(patch) = patch {
+        hub.keep_patch(expect.ticket, expect.offset, patch);
+    }
+    hub.swarm.handle_pieces(shared.now(), slot, id, draft);
+    hub.drain(shared, deeds);
 }
 
 /// Whether these bytes are what was asked for; `leaves` gets the list of chunks of a whole content that has several.

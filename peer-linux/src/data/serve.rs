@@ -5,9 +5,9 @@ use super::link::Outlet;
 use super::record::{Buffer, LENGTH, OVERHEAD, RECORD};
 use super::{Bytes, Report};
 use crate::content::{OwnedManifest, manifest};
-use dartsync_core::content::{NODE_BYTES, Root, symlink_root};
-use dartsync_core::data::message::{self, BODY, HEAD, Refusal};
-use dartsync_core::data::{DataLink, Work};
+use dartsync_core::content::{NODE_BYTES, Root, entry_bytes, pieces, symlink_root};
+use dartsync_core::data::message::{self, BODY, HEAD, RANGES_MAX, Refusal, SHORT_BYTES};
+use dartsync_core::data::{DataLink, Form, Work};
 use dartsync_core::ids::ContentId;
 use dartsync_core::limits::{AEAD_TAG, CHUNK_MAX};
 use std::fs::File;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Contents that are kept open for the next ask.
 const OPEN: usize = 4;
 /// Room that the longest answer takes.
-const ROOM: usize = CHUNK_MAX + (CHUNK_MAX / BODY + 1) * (OVERHEAD + HEAD);
+const ROOM: usize = CHUNK_MAX + (CHUNK_MAX / BODY + 1 + RANGES_MAX) * (OVERHEAD + HEAD);
 
 /// What tells one state of a file from another.
 type Stamp = (u64, u64, i64, i64, i64, i64);
@@ -107,13 +107,17 @@ impl Server {
     fn answer(&mut self, shared: &Arc<Shared>, work: Work, gone: &mut Vec<ContentId>) {
         let (id, content) = match work {
             Work::Refuse { id, why } => return self.record(|out| message::encode_refusal(id, why, out)),
-            Work::Read { id, content, .. } | Work::Node { id, content, .. } | Work::Root { id, content } => {
-                (id, content)
-            }
+            Work::Read { id, content, .. }
+            | Work::Ranges { id, content, .. }
+            | Work::Pieces { id, content, .. }
+            | Work::Node { id, content, .. }
+            | Work::Root { id, content } => (id, content),
         };
         let served = match work {
-            Work::Read { offset, len, .. } => self.read(shared, id, &content, offset, len as usize),
-            Work::Node { level, offset, .. } => self.node(shared, id, &content, level, offset),
+            Work::Read { offset, len, .. } => self.read(shared, id, &content, offset, &[(0, len)]),
+            Work::Ranges { offset, ranges, .. } => self.read(shared, id, &content, offset, ranges.as_slice()),
+            Work::Pieces { offset, len, .. } => self.pieces(shared, id, &content, offset, len as usize),
+            Work::Node { level, offset, form, .. } => self.node(shared, id, &content, level, offset, form),
             Work::Root { .. } => self.root(shared, id, &content),
             Work::Refuse { .. } => unreachable!("taken above"),
         };
@@ -156,33 +160,37 @@ impl Server {
         Some(self.open.len() - 1)
     }
 
-    /// Lays out bytes of a content, and takes them back if its file changed meanwhile. Once more then: a rename or a
-    /// change of mode alters the stat too.
+    /// Lays out parts of a content, counted from `offset`, and takes them back if its file changed meanwhile. Once
+    /// more then: a rename or a change of mode alters the stat too.
     fn read(
         &mut self,
         shared: &Arc<Shared>,
         id: u32,
         content: &ContentId,
         offset: u64,
-        len: usize,
+        parts: &[(u32, u32)],
     ) -> Result<(), Refusal> {
         for _ in 0..2 {
             let i = self.find(shared, content).ok_or(Refusal::Gone)?;
-            if offset + len as u64 > self.open[i].len() {
+            let end = parts.last().map_or(0, |(at, len)| at + len);
+            if offset + end as u64 > self.open[i].len() {
                 return Err(Refusal::Unknown);
             }
             let (start, records) = (self.stage.filled().len(), self.staged.len());
-            let mut from = start;
+            let (mut from, mut sent) = (start, 0);
             let room = self.stage.room(ROOM);
             let mut free = room;
             let mut ok = true;
-            for at in (0..len).step_by(BODY) {
-                let n = BODY.min(len - at);
-                let head = message::encode_body_head(id, at as u32, &mut free[LENGTH..LENGTH + HEAD]);
+            let blocks = parts.iter().flat_map(|&(at, len)| {
+                (0..len as usize).step_by(BODY).map(move |n| (at as usize + n, BODY.min(len as usize - n)))
+            });
+            for (at, n) in blocks {
+                let head = message::encode_body_head(id, sent, &mut free[LENGTH..LENGTH + HEAD]);
                 let (record, rest) = free.split_at_mut(OVERHEAD + head + n);
                 ok &= self.open[i].read(offset + at as u64, &mut record[LENGTH + head..LENGTH + head + n]);
                 self.staged.push((from, record.len()));
                 from += record.len();
+                sent += n as u32;
                 free = rest;
             }
             if ok && self.open[i].is_current() {
@@ -190,6 +198,38 @@ impl Server {
                 return Ok(());
             }
             self.staged.truncate(records);
+            self.open.remove(i);
+        }
+        Err(Refusal::Gone)
+    }
+
+    /// Lays out the list of a chunk's pieces.
+    fn pieces(
+        &mut self,
+        shared: &Arc<Shared>,
+        id: u32,
+        content: &ContentId,
+        offset: u64,
+        len: usize,
+    ) -> Result<(), Refusal> {
+        let mut chunk = vec![0; len];
+        for _ in 0..2 {
+            let i = self.find(shared, content).ok_or(Refusal::Gone)?;
+            if offset + len as u64 > self.open[i].len() {
+                return Err(Refusal::Unknown);
+            }
+            if self.open[i].read(offset, &mut chunk) && self.open[i].is_current() {
+                self.record(|out| {
+                    let mut at = message::encode_pieces_head(id, out);
+                    for (piece, _) in pieces(&chunk) {
+                        let bytes = piece.encode();
+                        out[at..at + bytes.len()].copy_from_slice(&bytes);
+                        at += bytes.len();
+                    }
+                    at
+                });
+                return Ok(());
+            }
             self.open.remove(i);
         }
         Err(Refusal::Gone)
@@ -211,15 +251,29 @@ impl Server {
         content: &ContentId,
         level: u8,
         offset: u64,
+        form: Form,
     ) -> Result<(), Refusal> {
         let mut bytes = vec![0; NODE_BYTES];
         let manifest = self.manifest(shared, content).ok_or(Refusal::Gone)?;
         let node = manifest.node(level, offset).ok_or(Refusal::Unknown)?;
         let n = manifest.encode(node, &mut bytes);
+        let entries = bytes[..n].chunks(entry_bytes(level)).enumerate();
         self.record(|out| {
-            let head = message::encode_node_head(id, out);
-            out[head..head + n].copy_from_slice(&bytes[..n]);
-            head + n
+            let mut at = match form {
+                Form::Short => message::encode_short_head(id, out),
+                Form::Full | Form::Some(_) => message::encode_node_head(id, out),
+            };
+            for (i, entry) in entries {
+                let part = match form {
+                    Form::Full => entry,
+                    Form::Short => &entry[..SHORT_BYTES],
+                    Form::Some(wants) if wants[i / 8] >> (i % 8) & 1 != 0 => entry,
+                    Form::Some(_) => &[],
+                };
+                out[at..at + part.len()].copy_from_slice(part);
+                at += part.len();
+            }
+            at
         });
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::jobs::{self, Found, Make, Spot};
 use super::tracker_link::Fact;
 use super::{Node, log, now};
 use crate::control::Reply;
-use crate::data::{Book, Job, Known, Report};
+use crate::data::{Bank, Book, Job, Known, Report};
 use crate::disk::{Act, Rewritten, Root, Trashed};
 use crate::node::clients::ClientId;
 use crate::workers::Priority;
@@ -22,6 +22,9 @@ use std::sync::{Arc, PoisonError};
 /// Completions taken in one turn, at most.
 const COMPLETIONS: usize = 256;
 
+/// From so many bytes on it is worth looking at the version that a newer one replaces.
+const WORTH_PIECES: u64 = 4096;
+
 /// Troubles remembered, lest they be logged at each retry.
 const TROUBLES: usize = 1024;
 
@@ -34,7 +37,7 @@ pub enum Done {
     /// Anything else with an outcome.
     Outcome(Ticket, Outcome),
     /// A part file is open: its fetch may begin.
-    Part(Fetch, Result<File, Cause>),
+    Part(Fetch, Result<(File, Bank), Cause>),
     /// A folder's root was looked for.
     Root(Ticket, Folder, Result<Box<Root>, String>),
     /// The tracker's addresses were looked up.
@@ -211,13 +214,16 @@ impl Node {
         self.flag(ticket);
         self.folders.contents.insert(ticket, content);
         let fetch = Fetch { ticket, folder: spot.folder, kind, content, size, from };
+        let base = self.content_of(row).filter(|base| *base != content && size >= WORTH_PIECES);
+        let fetcher = self.fetcher.clone();
         self.workers.submit(Priority::Interactive, move |_| {
             let part = spot.root.part_open(spot.n, size);
-            Done::Part(fetch, part)
+            let bank = || base.map_or(Bank::default(), |base| fetcher.bank(&base));
+            Done::Part(fetch, part.map(|part| (part, bank())))
         });
     }
 
-    fn begin_fetch(&mut self, f: Fetch, part: Result<File, Cause>) {
+    fn begin_fetch(&mut self, f: Fetch, part: Result<(File, Bank), Cause>) {
         if let Some(root) = self.folders.root(f.folder) {
             for t in root.take_strays() {
                 self.file_trash(f.folder, &t);
@@ -233,9 +239,9 @@ impl Node {
                 self.folders.contents.remove(&f.ticket);
                 self.finish(f.ticket, Outcome::Failed(Cause::Raced));
             }
-            Ok(part) => {
+            Ok((part, bank)) => {
                 let (ticket, kind, content) = (f.ticket, f.kind, f.content);
-                self.fetcher.fetch(Job { ticket, kind, content, size: f.size, from: f.from, part });
+                self.fetcher.fetch(Job { ticket, kind, content, size: f.size, from: f.from, part, bank });
             }
         }
     }

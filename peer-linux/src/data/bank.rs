@@ -1,0 +1,137 @@
+//! What a fetch may find on this device: older versions of what it fetches, and files alike, by their chunks.
+
+use super::{Bytes, Source};
+use crate::content::manifest;
+use dartsync_core::content::{Entry, Hash, Known, LEAF_BYTES, Leaf, Node, chunk_id, known_room, pieces};
+use dartsync_core::data::message::SHORT_BYTES;
+use dartsync_core::data::swarm::{self, Piecemeal};
+use dartsync_core::data::{Ranges, assemble};
+use dartsync_core::ids::ContentId;
+use dartsync_core::limits::CHUNK_MAX;
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Chunks of one file that are known by their names, at most (10 MiB of memory): a longer file is no base.
+const CHUNKS: usize = 256 * 1024;
+
+/// A file that is here, by its chunks.
+struct Old {
+    known: Known<Vec<u8>, Vec<Node>, Vec<u32>>,
+    file: File,
+}
+
+/// See the module. What it says is checked by whoever uses it: its files may change at any moment.
+#[derive(Default)]
+pub struct Bank {
+    olds: RwLock<Vec<Old>>,
+    /// The flat list of the content's chunks, as far as it is known.
+    leaves: Mutex<Vec<u8>>,
+}
+
+impl Bank {
+    /// One that knows a content, if it is here. Reads its manifest, and one short enough to need none.
+    pub fn with(source: &dyn Source, base: &ContentId) -> Bank {
+        let bank = Bank::default();
+        bank.olds.write().unwrap_or_else(PoisonError::into_inner).extend(open(source, base));
+        bank
+    }
+    /// Whether a file is known.
+    pub fn has_base(&self) -> bool {
+        !self.olds().is_empty()
+    }
+    /// More of the list of chunks.
+    pub fn add_leaves(&self, leaves: &[u8]) {
+        self.leaves.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(leaves);
+    }
+    /// The list of chunks, which it forgets.
+    pub fn take_leaves(&self) -> Vec<u8> {
+        std::mem::take(&mut self.leaves.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+    fn olds(&self) -> std::sync::RwLockReadGuard<'_, Vec<Old>> {
+        self.olds.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies a chunk into a part file, if it is here and still what it was. `block` has room for the longest chunk.
+    pub fn copy(&self, leaf: &Leaf, part: &File, block: &mut [u8]) -> bool {
+        let bytes = &mut block[..leaf.len as usize];
+        let here = self.olds().iter().any(|old| {
+            let found = old.known.position(&leaf.hash).map(|p| old.known.leaf(p));
+            found.is_some_and(|found| old.read(&found, bytes) && chunk_id(bytes) == leaf.hash)
+        });
+        here && part.write_all_at(bytes, leaf.offset).is_ok()
+    }
+
+    /// What can be made of a list of pieces: the chunk, whole or with gaps.
+    pub fn assemble(&self, piecemeal: &Piecemeal, list: &[u8]) -> Option<(Vec<u8>, Ranges)> {
+        let expect = &piecemeal.expect;
+        let olds = self.olds();
+        let old = olds.first()?;
+        let around = old.known.around(expect.offset, expect.len, piecemeal.before, piecemeal.after);
+        let mut chunks = Vec::new();
+        for leaf in around.map(|p| old.known.leaf(p)) {
+            let mut bytes = vec![0; leaf.len as usize];
+            if old.read(&leaf, &mut bytes) {
+                chunks.push(bytes);
+            }
+        }
+        drop(olds);
+        let known: HashMap<[u8; 5], &[u8]> =
+            chunks.iter().flat_map(|chunk| pieces(chunk)).map(|(piece, bytes)| (piece.name, bytes)).collect();
+        let mut out = vec![0; expect.len as usize];
+        let missing = assemble(list, &mut out, |piece| known.get(&piece.name).copied())?;
+        Some((out, missing))
+    }
+}
+
+impl Old {
+    fn read(&self, leaf: &Leaf, bytes: &mut [u8]) -> bool {
+        self.file.read_exact_at(bytes, leaf.offset).is_ok()
+    }
+}
+
+fn open(source: &dyn Source, content: &ContentId) -> Option<Old> {
+    let Bytes::File(file) = source.open(content)? else { return None };
+    let size = file.metadata().ok()?.len();
+    let list = if size <= CHUNK_MAX as u64 { only_chunk(&file, size)? } else { source.leaves(content)? };
+    if list.len() > CHUNKS * LEAF_BYTES {
+        return None;
+    }
+    let manifest = manifest(list).ok()?;
+    let index = vec![0; known_room(&manifest)];
+    Some(Old { known: Known::new(manifest, index), file })
+}
+
+/// The list of chunks of a file so short that its manifest is not kept, or that it has one alone.
+fn only_chunk(file: &File, size: u64) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; size as usize];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    let mut list = Vec::new();
+    let mut hasher = dartsync_core::content::ContentHasher::new();
+    hasher.update(&bytes, |leaf| list.extend(leaf.encode()));
+    hasher.finish(|leaf| list.extend(leaf.encode()));
+    Some(list)
+}
+
+/// The machine's handle on a bank.
+pub struct Teller(pub Arc<Bank>);
+
+impl swarm::Bank for Teller {
+    fn node(&self, level: u8, hash: &Hash, out: &mut [u8]) -> Option<usize> {
+        let olds = self.0.olds();
+        olds.iter().find_map(|old| Some(old.known.manifest().encode(old.known.node(level, hash)?, out)))
+    }
+    fn entry(&self, level: u8, name: [u8; SHORT_BYTES]) -> Option<Entry> {
+        self.0.olds().iter().find_map(|old| old.known.entry(level, name))
+    }
+    fn may_have(&self, chunk: &Hash) -> bool {
+        self.0.olds().iter().any(|old| old.known.position(chunk).is_some())
+    }
+    fn is_empty(&self) -> bool {
+        !self.0.has_base()
+    }
+    fn listed(&self, leaves: &[u8]) {
+        self.0.add_leaves(leaves);
+    }
+}
