@@ -10,8 +10,11 @@ use std::rc::Rc;
 #[derive(Clone)]
 pub(super) struct Bankbook(Rc<Book>);
 
+/// The bytes of an old version, and its parts by name.
+type Old = (Vec<u8>, Known<Vec<u8>, Vec<Node>, Vec<u32>>);
+
 struct Book {
-    old: Option<(Vec<u8>, Known<Vec<u8>, Vec<Node>, Vec<u32>>)>,
+    old: Option<Old>,
     leaves: RefCell<Vec<u8>>,
 }
 
