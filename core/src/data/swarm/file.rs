@@ -15,8 +15,9 @@ const CHECKS: u32 = 4;
 const NEAR: usize = 16;
 /// A chunk from so many bytes on is worth asking for in pieces.
 pub(super) const PIECES_FROM: u32 = 4096;
-/// So many chunks in a row whose pieces were of no use end the tries.
-const GIVE_UP: u8 = 8;
+/// So many chunks in a row whose pieces were of no use end the tries. Until some were of use, one is tried at a time: a
+/// file that was written anew is soon asked for whole.
+const GIVE_UP: u8 = 4;
 
 const _: () = assert!(WINDOW <= 4096 && WINDOW.is_power_of_two());
 
@@ -134,9 +135,12 @@ pub(super) struct Large<B, K> {
     count: u16,
     /// What is here in other files.
     bank: K,
-    /// Whether an older version is; chunks whose pieces were not worth it in a row.
+    /// Whether an older version is; whether the last pieces were of use, and how many in a row were not; lists of pieces
+    /// that are asked for.
     based: bool,
+    proven: bool,
     useless: u8,
+    pub lists: u8,
     /// Below this the part file may hold bytes from an earlier try.
     present: u64,
     /// Chunks before this are here; before `end` they are known. Counted from the file's start.
@@ -169,7 +173,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             count: 0,
             bank,
             based: fetch.based,
+            proven: false,
             useless: 0,
+            lists: 0,
             present: fetch.present,
             base: 0,
             end: 0,
@@ -312,6 +318,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     }
     /// The next chunk to ask for, which from then on is not wanted; and whether in pieces, if there is room for some.
     pub(super) fn next_wanted(&mut self, room: bool) -> Option<(usize, bool)> {
+        let room = room && (self.proven || self.lists == 0);
         let mut from = self.base as usize % WINDOW;
         for _ in 0..WINDOW {
             let place = self.wanted.first_from(from)?;
@@ -342,10 +349,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     pub(super) fn want_plain(&mut self, place: usize, useless: bool) {
         self.plain.add(place);
         self.wanted.add(place);
+        self.proven &= !useless;
         self.useless = if useless { self.useless.saturating_add(1) } else { 0 };
     }
     /// Its pieces were of use.
     pub(super) fn useful(&mut self) {
+        self.proven = true;
         self.useless = 0;
     }
     /// Whether it is known how far the old version of a chunk can reach: what follows it, or that nothing near does.

@@ -271,8 +271,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         let flight = self.flights.get(slot, id).expect("callers looked it up");
         self.flights.end(id);
         self.source_mut(slot).ended(flight.len);
-        if let Work::Pieces(_) = flight.work {
+        if let Work::Pieces(goal) = flight.work {
             self.patches.listed();
+            if let Goal::Leaf(i, _) = goal {
+                self.large_mut(i).lists -= 1;
+            }
         }
         self.dirty = true;
     }

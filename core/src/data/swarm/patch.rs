@@ -142,6 +142,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             Goal::Leaf(i, _) => self.large(i).content,
         };
         self.patches.lists += 1;
+        if let Goal::Leaf(i, _) = goal {
+            self.large_mut(i).lists += 1;
+        }
         let id = self.start(at, slot, Work::Pieces(goal), LIST);
         Effect::Ask(slot, Ask::Pieces { id, content, offset: expect.offset, len: expect.len })
     }
