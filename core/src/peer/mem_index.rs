@@ -41,6 +41,8 @@ pub struct MemIndex {
     undo: Undo,
     /// Of the transaction whose commit is under way.
     sealed: Undo,
+    /// How often a row was loaded.
+    pub loads: u64,
 }
 
 /// The key of a path: its folder, and its bytes with `/` as NUL, so that byte order is tree order.
@@ -234,6 +236,7 @@ impl Index for MemIndex {
         open_key(&self.rows.get(&row).expect("the row exists").key, into)
     }
     fn load(&mut self, row: Row, into: &mut Trees) -> bool {
+        self.loads += 1;
         match self.rows.get(&row) {
             Some(held) => into.clone_from(&held.trees),
             None => *into = Trees::default(),

@@ -40,6 +40,8 @@ mod recover;
 #[cfg(test)]
 mod recover_tests;
 mod remove;
+#[cfg(test)]
+mod rename_tests;
 mod requests;
 #[cfg(test)]
 mod revival_tests;

@@ -361,12 +361,12 @@ impl Peer {
         self.release(ticket);
         self.jobs.retain(|j| j.ticket != ticket);
     }
-    /// The second row of a job is free again; it may have been passed over in its lane meanwhile.
+    /// The second row of a job is free again. If it was passed over in its lane meanwhile, a recheck is due: going
+    /// through the lanes at each release is work that grows with the square of what is renamed.
     pub(super) fn release(&mut self, ticket: Ticket) {
-        let Some(j) = self.job_mut(ticket).filter(|j| j.also.is_some()) else { return };
-        j.also = None;
-        let f = j.f;
-        self.folders[f].rewind();
+        if let Some(j) = self.job_mut(ticket) {
+            j.also = None;
+        }
     }
 
     /// Goes through the folder's lanes again after a short while: something had to wait for something else.

@@ -12,6 +12,10 @@ use crate::record::{Flags, Kind, Record};
 use crate::time::Now;
 use crate::version::VersionVector;
 
+/// So many rows below a directory that is to go are passed, behind one that is still to go first, in search of one that
+/// lives: it is found when those are gone, and a directory of thousands is not gone through at each of their removals.
+const PASSED: u32 = 32;
+
 /// What is below a directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Below {
@@ -34,8 +38,8 @@ pub(super) enum Parent {
 }
 
 impl Peer {
-    /// Looks below a directory at what lives.
-    pub(super) fn below(&mut self, ix: &mut dyn Index, f: usize, row: Row) -> Below {
+    /// Looks below a directory at what lives, at most so many rows behind the first that is busy.
+    pub(super) fn below(&mut self, ix: &mut dyn Index, f: usize, row: Row, most: u32) -> Below {
         let folder = self.folders[f].folder;
         let ctx = self.context(f);
         let mut dir = PathBuf::new();
@@ -43,12 +47,17 @@ impl Peer {
         let (mut at, mut next) = (dir.clone(), PathBuf::new());
         let mut t = Trees::default();
         let mut below = Below::Clear;
+        let mut passed = 0;
         while let Some(child) = ix.next(folder, at.get(), &mut next) {
             let under = next.get().zip(dir.get()).is_some_and(|(p, d)| p.is_under(d));
             if !under || !ix.load(child, &mut t) {
                 break;
             }
             core::mem::swap(&mut at, &mut next);
+            passed += u32::from(below == Below::Busy);
+            if passed > most {
+                break;
+            }
             if t.stale || t.intent.is_some() || self.jobs.iter().any(|j| j.row == child) {
                 below = Below::Busy;
                 continue;
@@ -198,7 +207,7 @@ impl Peer {
         if Peer::stands(&o.t) != Kind::Directory {
             return Some(Below::Clear);
         }
-        match self.below(ix, o.f, o.row) {
+        match self.below(ix, o.f, o.row, PASSED) {
             Below::Live if self.may_judge(o.f) => {
                 self.invent(ix, now, o);
                 None
@@ -213,7 +222,7 @@ impl Peer {
         let dir = o.t.synced.as_ref().is_some_and(|s| s.kind == Kind::Directory);
         // What was removed is the directory, and no edit on top of it that others may know: that removal is told.
         let gone = o.t.local.as_ref().is_some_and(|l| !l.record.is_live() && l.record.edit.tag.0 == 0);
-        if !dir || !gone || self.below(ix, o.f, o.row) != Below::Live {
+        if !dir || !gone || self.below(ix, o.f, o.row, u32::MAX) != Below::Live {
             return false;
         }
         let synced = o.t.synced.clone().expect("seen");
@@ -272,7 +281,7 @@ impl Peer {
             after = Some(row);
             let Some(o) = self.open(ix, f, row) else { continue };
             let settled = o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced) && o.due.is_none();
-            if !settled || self.is_busy(row) || self.below(ix, f, row) != Below::Clear {
+            if !settled || self.is_busy(row) || self.below(ix, f, row, u32::MAX) != Below::Clear {
                 continue;
             }
             self.remove_invented(now, o);

@@ -1,0 +1,91 @@
+//! What a rename of a whole tree costs: work in proportion to it, whatever the order in which the disk answers.
+
+use super::rig::{F, Rig, content, stat};
+use super::trees::{Remote, Trees};
+use super::{Effect, Index, Lane, Outcome};
+use crate::ids::{ContentId, Seq, Tag};
+use crate::path::Path;
+use crate::record::{Kind, Record};
+use crate::time::Duration;
+use crate::version::Edit;
+use std::format;
+
+const FILES: u64 = 300;
+
+/// Another device's edit on top of what stands here.
+fn hears(rig: &mut Rig, p: &str, kind: Kind, text: &str, seq: u64) {
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    let edit = Edit { tag: Tag(78), counter: seq };
+    let mut r = Record { kind, edit, ..Record::default() };
+    if let Some(s) = &o.t.synced {
+        (r.version, r.parent) = (s.version.clone(), Some(s.edit));
+    }
+    assert!(r.version.raise(edit));
+    (r.content, r.size) = match kind {
+        Kind::Directory => (ContentId::NONE, 0),
+        Kind::Removed => (content(text), 0),
+        _ => (content(text), 1),
+    };
+    o.t.remote = Some(Remote { record: r, epoch: rig.peer.epoch, seq: Seq(seq) });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+}
+
+/// The disk does what it is asked to, at once.
+fn acts(rig: &mut Rig, e: Effect) {
+    match e {
+        Effect::Make { ticket, .. } => rig.done(ticket, Outcome::Ready),
+        Effect::Prepare { ticket, .. } | Effect::Sync { ticket, .. } => rig.done(ticket, Outcome::Done),
+        Effect::Swap { ticket, intent, .. } => {
+            let (stat, at) = (stat(intent.to.0), rig.now.wall);
+            rig.done(ticket, Outcome::Swapped { stat, at, copy: None, odd: None });
+        }
+        // What was looked at was moved from there.
+        Effect::Look { ticket, .. } => {
+            let at = rig.now.wall;
+            rig.done(ticket, Outcome::Looked { stat: Default::default(), content: None, at });
+        }
+        Effect::Remove { ticket, row, .. } => {
+            let mut t = Trees::default();
+            rig.ix.load(row, &mut t);
+            if let Some(r) = t.local.map(|l| l.record).filter(|r| r.kind == Kind::File) {
+                let name = format!("{}", row.0);
+                let name = Path::new(name.as_bytes()).expect("a name");
+                rig.ix.add_trash(F, name, r.kind, r.content, r.size);
+            }
+            rig.done(ticket, Outcome::Removed);
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_renamed_tree_is_work_in_proportion_to_its_size() {
+    let mut rig = Rig::ready();
+    rig.has("old", Kind::Directory, "");
+    (0..FILES).for_each(|i| rig.has(&format!("old/{i}"), Kind::File, &format!("c{i}")));
+    let mut seq = 1_000_000;
+    let mut next = || {
+        seq += 1;
+        seq
+    };
+    hears(&mut rig, "new", Kind::Directory, "", next());
+    for i in 0..FILES {
+        hears(&mut rig, &format!("new/{i}"), Kind::File, &format!("c{i}"), next());
+        hears(&mut rig, &format!("old/{i}"), Kind::Removed, &format!("c{i}"), next());
+    }
+    hears(&mut rig, "old", Kind::Removed, "", next());
+    let before = rig.ix.loads;
+    for _ in 0..200 {
+        while let Some(e) = rig.effect() {
+            acts(&mut rig, e);
+        }
+        rig.pass(Duration::millis(20));
+    }
+    for lane in [Lane::Quick, Lane::Remove, Lane::Look, Lane::Later] {
+        assert_eq!(rig.ix.due(F, lane, None), None, "{lane:?}");
+    }
+    let t = rig.trees(&format!("new/{}", FILES - 1));
+    assert!(t.local.is_some_and(|l| l.stat.kind == Kind::File));
+    let each = (rig.ix.loads - before) / FILES;
+    assert!(each < 60, "{each} rows were loaded for each that was renamed");
+}
