@@ -26,6 +26,8 @@ pub const DATA_RECORD: usize = 60 * 1024 + 64;
 pub const ADDRESSES: usize = 8;
 /// Counters and times at or beyond this are refused (R1).
 pub const COUNTER: u64 = 1 << 62;
+/// Seqs at or beyond this are refused: a table never comes so far.
+pub const SEQ: u64 = 1 << 48;
 /// Largest file, bytes.
 pub const FILE_SIZE: u64 = 1 << 44;
 /// Smallest, and largest chunk (bytes); the last of a file may be smaller.

@@ -37,6 +37,14 @@ impl Peer {
         if !self.session.welcomed && !early {
             return Err(Reject::new("a message before the welcome"));
         }
+        let far = match &m {
+            ToPeer::CaughtUp { seq, .. } | ToPeer::Standing(seq) => seq.0 >= limits::SEQ,
+            ToPeer::Verdicts { verdicts, .. } => verdicts.iter().any(|v| v.seq().0 >= limits::SEQ),
+            _ => false,
+        };
+        if far {
+            return Err(Reject::new("a seq that no table comes to"));
+        }
         match m {
             ToPeer::Welcome { .. } => self.welcome(ix, now, &m)?,
             ToPeer::NewTag { wait } => self.new_tag(ix, now, wait),

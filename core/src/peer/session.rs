@@ -17,6 +17,8 @@ use heapless::{Deque, String, Vec};
 /// A silent link is pinged after this, and given up after [`SILENCE`].
 const PING: Duration = Duration::secs(5);
 const SILENCE: Duration = Duration::secs(15);
+/// A tracker says for how long a device is not to dial (R4); longer than that, in seconds, none has to.
+const WAIT: u32 = 600;
 /// How long a link may take from its opening to Welcome.
 const GREETING: Duration = Duration::secs(10);
 
@@ -221,6 +223,7 @@ impl Peer {
     /// The tracker wants another tag of us (R4).
     pub(super) fn new_tag(&mut self, ix: &mut dyn Index, now: Now, wait: u32) {
         let Some(link) = self.session.link else { return };
+        let wait = wait.min(WAIT);
         if wait > 0 {
             self.tell(Tell::Twice);
         }

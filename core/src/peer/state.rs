@@ -86,7 +86,7 @@ impl Counts {
     /// Replaces what a row added by what it adds now.
     pub fn shift(&mut self, before: Counts, after: Counts) {
         for (i, n) in self.0.iter_mut().enumerate() {
-            *n = (*n + after.0[i]).saturating_sub(before.0[i]);
+            *n = n.saturating_add(after.0[i]).saturating_sub(before.0[i]);
         }
     }
 }

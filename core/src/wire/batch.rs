@@ -7,6 +7,7 @@
 //! ```
 
 use crate::ids::{ContentId, DeviceId, FolderSlot, Seq, Tag};
+use crate::limits;
 use crate::path::{Path, PathBuf};
 use crate::record::{Flags, Kind, Record};
 use crate::version::{Edit, VersionVector};
@@ -135,7 +136,7 @@ impl<'b> BatchReader<'b> {
         let mut r = In { buf: self.input };
         let bits = r.u8().filter(|b| b & !3 == 0)?;
         let folder = FolderSlot(r.u8()?);
-        let seq = Seq(r.var()?);
+        let seq = Seq(r.var().filter(|n| *n < limits::SEQ)?);
         let shared = usize::try_from(r.var()?).ok()?;
         let suffix = r.bytes()?;
         if !self.path.splice(shared, suffix) {

@@ -211,6 +211,18 @@ pub enum Verdict {
     Refused,
 }
 
+impl Verdict {
+    /// The seq it names; 0 if none.
+    pub fn seq(&self) -> Seq {
+        match self {
+            Verdict::Accepted(s) | Verdict::Superseded(s) | Verdict::Conflict(s) | Verdict::Withdrawn(s) => {
+                *s
+            }
+            Verdict::Full(_) | Verdict::Pair | Verdict::Refused => Seq(0),
+        }
+    }
+}
+
 /// From the tracker to a peer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum ToPeer<'a> {

@@ -29,7 +29,7 @@ pub use stored::Stored;
 pub use sweep::{Progress, Step};
 
 use crate::ids::{FolderSlot, Seq, SlotSet, Tag};
-use crate::limits::{FOLDERS, PATH};
+use crate::limits::{self, FOLDERS, PATH};
 use crate::mutant::{self, Mutant};
 use crate::path::{Path, PathBuf};
 use crate::record::{Flags, Kind, Record};
@@ -44,7 +44,7 @@ const BIG: usize = 512;
 /// The largest entry.
 const ENTRY_MAX: usize = (HEADER + PATH + codec::PAYLOAD).next_multiple_of(8);
 /// Seqs have 48 bits.
-const SEQ_MAX: u64 = (1 << 48) - 1;
+const SEQ_MAX: u64 = limits::SEQ - 1;
 
 /// Why a record was not taken; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
