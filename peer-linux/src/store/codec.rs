@@ -48,14 +48,15 @@ impl Keys {
 /// in the place of that mark stands [`Mark::Invented`].
 fn nibble(marks: u8) -> u8 {
     let spare = 1 << Mark::Withdrawn as u8;
-    marks & 0xf & !spare | (marks >> Mark::Invented as u8 & 1) * spare
+    let invented = marks >> Mark::Invented as u8 & 1;
+    (marks & 0xf & !spare) | (invented * spare)
 }
 /// The marks of a head.
 fn marks(head: u8) -> u8 {
     let (four, spare) = (head >> 4, 1 << Mark::Withdrawn as u8);
     let invented = u8::from(four & spare != 0) << Mark::Invented as u8;
     let withdrawn = (head >> 3 & 1) * spare;
-    four & !spare | invented | withdrawn
+    (four & !spare) | invented | withdrawn
 }
 
 /// Replaces `out` by a row's value.

@@ -15,6 +15,7 @@ fn travels(edit: impl FnOnce(&mut Vec<u8>), setup: impl FnOnce(&mut World)) -> u
     w.run(60 * SECOND);
     assert!(w.is_whole(1, new), "{:?}", w.ends);
     assert!(w.named.is_empty() && w.drafts.is_empty());
+    assert!(w.now < 2 * SECOND, "nothing waits for a timeout: {} ms", w.now / MS);
     w.traffic
 }
 
