@@ -69,14 +69,14 @@ pub fn count(root: &Path) -> (u64, u64) {
     (files, bytes)
 }
 
-/// Does what a request asks.
-pub fn answer(state: &State, request: &Request) -> Result<Reply> {
-    let config = state.config()?;
-    let Some(_lock) = lock(state)? else {
-        bail!("{}: another dartsync works on it; try again", state.dir().display())
-    };
-    let mut here = Here { state, config, store: open(state)? };
-    here.answer(request)
+/// Does what a request asks; `None` if another process has claimed the state by now.
+pub fn answer(state: &State, request: &Request) -> Result<Option<Reply>> {
+    // A state that no device ever joined with is told before anything is made in it.
+    state.config()?;
+    let Some(_lock) = state.lock()? else { return Ok(None) };
+    // Read once more: whoever had the state until now may have written it.
+    let mut here = Here { state, config: state.config()?, store: open(state)? };
+    here.answer(request).map(Some)
 }
 
 /// The state of a device that does not run, claimed.

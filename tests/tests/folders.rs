@@ -1,5 +1,6 @@
 //! Several folders, commands while the device runs, and whether it says the truth.
 
+use dartsync::config::State;
 use dartsync_tests::process::{Home, difference, noise, tree, wait_for, wait_within};
 use serde_json::Value;
 use std::fs;
@@ -142,6 +143,24 @@ fn paused_is_paused_over_a_restart() {
         (home[1].get("f").unwrap(), home[0].get("mine").unwrap()),
         (b"2".to_vec(), b"made while paused".to_vec())
     );
+}
+
+#[test]
+fn what_a_command_changes_while_a_device_starts_is_known_to_it() {
+    let mut home = Home::start("starting", 2);
+    home[1].say(&["pause"]);
+    home[1].kill();
+    let state = State::locate(Some(home[1].state.clone())).unwrap();
+    let lock = wait_for("the state", || state.lock().unwrap());
+    home[1].start_unready();
+    std::thread::sleep(Duration::from_millis(300));
+    let mut config = state.config().unwrap();
+    config.folders.iter_mut().for_each(|f| f.paused = false);
+    state.set_config(&config).unwrap();
+    drop(lock);
+    home[0].put("f", "1");
+    home.converge();
+    assert_eq!(home[1].get("f").unwrap(), b"1");
 }
 
 #[test]

@@ -102,15 +102,24 @@ fn tracker(args: Vec<std::ffi::OsString>) -> Result<ExitCode> {
     Ok(dartsync_tracker::linux::main_with(std::iter::once(name).chain(args)))
 }
 
+/// Times that a command looks whether a device runs.
+const TRIES: usize = 50;
+
 /// Asks the running device, or does it here when none runs.
 fn ask(state: &State, request: &Request, patience: Option<Duration>) -> Result<Reply> {
     if !state.dir().exists() {
         state.config()?;
     }
-    match control::call(state, request, patience)? {
-        Some(reply) => Ok(reply),
-        None => offline::answer(state, request),
+    // A device may start, or end, between the two.
+    for _ in 0..TRIES {
+        if let Some(reply) = control::call(state, request, patience)? {
+            return Ok(reply);
+        }
+        if let Some(reply) = offline::answer(state, request)? {
+            return Ok(reply);
+        }
     }
+    bail!("{}: other commands work on it all the time; try again", state.dir().display())
 }
 
 /// Asks for a line and prints it.

@@ -34,9 +34,12 @@ const PORTS: u16 = 100;
 
 /// Starts everything; nothing is dialled or scanned yet.
 pub fn start(state: &State) -> Result<Node> {
+    // A state that no device ever joined with is told before anything is made in it.
+    state.config()?;
+    let lock = lock(state)?;
+    // Read under the lock: a command that had it until now may have written it.
     let config = state.config()?;
     let secret = secret(state)?;
-    let lock = lock(state)?;
     let signals = StopSignals::take().context("signals")?;
     disk::init().context("signals")?;
     let mut net = listen(&config)?;
