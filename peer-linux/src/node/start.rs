@@ -34,11 +34,7 @@ const PORTS: u16 = 100;
 
 /// Starts everything; nothing is dialled or scanned yet.
 pub fn start(state: &State) -> Result<Node> {
-    // A state that no device ever joined with is told before anything is made in it.
-    state.config()?;
-    let lock = lock(state)?;
-    // Read under the lock: a command that had it until now may have written it.
-    let config = state.config()?;
+    let (lock, config) = claim(state)?;
     let secret = secret(state)?;
     let signals = StopSignals::take().context("signals")?;
     disk::init().context("signals")?;
@@ -110,10 +106,14 @@ fn secret(state: &State) -> Result<Secret> {
     state.identity()?.with_context(|| format!("{}: the identity is gone", state.dir().display()))
 }
 
-fn lock(state: &State) -> Result<Lock> {
+/// Claims the state, and reads it under the lock: a command that had it until now may have written it.
+fn claim(state: &State) -> Result<(Lock, Config)> {
+    // A state that no device ever joined with is told before anything is made in it.
+    state.config()?;
     let taken =
         || format!("{}: `dartsync run`, or another command, works on it already", state.dir().display());
-    offline::lock(state)?.with_context(taken)
+    let lock = offline::lock(state)?.with_context(taken)?;
+    Ok((lock, state.config()?))
 }
 
 /// Word from the kernel of changes in the network, where it gives it.
