@@ -361,8 +361,8 @@ impl Peer {
         self.release(ticket);
         self.jobs.retain(|j| j.ticket != ticket);
     }
-    /// The second row of a job is free again. If it was passed over in its lane meanwhile, a recheck is due: going
-    /// through the lanes at each release is work that grows with the square of what is renamed.
+    /// The second row of a job is free again. If it was passed over in its lane or put there meanwhile, a recheck is
+    /// due: going through the lanes at each release is work that grows with the square of what is renamed.
     pub(super) fn release(&mut self, ticket: Ticket) {
         if let Some(j) = self.job_mut(ticket) {
             j.also = None;

@@ -121,6 +121,10 @@ impl Peer {
         }
         let due = self.lane_of(ix, now, &mut o, next);
         let counts = Counts::of(&o.t, due);
+        if busy && due.is_some() && self.jobs.iter().any(|j| j.also == Some(o.row)) {
+            // It only lends its file to another row, whose end does not put it back.
+            self.recheck(now, o.f);
+        }
         let s = &mut self.folders[o.f];
         // What it was made for may be gone by the time that a directory is settled.
         s.revivals_due |=
