@@ -152,21 +152,24 @@ pub enum Effect {
         /// What must stand there.
         expect: Stat,
     },
-    /// After a crash: hash what stands at the path, and what lies in the swap file; is there a part? [`Outcome::Recovered`].
+    /// After a crash: hash what stands at the path, and what lies in the swap file; is there a part, or a file that was
+    /// taken as one? [`Outcome::Recovered`].
     Recover {
         /// Names the answer.
         ticket: Ticket,
         /// The row, which bears an intent.
         row: Row,
     },
-    /// Do away with the row's swap file, if there is one. [`Outcome::Done`] or [`Outcome::Failed`].
+    /// Do away with the row's swap file, if there is one, and with a file that was taken for it ([`Effect::Make`]) and is
+    /// not one yet. [`Outcome::Done`] or [`Outcome::Failed`].
     Discard {
         /// Names the answer.
         ticket: Ticket,
         /// Whose.
         row: Row,
-        /// It was made by [`Effect::Prepare`] and never swapped in: a file becomes the part file again, a directory or
-        /// link is deleted. Else it was displaced from the path: to the trash.
+        /// It was made by [`Effect::Prepare`] and never swapped in: a file becomes the part file again, unless it was
+        /// taken, for then it is a user's; a directory or link is deleted. Else it was displaced from the path. What is a
+        /// user's goes to the trash, and so does what this run of the program did not make.
         unused: bool,
     },
     /// Make every install and removal of the folder that was answered before this durable (directories).
@@ -234,7 +237,7 @@ pub enum Outcome {
         disk: Option<(Stat, ContentId)>,
         /// In the swap file: stat and content (none: there is none).
         swap: Option<(Stat, ContentId)>,
-        /// A part file is there: what it holds never was in a swap file.
+        /// A part file is there, or a taken one: what it holds never was in a swap file.
         part: bool,
         /// Wall time (µs).
         at: u64,

@@ -134,9 +134,7 @@ impl Peer {
         };
         let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
         let Some(want) = want.filter(|_| !o.t.stale && o.t.intent.is_none()) else {
-            self.end_job(ticket);
-            self.retry(ix, now, o);
-            return None;
+            return self.drop_install(ix, now, job);
         };
         let judgement = self.conflict(ix, &o);
         let (mut mode, mut mtime) = (want.mode, want.mtime);
@@ -261,9 +259,13 @@ impl Peer {
         }
     }
 
+    /// Nobody wants any more what was being installed. What was taken for it is a user's: to the trash, where others find it.
     pub(super) fn drop_install(&mut self, ix: &mut dyn Index, now: Now, job: Job) -> Option<Effect> {
         self.end_job(job.ticket);
         let o = self.open(ix, job.f, job.row)?;
+        if job.took && job.work == Work::Install(Stage::Making) && o.t.intent.is_none() {
+            return self.start_discard(ix, now, job.f, job.row, None);
+        }
         self.retry(ix, now, o);
         None
     }

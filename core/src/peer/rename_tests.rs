@@ -89,3 +89,23 @@ fn a_renamed_tree_is_work_in_proportion_to_its_size() {
     let each = (rig.ix.loads - before) / FILES;
     assert!(each < 60, "{each} rows were loaded for each that was renamed");
 }
+
+#[test]
+fn what_was_taken_and_is_wanted_no_more_is_put_away() {
+    let mut rig = Rig::ready();
+    rig.has("old", Kind::File, "c");
+    hears(&mut rig, "new", Kind::File, "c", 1_000_001);
+    hears(&mut rig, "old", Kind::Removed, "c", 1_000_002);
+    let mut taken = None;
+    while let Some(e) = rig.effect() {
+        if let Effect::Make { ticket, row, take: Some(_), .. } = e {
+            taken = Some((ticket, row));
+        }
+    }
+    let (ticket, new) = taken.expect("the file itself is moved");
+    assert_eq!(rig.path(new), "new");
+    hears(&mut rig, "new", Kind::File, "d", 1_000_003);
+    rig.done(ticket, Outcome::Ready);
+    let mut all = std::iter::from_fn(|| rig.effect());
+    assert!(all.any(|e| matches!(e, Effect::Discard { row, unused: true, .. } if row == new)));
+}

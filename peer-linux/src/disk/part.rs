@@ -1,5 +1,6 @@
 //! Part files: content on its way in, `.dartsync/tmp/<n>.part`; and a user's file taken as such, `<n>.take`.
 
+use super::Trashed;
 use super::beneath::{Dir, cause, io_cause};
 use super::copy::copy_bytes;
 use super::lease::Held;
@@ -11,7 +12,7 @@ use dartsync_core::peer::{Cause, Stat};
 use dartsync_core::record::Kind;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 
@@ -22,6 +23,8 @@ pub(super) struct Tmp {
     pub ready: HashMap<u64, Option<ContentId>>,
     /// Files taken: the stat after they were, and the path they had, if it was in this root.
     pub taken: HashMap<u64, (Stat, Option<Vec<u8>>)>,
+    /// Swap files that were made of a taken file: a user's, never to be a part file.
+    pub took: HashSet<u64>,
 }
 
 pub(super) fn part_name(n: u64) -> String {
@@ -168,15 +171,20 @@ impl Root {
 
     /// Moves a taken file of row `n`, if there is one, to the trash: it is a user's.
     pub(super) fn drop_take(&self, tmp: &Dir, n: u64) -> Result<(), Cause> {
+        let trashed = self.trash_take(tmp, n)?;
+        lock(&self.strays).extend(trashed);
+        Ok(())
+    }
+
+    /// The same, told at once.
+    pub(super) fn trash_take(&self, tmp: &Dir, n: u64) -> Result<Option<Trashed>, Cause> {
         let name = take_name(n);
         if stat_at(tmp, name.as_bytes())?.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let from = lock(&self.tmp_state).taken.remove(&n).and_then(|(_, from)| from);
         let path = from.unwrap_or_else(|| format!("taken-{n}").into_bytes());
-        let trashed = self.to_trash(tmp, name.as_bytes(), &path, n)?;
-        lock(&self.strays).push(trashed);
-        Ok(())
+        self.to_trash(tmp, name.as_bytes(), &path, n).map(Some)
     }
 }
 

@@ -63,7 +63,11 @@ impl Root {
         trashed: &mut Vec<Trashed>,
     ) -> Result<(), Cause> {
         let name = swap_name(n);
-        lock(&self.tmp_state).ready.remove(&n);
+        {
+            let mut tmp = lock(&self.tmp_state);
+            tmp.ready.remove(&n);
+            tmp.took.remove(&n);
+        }
         let Some(stat) = stat_at(tmp, name.as_bytes())? else { return Ok(()) };
         if stat.kind == Kind::Directory
             && rustix::fs::unlinkat(tmp, name.as_str(), AtFlags::REMOVEDIR).is_ok()
@@ -98,7 +102,11 @@ impl Root {
         }
         finish(&file, mode, mtime)?;
         renameat_with(tmp, name.as_str(), tmp, swap_name(n), RenameFlags::NOREPLACE).map_err(cause)?;
-        lock(&self.tmp_state).taken.remove(&n);
+        let mut state = lock(&self.tmp_state);
+        state.taken.remove(&n);
+        if name.ends_with(".take") {
+            state.took.insert(n);
+        }
         Ok(())
     }
 

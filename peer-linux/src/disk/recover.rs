@@ -3,7 +3,7 @@
 use super::beneath::{Dir, cause, open};
 use super::grant::chmod;
 use super::hash::look_at;
-use super::part::{part_name, remove_part, swap_name};
+use super::part::{part_name, remove_part, swap_name, take_name};
 use super::root::{Root, TMP, lock};
 use super::stat::{handle_at, stat_at, wall};
 use super::{Act, Trashed, act};
@@ -33,7 +33,9 @@ impl Root {
             if let Some((_, content)) = swap {
                 lock(&self.tmp_state).ready.insert(n, Some(content));
             }
-            let part = stat_at(&self.tmp()?, part_name(n).as_bytes())?.is_some();
+            let tmp = self.tmp()?;
+            let has = |name: String| Ok(stat_at(&tmp, name.as_bytes())?.is_some());
+            let part = has(part_name(n))? || has(take_name(n))?;
             Ok(Outcome::Recovered { disk, swap, part, at })
         })
     }
@@ -42,19 +44,25 @@ impl Root {
     pub fn discard(&self, path: Path<'_>, n: u64) -> Act {
         act(|trashed| {
             self.verify()?;
-            self.clear_swap(&self.tmp()?, n, path.bytes(), trashed)?;
+            let tmp = self.tmp()?;
+            trashed.extend(self.trash_take(&tmp, n)?);
+            self.clear_swap(&tmp, n, path.bytes(), trashed)?;
             self.touch(TMP);
             Ok(Outcome::Done)
         })
     }
 
     /// The same for a swap file that was prepared and never swapped in: a file becomes the part file again, a directory or
-    /// symlink is deleted. One that this process did not make goes to the trash.
+    /// symlink is deleted. One that was taken, or that this process did not make, goes to the trash.
     pub fn discard_unused(&self, path: Path<'_>, n: u64) -> Act {
         act(|trashed| {
             self.verify()?;
             let (tmp, name) = (self.tmp()?, swap_name(n));
-            let ours = lock(&self.tmp_state).ready.get(&n) == Some(&None);
+            trashed.extend(self.trash_take(&tmp, n)?);
+            let ours = {
+                let state = lock(&self.tmp_state);
+                state.ready.get(&n) == Some(&None) && !state.took.contains(&n)
+            };
             let kind = stat_at(&tmp, name.as_bytes())?.map_or(Kind::Removed, |s| s.kind);
             match kind {
                 Kind::Removed => {}
@@ -79,21 +87,22 @@ impl Root {
         })
     }
 
-    /// At start, before any act: parts of rows that are not `known` are deleted; taken files, copies being made,
-    /// and swap files of rows that are not `known` to bear an intent, go to the trash; what is no file of ours stays.
-    /// `known` is asked with the row's number.
-    pub fn cleanup_tmp(&self, known: &dyn Fn(u64) -> bool) -> Result<Vec<Trashed>, Cause> {
+    /// At start, before any act: parts of rows that nobody waits for are deleted; copies being made, and taken and swap
+    /// files of rows that bear no intent, go to the trash; what is no file of ours stays. `known` says of a row whether
+    /// it bears an intent, none if nothing is waited for.
+    pub fn cleanup_tmp(&self, known: &dyn Fn(u64) -> Option<bool>) -> Result<Vec<Trashed>, Cause> {
         self.verify()?;
         let tmp = self.tmp()?;
         let mut trashed = Vec::new();
         for name in list(&tmp)? {
             let Some((n, suffix)) = parse(&name) else { continue };
-            let is_known = n.is_some_and(known);
+            let known = n.and_then(known);
             match suffix {
-                b"part" if !is_known => remove_part(&tmp, &String::from_utf8_lossy(&name))?,
+                b"part" if known.is_none() => remove_part(&tmp, &String::from_utf8_lossy(&name))?,
+                // What a recovery is still to look at.
+                b"take" | b"swap" if known == Some(true) => {}
                 // A copy that was being made, or a name that was being taken back: perhaps someone's.
-                b"take" | b"copy" => self.rescue(&tmp, &name, n, &mut trashed)?,
-                b"swap" if !is_known => self.rescue(&tmp, &name, n, &mut trashed)?,
+                b"take" | b"copy" | b"swap" => self.rescue(&tmp, &name, n, &mut trashed)?,
                 _ => {}
             }
         }

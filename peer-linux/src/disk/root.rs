@@ -182,7 +182,7 @@ impl Root {
     /// Ends the link: parts are deleted, swap files moved to the trash, the marker removed. The trash stays.
     pub fn unlink(&self) -> Result<Vec<Trashed>, Cause> {
         self.verify()?;
-        let trashed = self.cleanup_tmp(&|_| false)?;
+        let trashed = self.cleanup_tmp(&|_| None)?;
         let own = marker::own_dir(&self.dir)?;
         unlinkat(&own, marker::NAME, AtFlags::empty()).map_err(cause)?;
         // Something unknown may lie in it; that stays.

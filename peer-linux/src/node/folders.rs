@@ -236,9 +236,10 @@ impl Node {
         let store = std::cell::RefCell::new((&mut self.store, Box::<Trees>::default()));
         let known = |n: u64| {
             let (store, trees) = &mut *store.borrow_mut();
-            store.load(Row(n), trees)
+            let waits = store.load(Row(n), trees)
                 && (trees.intent.is_some()
-                    || trees.remote.as_ref().map(|r| &r.record) != trees.synced.as_ref())
+                    || trees.remote.as_ref().map(|r| &r.record) != trees.synced.as_ref());
+            waits.then_some(trees.intent.is_some())
         };
         match root.cleanup_tmp(&known) {
             Ok(trashed) => trashed.iter().for_each(|t| self.file_trash(folder, t)),

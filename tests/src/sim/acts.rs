@@ -6,7 +6,7 @@ use dartsync_core::ids::ContentId;
 use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::peer::{Cause, Intent, Outcome, Stat};
 use dartsync_core::record::Kind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What went to the trash: its name there, what it is.
 pub type Trashed = (Vec<u8>, Kind, ContentId, u64);
@@ -18,6 +18,8 @@ pub struct Tmp {
     pub(super) ready: BTreeMap<u64, Option<ContentId>>,
     /// Files taken: their stat then, and whence.
     pub(super) taken: BTreeMap<u64, (Stat, Vec<u8>)>,
+    /// Swap files that were made of a taken file.
+    pub(super) took: BTreeSet<u64>,
     /// Names in the trash so far.
     pub trashed: u64,
     /// What the running act moved there.
@@ -176,6 +178,7 @@ impl Act<'_> {
     }
     fn clear_swap(&mut self, n: u64) {
         self.tmp.ready.remove(&n);
+        self.tmp.took.remove(&n);
         if let Some(ino) = self.fs.entry(TMP, &swap(n))
             && (self.fs.node(ino).kind != Kind::Directory || self.fs.unlink(TMP, &swap(n)).is_err())
         {
@@ -218,9 +221,11 @@ impl Act<'_> {
                     return Err(Cause::Raced);
                 }
             }
-            self.tmp.taken.remove(&n);
             self.finish(n, ino, kind, mode, mtime);
             self.fs.rename((TMP, &name), (TMP, &swap(n)), true).expect("cleared");
+            if self.tmp.taken.remove(&n).is_some() {
+                self.tmp.took.insert(n);
+            }
         }
         self.tmp.ready.insert(n, None);
         Ok(Outcome::Done)
@@ -426,14 +431,16 @@ impl Act<'_> {
         if let Some((_, id)) = swap {
             self.tmp.ready.insert(n, Some(id));
         }
-        let part = self.fs.entry(TMP, &part(n)).is_some();
+        let part = self.fs.entry(TMP, &part(n)).is_some() || self.fs.entry(TMP, &take(n)).is_some();
         Ok(Outcome::Recovered { disk, swap, part, at: self.wall() })
     }
 
     /// `Discard`.
     pub fn discard(&mut self, n: u64, unused: bool) -> Done {
         self.may_fail()?;
-        let swapped = self.fs.entry(TMP, &swap(n)).filter(|_| unused);
+        self.drop_take(n);
+        let ours = self.tmp.ready.get(&n) == Some(&None) && !self.tmp.took.contains(&n);
+        let swapped = self.fs.entry(TMP, &swap(n)).filter(|_| unused && ours);
         match swapped.map(|i| self.fs.node(i).kind) {
             Some(Kind::File) => {
                 let _ = self.fs.unlink(TMP, &part(n));
@@ -455,7 +462,7 @@ impl Act<'_> {
             let known = known(n.parse().expect("a row's number"));
             match what {
                 "part" if known.is_none() => drop(self.fs.unlink(TMP, &name)),
-                "take" => self.trash_it(&name),
+                "take" if known != Some(true) => self.trash_it(&name),
                 "swap" if known != Some(true) && self.fs.unlink_empty_dir(&name).is_err() => {
                     self.trash_it(&name);
                 }

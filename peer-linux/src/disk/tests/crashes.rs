@@ -73,7 +73,7 @@ fn nothing_unknown_in_tmp_is_deleted() {
     }
     fs::create_dir(place.at(".dartsync/tmp/9.swap")).unwrap();
     place.restart();
-    let trashed = place.root.cleanup_tmp(&|n| n == 2).unwrap();
+    let trashed = place.root.cleanup_tmp(&|n| (n == 2).then_some(true)).unwrap();
     assert_eq!(trashed.len(), 4);
     assert_eq!(place.tmp(), ["2.part", "2.swap", "notes.txt"]);
     place.trash_is(&[

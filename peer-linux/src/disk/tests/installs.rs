@@ -97,6 +97,39 @@ fn a_taken_file_that_is_no_longer_wanted_is_not_deleted() {
 }
 
 #[test]
+fn a_taken_file_whose_swap_is_not_made_goes_to_the_trash() {
+    let mut place = Place::new("taken-raced");
+    let take = |place: &Place, n: u64, bytes: &[u8]| {
+        let stat = place.put("old", bytes);
+        drop(place.root.make_take(n, &place.root, p(b"old"), &stat).unwrap());
+    };
+    // Something else stands at its new path by now: the swap is given up.
+    take(&place, 1, b"first");
+    assert_eq!(place.root.prepare(p(b"new"), 1, Kind::File, 0o600, MTIME).outcome, Outcome::Done);
+    place.put("new", b"another");
+    let raced = place.root.swap(p(b"new"), 1, None, &intent(NOTHING, file(b"first")), None);
+    assert_eq!(raced.outcome, Outcome::Failed(Cause::Raced));
+    let act = place.root.discard_unused(p(b"new"), 1);
+    assert_eq!((act.outcome, act.trashed.len()), (Outcome::Done, 1));
+    // Nobody wants it any more before a swap file was made of it.
+    take(&place, 2, b"second");
+    assert_eq!(place.root.discard_unused(p(b"new"), 2).trashed.len(), 1);
+    // A program that ended before that finds it, and knows by it that nothing was swapped.
+    take(&place, 3, b"third");
+    place.restart();
+    assert!(place.root.cleanup_tmp(&|n| (n == 3).then_some(true)).unwrap().is_empty());
+    let Outcome::Recovered { part: true, swap: None, .. } = place.root.recover(p(b"new"), 3).outcome else {
+        panic!("it is there")
+    };
+    assert_eq!(place.root.discard_unused(p(b"new"), 3).trashed.len(), 1);
+    // What was fetched is a part again: others have it.
+    place.ready(b"new", 4, b"fetched");
+    assert!(place.root.discard_unused(p(b"new"), 4).trashed.is_empty());
+    assert_eq!(place.tmp(), ["4.part"]);
+    place.trash_is(&[(b"new", b"first"), (b"old", b"second"), (b"taken-3", b"third")]);
+}
+
+#[test]
 fn a_losing_version_gets_its_copys_name_before_it_is_displaced() {
     let place = Place::new("copy");
     let old = place.put("a.txt", b"mine");
