@@ -10,7 +10,7 @@ use dartsync_core::rng::Rng;
 use dartsync_core::version::{Edit, VersionVector};
 use dartsync_core::wire::batch::{BatchWriter, Entry, EntryFlags};
 use dartsync_core::wire::message::{self, Answer, Request, RosterVersion, ToPeer, ToTracker, Verdict};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -162,6 +162,8 @@ impl RawLink {
     fn read(&mut self) -> bool {
         let mut block = [0; 16 * 1024];
         match self.stream.read(&mut block) {
+            // A read with a limit ends so when the process was stopped meanwhile.
+            Err(e) if e.kind() == ErrorKind::Interrupted => true,
             Ok(0) | Err(_) => false,
             Ok(n) => {
                 self.input.extend_from_slice(&block[..n]);

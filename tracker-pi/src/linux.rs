@@ -125,10 +125,19 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     let board = Board { net, clock: StdClock, console, storage };
     let mut slots: Vec<Option<Slot>> = std::iter::repeat_with(|| None).take(SLOTS).collect();
+    tell(os::Standing::Ready);
     let mut server = Box::new(Server::new(board, &mut *tracker, stored.key, rng, &mut slots));
     server.run(|| signals.came()).context("the network failed")?;
+    tell(os::Standing::Stopping);
     StdConsole.log(format_args!("stopped"));
     Ok(())
+}
+
+/// Tells a service manager, if one started this program.
+fn tell(standing: os::Standing) {
+    if let Err(e) = os::notify(standing) {
+        StdConsole.log(format_args!("the service manager is not told: {e}"));
+    }
 }
 
 /// What `make` makes, in a thread of its own: a tracker takes shape on the stack, some MiB deep, and those pages go

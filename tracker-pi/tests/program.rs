@@ -8,7 +8,7 @@ use dartsync_core::rng::Rng;
 use dartsync_core::wire::message::{self, Addr, RosterVersion, ToPeer, ToTracker};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -130,6 +130,8 @@ impl Link {
             let mut one = [0];
             match self.stream.read(&mut one) {
                 Ok(1) => assert_eq!(self.channel.feed(&one), Ok(1)),
+                // A read that has a time limit ends when this process was stopped meanwhile.
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 _ => return None,
             }
         }
@@ -201,6 +203,29 @@ fn words_bring_a_lost_card_back() {
     assert_eq!(third.once("restore", &[words]).status.code(), Some(1));
     assert_eq!(other.once("restore", &[&words[..20]]).status.code(), Some(1));
     assert_eq!(other.once("restore", &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_service_manager_is_told_when_it_serves_and_when_it_ends() {
+    let dir = Dir::new("notify");
+    let socket = dir.0.join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    let heard = || {
+        let mut buf = [0; 64];
+        let n = manager.recv(&mut buf).unwrap();
+        String::from_utf8(buf[..n].to_vec()).unwrap()
+    };
+    let mut child = dir
+        .command("run", &["--listen", "127.0.0.1:0", "--memory", "1M"])
+        .env("NOTIFY_SOCKET", &socket)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(heard(), "READY=1");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(heard(), "STOPPING=1");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

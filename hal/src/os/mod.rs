@@ -2,10 +2,12 @@
 
 mod interfaces;
 mod lease;
+mod notify;
 mod signals;
 
 pub use interfaces::interface_addresses;
 pub use lease::{Lease, current_lease, drop_lease, take_read_lease};
+pub use notify::{Standing, notify};
 pub use signals::StopSignals;
 
 use nix::sys::signal::{SigHandler, Signal, signal};

@@ -164,7 +164,11 @@ fn converse(
             return Err(ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;
-        let n = stream.read(&mut byte)?;
+        let n = match stream.read(&mut byte) {
+            // So ends a read with a limit when the machine slept, or the process was stopped.
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         if n == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }

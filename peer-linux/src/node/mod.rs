@@ -36,7 +36,7 @@ use dartsync_core::time::{Instant, Now};
 use dartsync_hal::clock::Clock;
 use dartsync_hal::net::{Event, Net};
 use dartsync_hal::net_std::NetStd;
-use dartsync_hal::os::StopSignals;
+use dartsync_hal::os::{self, Standing, StopSignals};
 use dartsync_hal::std_impl::StdClock;
 use effects::Done;
 use folders::Folders;
@@ -115,10 +115,20 @@ struct News {
 /// Runs the device of `state` until SIGTERM or SIGINT comes, or it has left its home.
 pub fn run(state: &State) -> Result<()> {
     let mut node = start::start(state)?;
+    // Commands work from here on. That folders are scanned (`ready`) may take longer than a service manager waits.
+    tell(Standing::Ready);
     while !node.stopping {
         node.turn()?;
     }
+    tell(Standing::Stopping);
     node.end()
+}
+
+/// Tells a service manager, if one started this program.
+fn tell(standing: Standing) {
+    if let Err(e) = os::notify(standing) {
+        log(&format!("the service manager is not told: {e}"));
+    }
 }
 
 /// Logs an event, one line on stderr.

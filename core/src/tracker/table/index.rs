@@ -16,11 +16,11 @@ pub(super) struct Index<'m> {
 impl<'m> Index<'m> {
     pub(super) fn new(bytes: &'m mut [u8]) -> Self {
         let slots = bytes.len() / SLOT;
-        bytes.fill(0);
+        wipe(bytes);
         Index { bytes, slots, len: 0 }
     }
     pub(super) fn clear(&mut self) {
-        self.bytes.fill(0);
+        wipe(self.bytes);
         self.len = 0;
     }
     /// Slots in use.
@@ -117,6 +117,17 @@ impl<'m> Index<'m> {
     /// How many slots are not empty, counted.
     pub(super) fn count(&self) -> usize {
         (0..self.slots).filter(|s| self.word(*s) != 0).count()
+    }
+}
+
+/// Zeroes what is not zero yet: pages that an operating system lent and nobody wrote to stay its own, so an empty table
+/// takes no memory.
+fn wipe(bytes: &mut [u8]) {
+    const PAGE: usize = 4096;
+    for page in bytes.chunks_mut(PAGE) {
+        if page.iter().any(|b| *b != 0) {
+            page.fill(0);
+        }
     }
 }
 
