@@ -1,8 +1,9 @@
 //! Where the kernel images lie: the linker script is hal's, the numbers are the board's.
 
-/// Bytes of stack, and of memory that devices read and write by themselves.
-const STACK: u32 = 1 << 20;
-const DMA: u32 = 1 << 20;
+/// Bytes of stack: the tracker is made there, and moved to its place.
+const STACK: u32 = 5 << 19;
+/// Bytes of memory that devices read and write by themselves.
+const DMA: u32 = 256 << 10;
 
 fn main() {
     let var = |name: &str| std::env::var(name).unwrap_or_default();
