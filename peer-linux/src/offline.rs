@@ -1,7 +1,7 @@
 //! Commands when no device runs: done here, on the store and by a short visit to the tracker.
 
 use crate::client::{Client, Reply as Answer, StoreNumbers, Target, entropy, wire_addr};
-use crate::config::{Config, FolderConfig, Lock, State};
+use crate::config::{Config, FolderConfig, Lock, Secret, State};
 use crate::control::{DeviceStatus, FolderStatus, Reply, Request, Status, Text, TrackerStatus};
 use crate::disk::{DiskError, Linked, Root};
 use crate::ops;
@@ -28,6 +28,16 @@ pub fn lock(state: &State) -> Result<Option<Lock>> {
             None => std::thread::sleep(Duration::from_millis(10)),
         }
     }
+}
+
+/// The device's key, and whether it was made just now: durable before anyone hears of it. The state is claimed.
+pub fn own_key(state: &State) -> Result<(StaticKey, bool)> {
+    if let Some(secret) = state.identity()? {
+        return Ok((StaticKey::from_secret(&secret.0), false));
+    }
+    let key = StaticKey::generate(&mut entropy());
+    state.set_identity(&Secret(*key.secret()))?;
+    Ok((key, true))
 }
 
 /// Opens the store; says so if it was damaged.

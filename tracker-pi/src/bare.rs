@@ -1,7 +1,7 @@
 //! The tracker as all that runs on a board: no operating system, no heap, nothing written anywhere. At each start its
 //! table is as empty as its roster; the home's devices bring back both (R20).
 
-use crate::card::{Card, CardError, Trial};
+use crate::card::{Card, CardError, PORT, Trial};
 use crate::serve::{self, LINKS, SLOTS, Server, Slot};
 use crate::start;
 use core::convert::Infallible;
@@ -16,8 +16,6 @@ use dartsync_hal::net_smoltcp::{Address, Config, Host, Memory, NetSmoltcp, Notic
 use dartsync_hal::once::Once;
 use dartsync_hal::storage::{Item, Storage};
 
-/// Where devices reach it.
-pub const PORT: u16 = 7420;
 const SOCKETS: usize = LINKS + OTHERS;
 
 static SOCKET_MEMORY: Once<Memory<'static, SOCKETS>> = Once::new();

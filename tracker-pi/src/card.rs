@@ -11,6 +11,8 @@ use dartsync_core::link::StaticKey;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
+/// Where a tracker that was told by a card is reached.
+pub const PORT: u16 = 7420;
 /// Bytes of the longest file.
 pub const CARD_MAX: usize = HEAD + BODY_MAX + SUM;
 /// Bytes of a home's name at most.

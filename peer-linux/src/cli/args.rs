@@ -1,5 +1,6 @@
 //! What the command line may say.
 
+use crate::image::Board;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub enum Command {
         #[arg(long, value_name = "ADDR:PORT")]
         tracker: Option<String>,
     },
+    /// Write a tracker for a board without an operating system, as files for its card
+    Image(ImageArgs),
     /// Sync, in the foreground; prints `ready` when all folders are watched
     Run,
     /// Print a code that lets one more device join, once, within an hour; on a terminal also as a QR code
@@ -179,6 +182,36 @@ pub enum Trash {
     Empty,
 }
 
+/// What a board's tracker is to be.
+#[derive(clap::Args, Debug, Clone)]
+pub struct ImageArgs {
+    /// The board
+    #[arg(long)]
+    pub board: Board,
+    /// Where to write the files: a directory, or a mounted card
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The home's name, as devices show it [default: home]
+    #[arg(long, value_name = "HOME")]
+    pub name: Option<String>,
+    /// The tracker's address, fixed [default: by DHCP]
+    #[arg(long, value_name = "ADDR/LEN")]
+    pub ip: Option<String>,
+    /// Recovery words: the tracker is to be this one again
+    #[arg(long, value_name = "WORDS")]
+    pub words: Option<String>,
+    /// Renew an image that is there; its dartsync.cfg stays this tracker's
+    #[arg(long, conflicts_with = "words")]
+    pub update: bool,
+}
+
+impl From<ImageArgs> for crate::image::Image {
+    fn from(args: ImageArgs) -> Self {
+        let ImageArgs { board, out, name, ip, words, update } = args;
+        crate::image::Image { board, out, name, ip, words, update }
+    }
+}
+
 /// How the demo is shown.
 #[derive(clap::Args, Debug, Clone)]
 pub struct DemoArgs {
@@ -219,6 +252,9 @@ mod tests {
             "--state /s join dart1x /r --name n --listen 127.0.0.1:1 --tracker 127.0.0.1:2",
             "join dart1x",
             "--state /s run",
+            "--state /s image --board rpi3 --out /o",
+            "image --board virt --out /o --name h --ip 192.168.1.5/24",
+            "image --board virt --out /o --update",
             "run --state /s",
             "invite",
             "devices --json",

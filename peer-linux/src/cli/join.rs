@@ -2,7 +2,7 @@
 
 use super::{directory, home};
 use crate::client::{Client, Denied, Reply, StoreNumbers, Target, entropy, socket_addr};
-use crate::config::{Config, Secret, State, TrackerConfig, hex};
+use crate::config::{Config, State, TrackerConfig, hex};
 use crate::offline;
 use crate::store::Store;
 use anyhow::{Context, Result, anyhow, bail};
@@ -61,7 +61,7 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
             state.dir().display()
         );
     }
-    let (me, made) = identity(state)?;
+    let (me, made) = offline::own_key(state)?;
     let known = match (&old, made) {
         (Some(_), _) => Known::Joined,
         (None, false) => Known::Dialled,
@@ -72,7 +72,7 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
     let rng = &mut entropy();
     let runs = [StoreNumbers::take(&mut store, rng), StoreNumbers::take(&mut store, rng)];
     store.commit(true).context("the store")?;
-    let mut client = visit(&me, &target, runs, &name, known)?;
+    let mut client = visit(&me, &target, runs, &name, known).map_err(|e| explain(&code, e))?;
     let root = directory(&root)?.0;
     let mut config = old.unwrap_or_else(|| fresh(&name, &target));
     config.tracker.addresses = target.addresses.clone();
@@ -92,16 +92,6 @@ enum Known {
     Dialled,
     /// It joined.
     Joined,
-}
-
-/// The device's key, and whether it was made just now: durable before anyone hears of it.
-fn identity(state: &State) -> Result<(StaticKey, bool)> {
-    if let Some(secret) = state.identity()? {
-        return Ok((StaticKey::from_secret(&secret.0), false));
-    }
-    let key = StaticKey::generate(&mut entropy());
-    state.set_identity(&Secret(*key.secret()))?;
-    Ok((key, true))
 }
 
 /// Where to go: what the user named, what the code says, what was known before.
@@ -138,6 +128,17 @@ fn visit(
         (Known::Dialled, Some(Denied::NoInvite)) => Client::visit(me, second, runs[1], name).map_err(|_| why),
         _ => Err(why),
     }
+}
+
+/// Why a founder's code did not let this device in.
+fn explain(code: &InviteCode, why: anyhow::Error) -> anyhow::Error {
+    if code.is_founders() && why.is::<Denied>() {
+        return why.context(
+            "this code is good for one device alone, the one that made the tracker's image: ask for another with \
+             `dartsync invite` on a device of the home",
+        );
+    }
+    why
 }
 
 fn fresh(name: &str, target: &Target) -> Config {

@@ -9,7 +9,7 @@ pub use print::bytes as size;
 
 use crate::config::{Root, State};
 use crate::control::{self, Devices, Folders, Paths, Reply, Request, Status, Text, Waited};
-use crate::{demo, node, offline};
+use crate::{demo, image, node, offline};
 use anyhow::{Context, Result, bail};
 use args::{Args, Command, Trash};
 use clap::Parser;
@@ -55,6 +55,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Join { code, root, name, listen, tracker } => {
             say(&join::join(&state, &join::Join { code, root, name, listen, tracker })?)
         }
+        Command::Image(given) => say(&image::make(&state, &given.into())?),
         Command::Run => node::run(&state)?,
         Command::Invite { force, qr } => invite(&state, force, qr)?,
         Command::Devices { json } => {
