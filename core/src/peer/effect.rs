@@ -169,7 +169,8 @@ pub enum Effect {
         row: Row,
         /// It was made by [`Effect::Prepare`] and never swapped in: a file becomes the part file again, unless it was
         /// taken, for then it is a user's; a directory or link is deleted. Else it was displaced from the path. What is a
-        /// user's goes to the trash, and so does what this run of the program did not make.
+        /// user's goes to the trash, and so does what this run of the program did not make. Unused, it leaves a part file
+        /// behind, be it an empty one, unless it was a directory: a recovery sees by it that nothing was swapped in.
         unused: bool,
     },
     /// Make every install and removal of the folder that was answered before this durable (directories).

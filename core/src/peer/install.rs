@@ -3,7 +3,7 @@
 use super::effect::{Effect, Outcome};
 use super::index::Index;
 use super::machine::Peer;
-use super::reconcile::{Judgement, Step, is_aside, merge_meta, ours, step};
+use super::reconcile::{Judgement, Step, copy_record, is_aside, merge_meta, ours, step};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::tree::{Below, Parent};
@@ -148,14 +148,15 @@ impl Peer {
             if j.copy {
                 copy = self.plan_copy(ix, now, &o, &x);
             }
-        } else if let Some(row) = o.t.copies.last().copied().filter(|_| o.t.is_over_file()) {
-            // Unless the copy was made of another device's file already.
+        } else if let (Some(row), Some(loser)) = (o.t.copies.last().copied(), &o.t.over) {
+            // Unless the copy was made of another device's file already, and removed perhaps.
             let mut c = Default::default();
-            copy = Some(row).filter(|_| ix.load(row, &mut c) && Peer::stands(&c) == Kind::Removed);
+            let owed = ix.load(row, &mut c) && Peer::stands(&c) == Kind::Removed;
+            copy = Some(row).filter(|_| owed && !self.knows_copy(&c, loser));
         }
         let from = match &o.t.local {
             Some(l) if l.stat.kind == l.record.kind => (l.stat.kind, l.record.content),
-            Some(l) => (l.stat.kind, self.covered(ix, &o).unwrap_or(ContentId::NONE)),
+            Some(l) => (l.stat.kind, o.t.covered().unwrap_or(ContentId::NONE)),
             None => (Kind::Removed, ContentId::NONE),
         };
         copy = copy.filter(|_| !mutant::on(Mutant::R9Second));
@@ -282,11 +283,11 @@ impl Peer {
     ) -> Option<Effect> {
         let mut o = self.open(ix, job.f, job.row)?;
         let copy_row = o.t.intent.and_then(|i| i.copy);
-        let from = o.t.intent.map_or(ContentId::NONE, |i| i.from.1);
+        let loser = o.t.over.clone().filter(|_| o.t.is_over_file()).or_else(|| ours(&o.t).cloned());
         let before = o.t.local.clone();
         self.take_target(now, &mut o, stat, at);
         if let (Some(row), Some((stat, at))) = (copy_row, copy) {
-            self.copy_stands(ix, now, &job, row, (stat, at), from);
+            self.copy_stands(ix, now, &job, row, (stat, at), loser.as_ref());
             o.t.copies.retain(|c| *c != row);
             self.tell(super::Tell::Conflict(row));
         }
@@ -346,7 +347,8 @@ impl Peer {
     }
 
     /// The conflict copy of a losing local version stands at its path: it is announced by itself, or, if the home took it
-    /// meanwhile, is the home's: a user may remove it before it is looked at. `content`: none if it is not known.
+    /// meanwhile, is the home's: a user may remove it before it is looked at, or has changed or removed it elsewhere.
+    /// `loser`: none if it is not known.
     fn copy_stands(
         &mut self,
         ix: &mut dyn Index,
@@ -354,23 +356,21 @@ impl Peer {
         job: &Job,
         row: Row,
         (stat, at): (Stat, u64),
-        content: ContentId,
+        loser: Option<&Record>,
     ) {
         let Some(mut c) = self.open(ix, job.f, row) else { return };
         let alone = c.t.pending.is_none() && c.t.local.is_none() && c.t.remote.is_none();
-        if let Some(w) = c.t.withdrawn.as_ref().filter(|w| alone && w.record.content == content) {
+        let same = |w: &Record| loser.is_some_and(|l| l.same_content(w));
+        if let Some(w) = c.t.withdrawn.as_ref().filter(|w| alone && same(&w.record)) {
             // Nobody had it to give, and it was withdrawn: here it is, under its own record (R9a).
             let flags = Flags(w.record.flags.0 & !Flags::WITHDRAWN);
             c.t.pending = Some((Record { flags, ..w.record.clone() }, job.row));
         }
         if c.t.pending.is_some() {
             self.copy_made(now, &mut c, stat, at);
-        } else if c.t.local.is_none() && c.t.remote.is_some() && content != ContentId::NONE {
-            let mode = if stat.kind == Kind::Symlink { 0 } else { stat.mode };
-            let Stat { kind, size, mtime, .. } = stat;
-            let record = Record { kind, mode, size, mtime, content, ..Record::default() };
-            c.t.local = Some(Local { record, made: Made::Unminted, stat, at });
-            self.mark_unsynced(now, &mut c, &stat);
+        } else if let (None, Some(_), Some(loser)) = (&c.t.local, &c.t.remote, loser) {
+            c.t.pending = Some((copy_record(loser), job.row));
+            self.copy_made(now, &mut c, stat, at);
         } else {
             self.spoil(&mut c);
         }
@@ -426,7 +426,7 @@ impl Peer {
     pub(super) fn kept(&mut self, ix: &mut dyn Index, now: Now, job: Job, copy: Row, out: Outcome) {
         match out {
             Outcome::Swapped { stat, at, .. } => {
-                self.copy_stands(ix, now, &job, copy, (stat, at), ContentId::NONE);
+                self.copy_stands(ix, now, &job, copy, (stat, at), None);
                 if let Some(j) = self.job_mut(job.ticket) {
                     j.work = Work::Install(Stage::Syncing { begun: false });
                 }

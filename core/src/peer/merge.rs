@@ -161,6 +161,15 @@ impl Peer {
         Some(judge(&x, &r, &mut copied))
     }
 
+    /// Whether the copy of that loser has been made already, whatever became of it. One that the home knows of and that is
+    /// still to come here may as well be made of the loser itself.
+    pub(super) fn knows_copy(&self, c: &Trees, loser: &Record) -> bool {
+        let heard = c.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| &r.record);
+        let later = |r: &&Record| !r.is_live() || r.edit != loser.edit;
+        let known = [c.synced.as_ref(), heard.filter(later)];
+        known.into_iter().flatten().any(|r| r.version.covers(loser.edit))
+    }
+
     /// The row of the conflict copy of `loser`, with the copy's record pending on it; none if it stands there already.
     pub(super) fn plan_copy(
         &mut self,
@@ -191,13 +200,15 @@ impl Peer {
             record.version = VersionVector::of(record.edit);
         }
         let stands = c.t.local.as_ref().is_some_and(|l| l.record.same_content(&record));
-        let known = c.t.synced.as_ref().is_some_and(|s| s.version.covers(record.edit));
         let row = c.row;
-        if stands || known {
+        if stands || self.knows_copy(&c.t, &record) {
             return None;
         }
         c.t.conflict = true;
-        c.t.pending = Some((record, o.row));
+        // What is pending may have been announced: should its loser's metadata have changed since, it stays as it is.
+        if c.t.pending.as_ref().is_none_or(|p| p.0.edit != record.edit || !p.0.same_content(&record)) {
+            c.t.pending = Some((record, o.row));
+        }
         self.close(ix, now, c);
         Some(row)
     }

@@ -87,7 +87,8 @@ impl Peer {
             self.retry(ix, now, o);
             return None;
         };
-        let Traces { intact, as_before, swapped, known } = traces(&intent, disk, swap, part);
+        let Traces { intact, as_before, swapped, known } =
+            traces(&intent, disk, swap, part, self.session.unclean);
         if let Some(row) = intent.copy {
             self.look_at_copy(ix, now, job.f, row);
         }
@@ -190,7 +191,7 @@ struct Traces {
 
 type Seen = Option<(Stat, ContentId)>;
 
-fn traces(intent: &Intent, disk: Seen, swap: Seen, part: bool) -> Traces {
+fn traces(intent: &Intent, disk: Seen, swap: Seen, part: bool, unclean: bool) -> Traces {
     let is = |what: (Kind, ContentId), seen: Option<(Kind, ContentId)>| match (what.0, seen) {
         (Kind::Removed, None) => true,
         (Kind::Directory, Some((Kind::Directory, _))) => true,
@@ -200,7 +201,10 @@ fn traces(intent: &Intent, disk: Seen, swap: Seen, part: bool) -> Traces {
     let (at_path, in_swap) = (disk.map(|(s, c)| (s.kind, c)), swap.map(|(s, c)| (s.kind, c)));
     // Of a file over which a directory is invented, the record names no content any more.
     let unnamed = intent.from.1 == ContentId::NONE && at_path.is_some_and(|s| s.0 == intent.from.0);
-    let as_before = is(intent.from, at_path) || unnamed;
+    // Where no power failed, names do not come and go: a file that is neither a part nor in the swap file any more was put
+    // at its path, and is gone from there since.
+    let gone = at_path.is_none() && swap.is_none() && !part && !unclean && intent.to.0 != Kind::Directory;
+    let as_before = (is(intent.from, at_path) && !gone) || unnamed;
     // The intent is made durable while the swap file is made of the part: as long as there is one, nothing was swapped. A
     // directory is made of nothing: one that cannot be seen anywhere counts as not made yet, for it comes back whatever
     // else stands there.

@@ -6,7 +6,7 @@ use super::trees::{Intent, Lane, Made};
 use super::{Effect, Outcome, Stat, copy_path};
 use crate::ids::ContentId;
 use crate::path::{Path, PathBuf};
-use crate::record::Kind;
+use crate::record::{Kind, Record};
 use std::string::String;
 
 const NOTHING: (Kind, ContentId) = (Kind::Removed, ContentId::NONE);
@@ -79,4 +79,50 @@ fn a_copy_is_made_beside_what_stands_under_its_name() {
     let pending = rig.trees(&second).pending.expect("it must exist");
     assert_eq!(pending.0.content, loser.content);
     assert!(rig.trees(&first).pending.is_none());
+}
+
+#[test]
+fn what_is_neither_a_part_nor_a_swap_file_any_more_was_swapped_in() {
+    // Killed between a swap over nothing and its note: a user removed what it made, unless a power cut took it.
+    for (part, unclean, removed) in [(false, false, true), (true, false, false), (false, true, false)] {
+        let mut rig = Rig::ready();
+        rig.peer.session.unclean = unclean;
+        rig.hears("x", Kind::File, "new");
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+        let target = o.t.remote.as_ref().expect("just heard").record.clone();
+        o.t.intent = Some(Intent { from: NOTHING, to: (Kind::File, target.content), copy: None });
+        o.t.target = Some(target);
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        while let Some(e) = rig.effect() {
+            match e {
+                Effect::Recover { ticket, .. } => {
+                    rig.done(ticket, Outcome::Recovered { disk: None, swap: None, part, at: rig.now.wall });
+                }
+                Effect::Discard { ticket, unused: true, .. } => rig.done(ticket, Outcome::Done),
+                Effect::Look { ticket, .. } => {
+                    let (stat, at) = (Stat::default(), rig.now.wall);
+                    rig.done(ticket, Outcome::Looked { stat, content: None, at });
+                }
+                _ => {}
+            }
+        }
+        let t = rig.trees("x");
+        let gone = t.local.is_some_and(|l| !l.record.is_live() && l.made == Made::Unminted);
+        assert!(t.intent.is_none());
+        assert_eq!((gone, t.synced.is_some()), (removed, removed), "{part} {unclean}");
+    }
+}
+
+#[test]
+fn a_copy_that_may_have_been_announced_stays_as_it_is() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "winner");
+    let loser = record(Kind::File, content("loser"), 1_000_000);
+    let touched = Record { mode: 0o755, ..loser.clone() };
+    for loser in [&loser, &touched] {
+        let o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+        let row = rig.peer.plan_copy(&mut rig.ix, rig.now, &o, loser).expect("a copy");
+        let name = rig.path(row);
+        assert_eq!(rig.trees(&name).pending.expect("it must exist").0.mode, 0);
+    }
 }

@@ -5,7 +5,7 @@ use super::rig::{Rig, content, record, stat};
 use super::trees::{Local, Made, Remote};
 use crate::ids::{ContentId, Seq};
 use crate::path::Path;
-use crate::record::{Flags, Kind};
+use crate::record::{Flags, Kind, Record};
 
 fn local(rig: &mut Rig, p: &str) -> Local {
     rig.trees(p).local.expect("something is known there")
@@ -57,4 +57,37 @@ fn a_directory_that_is_settled_too_late_for_what_it_was_made_for_goes() {
     o.t.remote = Some(Remote { record: said, epoch: rig.peer.epoch, seq: Seq(9) });
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert_eq!(rig.removals(), ["d"]);
+}
+
+#[test]
+fn a_file_that_is_displaced_late_brings_no_removed_copy_back() {
+    for removed in [false, true] {
+        // Its copy is planned; before it is displaced, the home has the copy already, and then not any more.
+        let mut rig = over_a_file();
+        let copy = *rig.trees("d").copies.last().expect("it loses");
+        let name = rig.path(copy);
+        let (record, _) = rig.trees(&name).pending.expect("it must exist");
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+        (o.t.intent, o.t.target) = (None, None);
+        rig.peer.jobs.clear();
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        let mut seen = record.clone();
+        if removed {
+            seen = Record { kind: Kind::Removed, parent: Some(record.edit), ..record.clone() };
+            seen.edit.counter += 1;
+            assert!(seen.version.raise(seen.edit));
+        }
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(name.as_bytes()).expect("a path"));
+        o.t.remote = Some(Remote { record: seen, epoch: rig.peer.epoch, seq: Seq(8) });
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+        rig.peer.retry(&mut rig.ix, rig.now, o);
+        let mut prepared = false;
+        while let Some(e) = rig.effect() {
+            prepared |= matches!(e, Effect::Prepare { kind: Kind::Directory, .. });
+        }
+        assert!(prepared);
+        let intent = rig.trees("d").intent.expect("a swap is under way");
+        assert_eq!((intent.from, intent.copy.is_some()), ((Kind::File, content("x")), !removed));
+    }
 }

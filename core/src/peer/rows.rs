@@ -102,6 +102,9 @@ impl Peer {
     pub(super) fn close(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
         let ctx = self.context(o.f);
         absorb(&mut o.t, ctx);
+        if !o.t.is_over_file() {
+            o.t.over = None;
+        }
         o.t.orphan &= o.t.stale || o.t.local.as_ref().is_some_and(|l| l.made == Made::Unminted);
         let heard = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch);
         if let (Some((copy, _)), Some(r)) = (&o.t.pending, heard)

@@ -340,7 +340,7 @@ impl Peer {
             self.close(ix, now, o);
             return;
         }
-        if self.covered(ix, &o).is_some_and(|c| content.is_none_or(|found| found == c))
+        if o.t.covered().is_some_and(|c| content.is_none_or(|found| found == c))
             && let Some(l) = o.t.local.as_mut().filter(|l| l.stat.kind == stat.kind)
         {
             // What the invented directory is to displace is no edit on top of it.

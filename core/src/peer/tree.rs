@@ -177,6 +177,9 @@ impl Peer {
         };
         let stat = p.t.local.as_ref().map_or(Stat::default(), |l| l.stat);
         // A remote one becomes a pending copy; one that is here gets its copy's name when the directory is swapped in.
+        if file.is_some() {
+            p.t.over.clone_from(&file);
+        }
         if let Some(loser) = loser.or(file)
             && let Some(row) = self.plan_copy(ix, now, p, &loser)
         {
@@ -187,19 +190,6 @@ impl Peer {
         p.t.trouble = None;
         self.commits.wanted = true;
         true
-    }
-
-    /// The content of the file that an invented directory is still to displace here, as far as it is known.
-    pub(super) fn covered(&self, ix: &mut dyn Index, o: &Open) -> Option<ContentId> {
-        if !o.t.is_over_file() {
-            return None;
-        }
-        let mut t = Trees::default();
-        let copy = o.t.copies.last().is_some_and(|row| ix.load(*row, &mut t));
-        let copied = [t.pending.as_ref().map(|p| &p.0), t.remote.as_ref().map(|r| &r.record)];
-        let known = [o.t.synced.as_ref(), o.t.remote.as_ref().map(|r| &r.record)];
-        let all = copied.into_iter().filter(|_| copy).chain(known);
-        all.flatten().find(|r| r.has_content()).map(|r| r.content)
     }
 
     /// A directory that a remote removal, or a remote file, would displace although something below lives: it is revived.

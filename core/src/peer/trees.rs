@@ -149,6 +149,8 @@ pub struct Trees {
     pub pending: Option<(Record, Row)>,
     /// On a winner: rows of its pending copies; and of a file's that is still to be displaced here, pending or not.
     pub copies: Vec<Row, 4>,
+    /// The file that a directory which was invented here is still to displace ([`Trees::is_over_file`]).
+    pub over: Option<Record>,
     /// The disk may differ from `local`: look before anything else.
     pub stale: bool,
     /// Announced from the page cache, not known to be on the platter (R13).
@@ -178,6 +180,10 @@ impl Trees {
         let over =
             |l: &Local| l.record.kind == Kind::Directory && matches!(l.stat.kind, Kind::File | Kind::Symlink);
         self.disk_due && self.local.as_ref().is_some_and(over)
+    }
+    /// The content of the file that an invented directory is still to displace here.
+    pub fn covered(&self) -> Option<ContentId> {
+        self.over.as_ref().filter(|_| self.is_over_file()).map(|r| r.content)
     }
     /// Whether nothing is kept: the row can be erased.
     pub fn is_empty(&self) -> bool {

@@ -58,6 +58,12 @@ impl Root {
         Ok(file)
     }
 
+    /// Makes sure that row `n` has a part file, be it empty.
+    pub(super) fn part_touch(&self, tmp: &Dir, n: u64) -> Result<(), Cause> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(tmp, part_name(n), flags, Mode::RUSR | Mode::WUSR).map(drop).map_err(cause)
+    }
+
     /// The part (or taken) file of row `n` as it is, for reading; none if there is none.
     pub fn part_read(&self, n: u64) -> Result<Option<File>, Cause> {
         let tmp = self.tmp()?;

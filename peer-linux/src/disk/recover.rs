@@ -53,17 +53,21 @@ impl Root {
     }
 
     /// The same for a swap file that was prepared and never swapped in: a file becomes the part file again, a directory or
-    /// symlink is deleted. One that was taken, or that this process did not make, goes to the trash.
+    /// symlink is deleted. One that was taken, or that this process did not make, goes to the trash. Whatever it was, a part
+    /// file is there then, be it empty: a recovery knows by it that nothing was swapped.
     pub fn discard_unused(&self, path: Path<'_>, n: u64) -> Act {
         act(|trashed| {
             self.verify()?;
             let (tmp, name) = (self.tmp()?, swap_name(n));
-            trashed.extend(self.trash_take(&tmp, n)?);
             let ours = {
                 let state = lock(&self.tmp_state);
                 state.ready.get(&n) == Some(&None) && !state.took.contains(&n)
             };
             let kind = stat_at(&tmp, name.as_bytes())?.map_or(Kind::Removed, |s| s.kind);
+            if kind != Kind::Directory && !(kind == Kind::File && ours) {
+                self.part_touch(&tmp, n)?;
+            }
+            trashed.extend(self.trash_take(&tmp, n)?);
             match kind {
                 Kind::Removed => {}
                 Kind::File if ours => {

@@ -88,7 +88,7 @@ const AS_SYNCED: u8 = 2;
 fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     // All fields by name: a new one must be written too (a flag: one more bit of `bits`, here and in `View::trees`).
     #[rustfmt::skip]
-    let Trees { local, remote, synced, withdrawn, intent, target, pending, copies, trouble,
+    let Trees { local, remote, synced, withdrawn, intent, target, pending, copies, over, trouble,
         stale, unsynced, disk_due, conflict, orphan } = t;
     let local_record = local.as_ref().map(|l| &l.record);
     let synced_as = if synced.is_some() && synced.as_ref() == local_record { AS_LOCAL } else { FULL };
@@ -99,7 +99,7 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     };
     debug_assert!(*unsynced == keys.has(Mark::Unsynced), "marks stand in the head");
     let there = [local.is_some(), remote.is_some(), synced.is_some(), target.is_some(), trouble.is_some()];
-    let bits = there.into_iter().chain([*stale, *disk_due, *conflict, *orphan]).enumerate();
+    let bits = there.into_iter().chain([*stale, *disk_due, *conflict, *orphan, over.is_some()]).enumerate();
     out.extend_from_slice(&bits.fold(0u16, |bits, (n, on)| bits | u16::from(on) << n).to_le_bytes());
     out.push(synced_as | remote_as << 2 | (copies.len() as u8) << 4);
     let content = keys.content.as_ref();
@@ -131,6 +131,9 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
         uint(out, winner.0);
     }
     copies.iter().for_each(|row| uint(out, row.0));
+    if let Some(over) = over {
+        write_record(out, over, content);
+    }
     if let Some(trouble) = trouble {
         rare(out, trouble);
     }
@@ -263,6 +266,9 @@ impl<'a> View<'a> {
         }
         for _ in 0..how >> 4 {
             t.copies.push(Row(at.uint()?)).ok()?;
+        }
+        if on(9) {
+            t.over = Some(at.record(content)?);
         }
         if on(4) {
             t.trouble = Some(at.rare()?);
@@ -446,6 +452,7 @@ mod tests {
             t.copies = (0..n % 5).map(|c| Row(u64::from(c) << 40)).collect();
             t.trouble = (n % 4 == 0).then_some((Cause::Os(-i32::from(n)), n));
             t.target = n.is_multiple_of(9).then(|| rec(6));
+            t.over = n.is_multiple_of(11).then(|| rec(7));
             (t.stale, t.unsynced) = (n.is_multiple_of(3), n.is_multiple_of(2));
             (t.disk_due, t.conflict, t.orphan) = (n % 5 == 1, n % 7 == 3, n % 3 == 1);
             round(

@@ -438,8 +438,15 @@ impl Act<'_> {
     /// `Discard`.
     pub fn discard(&mut self, n: u64, unused: bool) -> Done {
         self.may_fail()?;
-        self.drop_take(n);
         let ours = self.tmp.ready.get(&n) == Some(&None) && !self.tmp.took.contains(&n);
+        let kind = self.fs.entry(TMP, &swap(n)).map_or(Kind::Removed, |i| self.fs.node(i).kind);
+        let becomes = kind == Kind::Directory || (kind == Kind::File && ours);
+        if unused && !becomes && self.fs.entry(TMP, &part(n)).is_none() {
+            // A sign for recoveries that nothing was swapped in.
+            let ino = self.fs.make(Kind::File, 0o600, Some(Bytes::file(b"")));
+            self.fs.link(TMP, &part(n), ino).expect("the name is free");
+        }
+        self.drop_take(n);
         let swapped = self.fs.entry(TMP, &swap(n)).filter(|_| unused && ours);
         match swapped.map(|i| self.fs.node(i).kind) {
             Some(Kind::File) => {
