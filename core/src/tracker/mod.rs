@@ -115,7 +115,8 @@ pub struct Tracker<'m> {
     recovery_words: Option<[u8; 32]>,
     invites: Invites,
 
-    sessions: [Session; SESSIONS],
+    /// All of them, always; no array, since one is made on the stack before it is put in its place.
+    sessions: Vec<Session, SESSIONS>,
     peers: [Peer; limits::DEVICES],
     news: News,
     forgotten: Forgotten,
@@ -159,7 +160,7 @@ impl<'m> Tracker<'m> {
             founder: config.founder,
             recovery_words: config.recovery,
             invites: Invites::new(),
-            sessions: [const { Session::FREE }; SESSIONS],
+            sessions: Vec::new(),
             peers: [const { Peer::NEW }; limits::DEVICES],
             news: Ring::new(),
             forgotten: Ring::new(),
@@ -170,6 +171,7 @@ impl<'m> Tracker<'m> {
             lag_at: None,
             tidy: Tidy::new(),
         };
+        while t.sessions.push(Session::FREE).is_ok() {}
         t.begin(config.past);
         t
     }

@@ -202,8 +202,10 @@ impl Tracker<'_> {
             s.presence.remove(of);
             let Some(device) = self.roster.device(of) else { continue };
             let peer = &self.peers[of.0 as usize];
-            // A loopback address leads a device on another machine to itself.
-            let near = is_loopback(&s.from);
+            // A loopback address leads a device on another machine to itself. One machine is what is seen at one address.
+            let from = s.from;
+            let near = is_loopback(&from)
+                || peer.session.is_some_and(|other| is_one_host(&self.sessions[other].from, &from));
             let mut addrs = Addrs::new();
             for addr in peer.addrs.iter().filter(|a| near || !is_loopback(a)) {
                 addrs.push(*addr).expect("no more than there were");
@@ -226,6 +228,14 @@ enum Step {
 
 fn put(message: &ToPeer<'_>, out: &mut [u8]) -> Sent {
     Sent::Frame(message::encode(message, out).expect("every message fits into a frame"))
+}
+
+fn is_one_host(a: &Addr, b: &Addr) -> bool {
+    match (a, b) {
+        (Addr::V4(a, _), Addr::V4(b, _)) => a == b,
+        (Addr::V6(a, _), Addr::V6(b, _)) => a == b,
+        _ => false,
+    }
 }
 
 fn is_loopback(addr: &Addr) -> bool {

@@ -24,6 +24,31 @@ fn the_first_device_founds_the_home_and_invites_the_next() {
 }
 
 #[test]
+fn loopback_addresses_are_told_within_one_machine_alone() {
+    let mut h = Home::with(3);
+    let loopback = Addr::V4([127, 0, 0, 1], 7421);
+    // Two on a machine that is seen at one address, and one elsewhere.
+    for (i, ip) in [[10, 0, 2, 2], [10, 0, 2, 2], [10, 0, 2, 3]].into_iter().enumerate() {
+        h.close(i);
+        h.clients[i].from = Addr::V4(ip, 5000 + i as u16);
+        h.clients[i].says = [loopback].into_iter().collect();
+    }
+    for i in 0..3 {
+        h.dial(i);
+        h.drain();
+    }
+    for (i, near) in [(0, DeviceId(2)), (1, DeviceId(1)), (2, DeviceId(0))] {
+        let told = |d: u32| {
+            let last = h.clients[i].told_of.iter().rfind(|t| t.0 == DeviceId(d));
+            last.is_some_and(|t| t.1.contains(&loopback))
+        };
+        for d in (1..=3).filter(|d| *d != i as u32 + 1) {
+            assert_eq!(told(d), DeviceId(d) == near, "what {i} is told of {d}");
+        }
+    }
+}
+
+#[test]
 fn an_invite_lets_one_device_in_within_the_hour() {
     let mut h = Home::with(1);
     let invite = h.invite(0);

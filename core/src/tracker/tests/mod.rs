@@ -64,6 +64,10 @@ pub(super) struct Client {
     pub(super) sealed_version: RosterVersion,
     parts: List<u8>,
     pub(super) got: List<Got>,
+    /// Where its links come from, where it says that it listens, and where it was told that others do.
+    pub(super) from: Addr,
+    pub(super) says: Addrs,
+    pub(super) told_of: List<(DeviceId, Addrs)>,
 }
 
 pub(super) struct Home {
@@ -126,6 +130,9 @@ impl Home {
             sealed_version: RosterVersion::default(),
             parts: vec![],
             got: vec![],
+            from: Addr::V4([127, 0, 0, 1], 5000),
+            says: Addrs::new(),
+            told_of: vec![],
         });
         self.clients.len() - 1
     }
@@ -167,26 +174,17 @@ impl Home {
         let link = LinkId(self.links);
         let c = &mut self.clients[i];
         let who = Identity { key: c.key, invite: c.invite };
-        self.t.handle_open(self.now, link, who, Addr::V4([127, 0, 0, 1], 5000))?;
+        self.t.handle_open(self.now, link, who, c.from)?;
         c.link = Some(link);
         Ok(())
     }
     pub(super) fn hello(&mut self, i: usize) -> Result<(), Reject> {
         let c = &self.clients[i];
         let (tag, counter, run, name, roster) = (c.tag, c.counter, c.run, c.name, c.sealed_version);
+        let addrs = c.says.clone();
         self.say(
             i,
-            ToTracker::Hello {
-                tag,
-                counter,
-                run,
-                port: 7421,
-                addrs: Addrs::new(),
-                caps: 0,
-                roster,
-                flags: 0,
-                name,
-            },
+            ToTracker::Hello { tag, counter, run, port: 7421, addrs, caps: 0, roster, flags: 0, name },
         )
     }
     pub(super) fn close(&mut self, i: usize) {
@@ -374,7 +372,8 @@ impl Client {
                 self.got.push(Got::Welcome { epoch, device, slot, roster })
             }
             ToPeer::NewTag { wait } => self.got.push(Got::NewTag(wait)),
-            ToPeer::Presence { device, online, lag, .. } => {
+            ToPeer::Presence { device, online, lag, addrs, .. } => {
+                self.told_of.push((device, addrs));
                 self.got.push(Got::Presence { device, online, lag })
             }
             ToPeer::Roster(p) => {
