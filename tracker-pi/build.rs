@@ -1,7 +1,7 @@
 //! Where the kernel images lie: the linker script is hal's, the numbers are the board's.
 
 /// Bytes of stack: the tracker is made there, and moved to its place.
-const STACK: u32 = 5 << 19;
+const STACK: u32 = 2 << 20;
 /// Bytes of memory that devices read and write by themselves.
 const DMA: u32 = 256 << 10;
 

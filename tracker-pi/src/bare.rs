@@ -33,6 +33,8 @@ pub fn main<B: Board>(handoff: usize) -> ! {
     if !B::UNPROVED.is_empty() {
         console.say(format_args!("never run on a real board: {}", B::UNPROVED));
     }
+    let watched = if B::watchdog() { "the hardware's watchdog and the timer" } else { "the timer alone" };
+    console.say(format_args!("watched over by {watched}"));
     let card = Card::decode(&file[..config]).unwrap_or_else(|e| refuse::<B>(&mut console, e));
     let randomness = board.randomness();
     console.say(format_args!("randomness: {}", source(randomness)));
@@ -42,7 +44,7 @@ pub fn main<B: Board>(handoff: usize) -> ! {
     };
     let rng = Rng::from_seed(card.start_seed(drawn, &BoardClock.now_us().to_le_bytes()));
     let nic = board.nic().unwrap_or_else(|why| board::give_up::<B>(format_args!("{why}")));
-    try_out::<B>(card.trial);
+    try_out(card.trial);
     let mib = memory.len() >> 20;
     console.say(format_args!(
         "memory: {mib} MiB for the table, {} KiB for the program, of which {} KiB image",
@@ -101,7 +103,7 @@ fn source(randomness: Randomness) -> &'static str {
 }
 
 /// Fails on purpose, where the card says so.
-fn try_out<B: Board>(trial: Trial) {
+fn try_out(trial: Trial) {
     match trial {
         Trial::None => {}
         Trial::Panic => panic!("as the card wished"),

@@ -3,7 +3,10 @@
 //! | module | the machine |
 //! |---|---|
 //! | `virt` | QEMU's `virt` |
+//! | `rpi3` | the Raspberry Pi 3B |
 
+#[cfg(feature = "rpi3")]
+pub mod rpi3;
 #[cfg(feature = "virt")]
 pub mod virt;
 
@@ -73,6 +76,10 @@ pub unsafe trait Board: Sized + 'static {
     /// Whether a cable is in the adapter. Where that is not known, it is.
     fn carrier() -> bool {
         true
+    }
+    /// Whether the hardware watches over the program, besides the processor's own timer.
+    fn watchdog() -> bool {
+        false
     }
     /// Puts off the hardware's watchdog, if there is one (some 15 s).
     fn kick();
@@ -156,8 +163,15 @@ impl Clock for BoardClock {
     }
 }
 
+static ENDING: AtomicBool = AtomicBool::new(false);
+
 /// The end of the program: says why, and starts the machine anew after a moment.
 pub fn give_up<B: Board>(why: Arguments<'_>) -> ! {
+    time::quiet();
+    // What fails on the way out is not told any more.
+    if ENDING.swap(true, Ordering::Relaxed) {
+        B::reboot();
+    }
     let (used, all) = crate::arch::aarch64::stack::high_water();
     let mut console = BoardConsole::<B>::default();
     console.say(format_args!("\r\nFATAL: {why}\r\nstack: {used} of {all} bytes used; starting anew"));

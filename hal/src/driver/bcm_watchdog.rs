@@ -3,6 +3,7 @@
 //! Ran under QEMU alone so far, never on a board.
 
 use super::regs::Registers;
+use crate::clock::Clock;
 
 const RSTC: usize = 0x1C;
 const WDOG: usize = 0x24;
@@ -17,6 +18,9 @@ const TICKS_A_SECOND: u32 = 1 << 16;
 /// What resets soon enough, and leaves the console's last bytes some time.
 const REBOOT_TICKS: u32 = 10;
 
+/// Long enough for a counter to move.
+const MOVES_US: u64 = 1_000;
+
 /// The longest time that the watchdog can wait, in seconds.
 pub const LONGEST_S: u32 = WDOG_TICKS / TICKS_A_SECOND;
 
@@ -30,6 +34,17 @@ impl<R: Registers> BcmWatchdog<R> {
     /// The watchdog with these registers, as it is.
     pub const fn new(regs: R) -> Self {
         BcmWatchdog { regs }
+    }
+
+    /// Whether it counts at all. One that does not (QEMU's resets the board as soon as it is set going) watches over
+    /// nothing, and must not be kicked. Turns it off meanwhile.
+    pub fn counts(&self, clock: &impl Clock) -> bool {
+        self.stop();
+        self.regs.write(WDOG, PASSWORD | WDOG_TICKS);
+        let before = self.regs.read(WDOG) & WDOG_TICKS;
+        let until = clock.now_us() + MOVES_US;
+        while clock.now_us() < until {}
+        self.regs.read(WDOG) & WDOG_TICKS < before
     }
 
     /// From now on the board is reset unless this is called again within so many seconds (1 to [`LONGEST_S`]).
@@ -57,6 +72,7 @@ impl<R: Registers> BcmWatchdog<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::fake::FakeClock;
     use std::cell::RefCell;
 
     #[derive(Default)]
@@ -69,6 +85,32 @@ mod tests {
         }
         fn write(&self, at: usize, value: u32) {
             self.0.borrow_mut().push((at, value));
+        }
+    }
+
+    /// A counter that goes down by so much at each look.
+    struct Counter(RefCell<u32>, u32);
+
+    impl Registers for Counter {
+        fn read(&self, at: usize) -> u32 {
+            assert_eq!(at, WDOG);
+            *self.0.borrow_mut() -= self.1;
+            *self.0.borrow()
+        }
+        fn write(&self, at: usize, value: u32) {
+            match at {
+                WDOG => *self.0.borrow_mut() = value & WDOG_TICKS,
+                RSTC => assert_eq!(value & RSTC_CONFIG, 0, "it is not set going"),
+                _ => panic!("write of {at:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_does_not_count_is_none() {
+        for (step, counts) in [(0, false), (60, true)] {
+            let dog = BcmWatchdog::new(Counter(RefCell::new(0), step));
+            assert_eq!(dog.counts(&FakeClock::default()), counts);
         }
     }
 

@@ -64,7 +64,7 @@ impl Maker {
     fn map(&mut self, range: Range<usize>, attributes: u64) {
         let mut at = range.start;
         while at < range.end {
-            let fits = |l: &u32| at % size(*l) == 0 && range.end - at >= size(*l);
+            let fits = |l: &u32| at.is_multiple_of(size(*l)) && range.end - at >= size(*l);
             let level = (1..=3).find(fits).expect("ranges are whole pages");
             let kind = if level == 3 { TABLE } else { BLOCK };
             let entry = self.entry(at, level);

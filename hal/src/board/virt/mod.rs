@@ -42,7 +42,7 @@ unsafe impl Board for Virt {
 
     fn start(handoff: usize) -> Virt {
         gic::start();
-        assert!(handoff != 0 && handoff % 8 == 0, "the machine has no device tree");
+        assert!(handoff != 0 && handoff.is_multiple_of(8), "the machine has no device tree");
         // SAFETY: QEMU puts its tree there; whether one is there is checked first.
         let tree = unsafe { Fdt::from_raw(handoff as *const u8) }.expect("a device tree");
         let told = tree::read(tree);
