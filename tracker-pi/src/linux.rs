@@ -17,6 +17,7 @@ use dartsync_hal::std_impl::{StdClock, StdConsole, StdEntropy, StdStorage};
 use dartsync_hal::storage::{Item, Storage};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -114,7 +115,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     // Zeroed pages come from the kernel when they are first used: what is not needed is not resident.
     let mut memory = vec![0; args.memory];
     let config = stored.config(&roster, rng.bytes(), &args.name);
-    let mut tracker = made_aside(|| Box::new(Tracker::new(config, &mut memory)));
+    let mut tracker = made_aside(|| Box::new(Tracker::new(config, &mut memory)))?;
     drop(roster);
     stored.keep(&mut storage, &tracker)?;
 
@@ -140,10 +141,14 @@ fn tell(standing: os::Standing) {
     }
 }
 
-/// What `make` makes, in a thread of its own: a tracker takes shape on the stack, some MiB deep, and those pages go
-/// with the thread instead of staying resident for good.
-fn made_aside<T: Send>(make: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|s| s.spawn(make).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+/// What `make` makes, in a thread of its own: a tracker takes shape on the stack, some MiB deep (how many, depends on
+/// what the compiler leaves of copies), and those pages go with the thread instead of staying resident for good.
+fn made_aside<T: Send>(make: impl FnOnce() -> T + Send) -> io::Result<T> {
+    const STACK: usize = 64 << 20;
+    std::thread::scope(|s| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(s, make)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 fn recovery(state: &Path) -> Result<()> {
