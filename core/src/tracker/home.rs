@@ -57,6 +57,7 @@ impl Tracker<'_> {
         if self.recovery.is_unfounded() {
             self.recovery.founded();
         }
+        self.recovery.joined(slot);
         self.recovery.log(Change::Enrol { by, key: d.key, name: d.name.clone(), tag: d.tag });
         self.commit(d.id);
         self.say(format_args!("{} joined the home", d.name));

@@ -111,6 +111,10 @@ impl Recovery {
             Some(slot) => !self.asked.has(slot) && (self.lost || (theirs > self.base && !ours)),
         }
     }
+    /// A device was taken in by a roster that may be changed: it has no other, so it does not call this one in doubt.
+    pub(super) fn joined(&mut self, slot: Slot) {
+        self.presented.add(slot);
+    }
     pub(super) fn log(&mut self, change: Change) {
         if self.changes.is_full() {
             self.changes.remove(0);

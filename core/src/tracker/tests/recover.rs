@@ -62,6 +62,21 @@ fn no_roster_is_written_until_over_half_of_the_devices_are_back() {
 }
 
 #[test]
+fn who_joins_a_whole_roster_does_not_call_it_in_doubt() {
+    let mut h = Home::with(1);
+    let mut n = reborn(&mut h, Past::Lost);
+    assert!(come(&mut n, 0));
+    for i in 1..4 {
+        n.join(i);
+        assert!(matches!(n.ask(i, Request::LinkFirst("f")), Reply::Folder(..)), "{i}");
+    }
+    // Of a home that is mostly away no one can be taken in, so none can make up the number.
+    let mut n = reborn(&mut n, Past::Lost);
+    assert!(come(&mut n, 3));
+    assert_eq!(n.ask(3, Request::Invite), Reply::Waiting(1, 4));
+}
+
+#[test]
 fn the_newest_roster_wins_and_an_old_one_cannot_undo_a_revocation() {
     let mut h = Home::with(3);
     let old = (h.clients[2].sealed.clone(), h.clients[2].sealed_version);
