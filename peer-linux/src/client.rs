@@ -170,6 +170,18 @@ impl std::fmt::Display for Denied {
 
 impl std::error::Error for Denied {}
 
+/// The tracker hung up after it was handed the roster that this device keeps.
+#[derive(Debug)]
+struct HandedIn;
+
+impl std::fmt::Display for HandedIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("took the home's roster from this device, and let it in no more")
+    }
+}
+
+impl std::error::Error for HandedIn {}
+
 /// A link to the tracker, for a few requests.
 pub struct Client {
     socket: TcpStream,
@@ -179,6 +191,7 @@ pub struct Client {
     denied: Option<Denied>,
     /// The sealed roster that this device keeps, for a tracker that lost its own (R20).
     kept: Vec<u8>,
+    handed_in: bool,
     requests: u32,
     buf: Vec<u8>,
 }
@@ -198,7 +211,10 @@ impl Client {
                 }
             };
             for at in found {
-                match Self::dial(me, target, at).and_then(|c| c.hello(store, name)) {
+                let knock = || Self::dial(me, target, at).and_then(|c| c.hello(store, name));
+                // A tracker that took a roster lets all come in anew.
+                let came = knock().or_else(|e| if e.is::<HandedIn>() { knock() } else { Err(e) });
+                match came {
                     Ok(client) => return Ok(client),
                     Err(e) if e.is::<Denied>() => return Err(e),
                     Err(e) => why = e.context(format!("tracker {at}")),
@@ -221,7 +237,8 @@ impl Client {
         let channel = Box::new(TrackerChannel::dial(me, target.tracker, opening, secret, &mut entropy()));
         let kept = target.roster.clone();
         let buf = vec![0; SEAL_HEAD + FRAME_SEALED];
-        let mut client = Client { socket, channel, address: at, denied, kept, requests: 0, buf };
+        let handed_in = false;
+        let mut client = Client { socket, channel, address: at, denied, kept, handed_in, requests: 0, buf };
         let until = Instant::now() + DIAL;
         client.flush()?;
         while client.channel.progress() == Progress::Handshake {
@@ -334,6 +351,7 @@ impl Client {
             self.send(&ToTracker::Roster(part))?;
         }
         self.kept = kept;
+        self.handed_in = at > 0;
         Ok(())
     }
 
@@ -341,6 +359,7 @@ impl Client {
     fn hung_up(&self) -> anyhow::Error {
         match (self.channel.progress(), self.denied) {
             (Progress::Handshake, _) => anyhow!("hung up during the handshake: it may be another tracker"),
+            (_, Some(_)) if self.handed_in => HandedIn.into(),
             (_, Some(denied)) => denied.into(),
             (_, None) => anyhow!("hung up"),
         }

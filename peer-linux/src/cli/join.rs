@@ -67,7 +67,10 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
         (None, false) => Known::Dialled,
         (None, true) => Known::Nowhere,
     };
-    let target = target(&code, given, old.as_ref());
+    let mut target = target(&code, given, old.as_ref());
+    if old.is_some() {
+        target.roster = state.read("roster")?.unwrap_or_default();
+    }
     let mut store = offline::open(state)?;
     let rng = &mut entropy();
     let runs = [StoreNumbers::take(&mut store, rng), StoreNumbers::take(&mut store, rng)];
