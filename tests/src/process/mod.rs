@@ -6,12 +6,14 @@
 
 mod device;
 mod home;
+mod machine;
 mod program;
 mod tracker;
 
 pub use dartsync::demo::tree::{Thing, Tree, difference, read as tree};
 pub use device::Device;
 pub use home::Home;
+pub use machine::{BOARDS, Kind, Machine, has_qemu, image_of};
 pub use program::{Program, binary, free_port};
 pub use tracker::Tracker;
 

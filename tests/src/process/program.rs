@@ -15,26 +15,36 @@ pub fn binary() -> &'static Path {
         if let Some(dir) = std::env::var_os("DARTSYNC_BIN") {
             return PathBuf::from(dir).join("dartsync");
         }
-        let own = std::env::current_exe().expect("this test's own path");
-        let within = own.ancestors().find(|d| d.join(".fingerprint").exists());
-        let within = within.expect("this test lies in cargo's target directory");
+        let within = built_in();
         let profile = match within.file_name().and_then(OsStr::to_str) {
             Some("debug") | None => "dev",
             Some(other) => other,
         };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        // What cargo tells this test would make build scripts run anew.
-        let told =
-            |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|p| name.starts_with(p));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
-            build.env_remove(name);
-        }
+        let mut build = sans_cargo();
         build.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
-        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).status();
+        let built = build.status();
         assert!(built.as_ref().is_ok_and(ExitStatus::success), "the programs do not build: {built:?}");
         within.join("dartsync")
     })
+}
+
+/// The directory of cargo's that this test was built in.
+pub(super) fn built_in() -> PathBuf {
+    let own = std::env::current_exe().expect("this test's own path");
+    let within = own.ancestors().find(|d| d.join(".fingerprint").exists());
+    within.expect("this test lies in cargo's target directory").to_path_buf()
+}
+
+/// Cargo, told nothing of what it told this test: that would make build scripts run anew.
+pub(super) fn sans_cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let told =
+        |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|p| name.starts_with(p));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
+        cargo.env_remove(name);
+    }
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    cargo
 }
 
 /// A port of loopback that nobody listens at now.
@@ -101,6 +111,16 @@ impl Program {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
         let status = self.child.wait().expect("a child can be waited for");
         assert!(status.success(), "{}: ended with {status}:\n{}", self.log.display(), self.text());
+    }
+    /// Waits until it ends by itself; none if it does not within that time.
+    pub fn ends(&mut self, within: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + within;
+        loop {
+            match self.child.try_wait().expect("a child can be asked for") {
+                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                ended => return ended,
+            }
+        }
     }
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
