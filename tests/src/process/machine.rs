@@ -17,11 +17,14 @@ pub struct Kind {
 }
 
 /// The boards that images are made for.
-pub const BOARDS: &[Kind] = &[Kind {
-    name: "virt",
-    machine: &["virt", "-cpu", "cortex-a53", "-m", "128"],
-    adapter: "virtio-net-device,netdev=n0",
-}];
+pub const BOARDS: &[Kind] = &[
+    Kind {
+        name: "virt",
+        machine: &["virt", "-cpu", "cortex-a53", "-m", "128"],
+        adapter: "virtio-net-device,netdev=n0",
+    },
+    Kind { name: "rpi3", machine: &["raspi3b"], adapter: "usb-net,netdev=n0" },
+];
 
 /// Whether QEMU is here. Where it is not, that is said loudly.
 pub fn has_qemu() -> bool {
