@@ -53,7 +53,13 @@ pub fn decoders(bytes: &[u8]) {
         assert_eq!(InviteCode::decode(&code.encode()).as_ref(), Ok(&code));
     }
     let _ = Path::new(bytes);
-    let _ = data::message::decode(bytes);
+    let said = data::message::decode(bytes);
+    if let Ok(data::message::Message::Have(have)) = said {
+        let mut again = vec![0; data::message::HAVE];
+        let length = have.encode(&mut again);
+        let same = data::message::decode(&again[..length]);
+        assert_eq!(same, Ok(data::message::Message::Have(have)));
+    }
     let mut link = DataLink::new();
     let mut c = Choices::new(bytes);
     while let Some(n) = c.one() {
@@ -175,6 +181,11 @@ pub fn samples() -> Vec<Vec<u8>> {
     let dial = TrackerChannel::dial(&me, you.public(), Opening::TRACKER, None, &mut rng);
     hello.extend_from_slice(dial.output());
     all.push(hello);
+    let have = data::Have { id: 1, content: ContentId([3; 32]), base: 9, here: &[0xa5; 40], coming: &[1; 3] };
+    let mut told = vec![0; data::message::HAVE];
+    let length = have.encode(&mut told);
+    told.truncate(length);
+    all.push(told);
     all.push(br#"{"do":"wait","timeout":1.5,"all":true}"#.to_vec());
     all.push(br#"{"do":"link","label":"x","path":"/x","make":true,"force":null}"#.to_vec());
     all

@@ -126,7 +126,7 @@ fn book(home: &Home) -> Book {
         let key = PublicKey(key.collect::<Vec<u8>>().try_into().unwrap());
         Known { slot: Slot(n as u8), device: DeviceId(n as u32 + 1), key, addrs: vec![], aes: false }
     });
-    Book { devices: devices.collect() }
+    Book { devices: devices.collect(), me: None }
 }
 
 fn names(dir: &Path) -> Vec<String> {

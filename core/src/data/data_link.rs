@@ -7,7 +7,7 @@
 //!       whoever wants something   → Ask::encode, seal, send
 //! ```
 
-use super::message::{self, ASKS, Answer, Ask, Message, Ranges, Refusal, Wants};
+use super::message::{self, ASKS, Answer, Ask, Have, Message, Ranges, Refusal, Wants};
 use crate::content::Root;
 use crate::ids::ContentId;
 use crate::limits;
@@ -133,6 +133,8 @@ pub enum Incoming<'a> {
     Body(u32, u32, &'a [u8]),
     /// That ask is refused.
     Refused(u32, Refusal),
+    /// What the other end has of a content that it fetches; [`DataLink::refuse`] if this end does not fetch it.
+    Have(Have<'a>),
 }
 
 /// See the module.
@@ -160,6 +162,7 @@ impl DataLink {
     pub fn handle_record<'a>(&mut self, record: &'a [u8]) -> Result<Incoming<'a>, Reject> {
         match message::decode(record)? {
             Message::Ask(ask) => self.handle_ask(ask).map(|()| Incoming::None),
+            Message::Have(have) => Ok(Incoming::Have(have)),
             Message::Foreign(id) => self.refuse(id, Refusal::Unknown).map(|()| Incoming::None),
             Message::Answer(answer) => self.handle_answer(answer),
         }
@@ -195,7 +198,8 @@ impl DataLink {
         Ok(())
     }
 
-    fn refuse(&mut self, id: u32, why: Refusal) -> Result<(), Reject> {
+    /// Has that ask refused.
+    pub fn refuse(&mut self, id: u32, why: Refusal) -> Result<(), Reject> {
         self.refusals.push_back((id, why)).map_err(|_| Reject::new("asks on and on without reading answers"))
     }
 

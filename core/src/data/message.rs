@@ -2,8 +2,9 @@
 //! are asks, the others answers. Every ask but [`Ask::Ping`] begins with a number of the asker's choice, which its
 //! answer repeats, so that answers may come in any order and an ask of an unknown kind can still be answered.
 //!
-//! Reserved and not yet spoken: 5 have (ask), 0x45 have (answer). Until they are, such an ask is answered `Unknown`.
+//! [`Have`] is numbered like an ask and has no answer but a refusal.
 
+pub use super::have::{EVERYTHING, HAVE, HAVE_CHUNKS, Have};
 pub use super::ranges::{RANGES_MAX, Ranges};
 use crate::content::{Hash, NODE_BYTES, NODE_MAX, PIECE_BYTES, PIECE_MIN, Root};
 use crate::ids::ContentId;
@@ -25,6 +26,7 @@ const NODE: u8 = 1;
 const CHUNK: u8 = 2;
 const PIECES: u8 = 3;
 const SHORT: u8 = 4;
+pub(super) const HAVE_ASK: u8 = 5;
 const CANCEL: u8 = 6;
 const ENTRIES: u8 = 7;
 const RANGES: u8 = 8;
@@ -192,13 +194,15 @@ pub enum Answer<'a> {
 pub enum Message<'a> {
     /// To be served.
     Ask(Ask),
+    /// To be noted; owed, if that content is not being fetched: [`Refusal::Gone`].
+    Have(Have<'a>),
     /// An ask of a kind that is not known here; owed: [`Refusal::Unknown`].
     Foreign(u32),
     /// To be taken.
     Answer(Answer<'a>),
 }
 
-fn put<T: Serialize>(number: u8, fields: &T, out: &mut [u8]) -> usize {
+pub(super) fn put<T: Serialize>(number: u8, fields: &T, out: &mut [u8]) -> usize {
     let (first, rest) = out.split_first_mut().expect("callers lend room for a whole message");
     *first = number;
     1 + postcard::to_slice(fields, rest).expect("callers lend room for a whole message").len()
@@ -282,7 +286,7 @@ fn fields<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), Reje
     postcard::take_from_bytes(bytes).map_err(|_| Reject::new("message cut short"))
 }
 
-fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Reject> {
+pub(super) fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Reject> {
     match fields(bytes)? {
         (f, []) => Ok(f),
         _ => Err(Reject::new("bytes after a message")),
@@ -319,6 +323,7 @@ fn decode_ask(number: u8, bytes: &[u8]) -> Result<Message<'_>, Reject> {
             let ranges = ranges.ok_or(Reject::new("ask for parts of a chunk out of bounds"))?;
             Ask::Ranges { id, content, offset, ranges }
         }
+        HAVE_ASK => return Have::decode(bytes).map(Message::Have),
         CANCEL => Ask::Cancel { id: whole(bytes)? },
         _ => return Ok(Message::Foreign(fields(bytes)?.0)),
     };
@@ -424,9 +429,9 @@ mod tests {
 
     #[test]
     fn an_ask_of_tomorrow_is_foreign_and_an_answer_a_reject() {
-        assert_eq!(decode(&[5, 9, 1, 2, 3]), Ok(Message::Foreign(9)));
+        assert_eq!(decode(&[9, 9, 1, 2, 3]), Ok(Message::Foreign(9)));
         assert_eq!(decode(&[0x3f, 9]), Ok(Message::Foreign(9)));
-        assert!(decode(&[0x45, 9]).is_err());
+        assert!(decode(&[0x45, 9]).is_err() && decode(&[5, 9, 1, 2, 3]).is_err());
         assert!(decode(&[]).is_err());
     }
 }

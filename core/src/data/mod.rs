@@ -9,11 +9,12 @@
 //! File bytes never live here: the driver reads and writes them, and hashes chunks; it tells the machines how it went.
 
 pub mod data_link;
+mod have;
 pub mod message;
 mod ranges;
 pub mod swarm;
 
 pub use data_link::{DataLink, Form, Incoming, Work};
-pub use message::{Answer, Ask, Refusal};
+pub use message::{Answer, Ask, Have, Refusal};
 pub use ranges::{Ranges, assemble, complete};
 pub use swarm::Swarm;

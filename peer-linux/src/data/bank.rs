@@ -45,6 +45,10 @@ impl Bank {
     pub fn add_leaves(&self, leaves: &[u8]) {
         self.leaves.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(leaves);
     }
+    /// The list of chunks.
+    pub fn leaves(&self) -> Vec<u8> {
+        self.leaves.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
     /// The list of chunks, which it forgets.
     pub fn take_leaves(&self) -> Vec<u8> {
         std::mem::take(&mut self.leaves.lock().unwrap_or_else(PoisonError::into_inner))

@@ -113,7 +113,7 @@ pub fn dial(shared: &Arc<Shared>, slot: Slot) {
 }
 
 fn unreachable(shared: &Arc<Shared>, slot: Slot, known: Option<&Known>) {
-    let mut deeds = super::hub::Deeds::default();
+    let mut deeds = super::deeds::Deeds::default();
     let mut hub = shared.hub();
     if !hub.is_linked(slot) {
         deeds.reports.extend(known.map(|k| Report::Unreachable(k.device)));

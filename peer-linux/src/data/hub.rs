@@ -2,12 +2,15 @@
 //! is collected as [`Deeds`] and carried out after the lock is released.
 
 use super::bank::{Bank, Teller};
+use super::deeds::Deeds;
 use super::link::Link;
+use super::partial::Arrived;
 use super::{Book, Job, Report, Setup, Source, dial, part};
 use dartsync_core::content::Leaf;
-use dartsync_core::data::swarm::{Body, Effect, Fetch, Swarm, WALK_MEMORY};
-use dartsync_core::data::{Ask, Ranges};
-use dartsync_core::ids::{Slot, SlotSet, Ticket};
+use dartsync_core::data::message::HAVE;
+use dartsync_core::data::swarm::{Body, Effect, Fetch, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
+use dartsync_core::data::{Have, Ranges};
+use dartsync_core::ids::{ContentId, Slot, SlotSet, Ticket};
 use dartsync_core::limits::CHUNK_MAX;
 use dartsync_core::link::StaticKey;
 use dartsync_core::link::admission::Admission;
@@ -29,8 +32,13 @@ const FRESH: u64 = 5_000;
 
 /// A fetch that is under way.
 struct Running {
+    content: ContentId,
     part: Arc<File>,
+    /// The same file, for others to read.
+    served: Option<Arc<File>>,
     bank: Arc<Bank>,
+    /// Others fetch the content, too, and may ask for it.
+    shared: bool,
 }
 
 /// A fetch that can begin.
@@ -38,10 +46,12 @@ struct Prepared {
     fetch: Fetch,
     part: File,
     bank: Bank,
+    /// Who fetches it, too.
+    seekers: SlotSet,
 }
 
 /// Whether that fetch's part file holds that chunk, or can get it from what is here.
-type PartCheck = (Ticket, Leaf, Arc<File>, Arc<Bank>);
+pub type PartCheck = (Ticket, Leaf, Arc<File>, Arc<Bank>);
 /// A chunk that is put together but for some parts.
 pub type Patch = (Vec<u8>, Ranges);
 /// The machine with what it is lent.
@@ -57,6 +67,8 @@ pub struct Hub {
     waiting: [VecDeque<Prepared>; 2],
     /// Fetches that are over, but a thread still writes to their part file what it verified before.
     ending: Vec<(Running, Ticket, Outcome)>,
+    /// Contents that are here and that the shelf may not know yet.
+    pub arrived: Vec<Arrived>,
     links: Vec<Arc<Link>>,
     chosen: HashMap<Slot, Arc<Link>>,
     stopped: bool,
@@ -72,8 +84,8 @@ pub struct Shared {
     pub key: StaticKey,
     pub book: Arc<RwLock<Book>>,
     pub source: Arc<dyn Source>,
-    reports: Mutex<Sender<Report>>,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    pub reports: Mutex<Sender<Report>>,
+    pub wake: Arc<dyn Fn() + Send + Sync>,
     rng: Mutex<Rng>,
     pub admission: Mutex<Admission>,
     pub strangers: dial::Strangers,
@@ -83,50 +95,6 @@ pub struct Shared {
     pub received: AtomicU64,
     pub stopping: AtomicBool,
     started: std::time::Instant,
-}
-
-/// What is to be done once the lock is free.
-#[derive(Default)]
-pub struct Deeds {
-    asks: Vec<(Arc<Link>, Vec<Ask>)>,
-    dials: Vec<Slot>,
-    closes: Vec<Arc<Link>>,
-    checks: Vec<PartCheck>,
-    pub reports: Vec<Report>,
-}
-
-impl Deeds {
-    fn ask(&mut self, link: &Arc<Link>, ask: Ask) {
-        match self.asks.iter_mut().find(|(l, _)| Arc::ptr_eq(l, link)) {
-            Some((_, asks)) => asks.push(ask),
-            None => self.asks.push((link.clone(), vec![ask])),
-        }
-    }
-
-    /// Does it all.
-    pub fn carry_out(self, shared: &Arc<Shared>) {
-        for (link, asks) in &self.asks {
-            link.send(shared, asks);
-        }
-        for link in self.closes {
-            link.close();
-        }
-        for slot in self.dials {
-            dial::dial(shared, slot);
-        }
-        for check in self.checks {
-            shared.check(check);
-        }
-        if !self.reports.is_empty() && !shared.stopping.load(Ordering::Relaxed) {
-            let reports = shared.reports.lock().expect("no thread panics with it");
-            for report in self.reports {
-                // The driver may have gone before us: then nobody wants to know.
-                let _ = reports.send(report);
-            }
-            drop(reports);
-            (shared.wake)();
-        }
-    }
 }
 
 impl Hub {
@@ -161,6 +129,7 @@ impl Hub {
                 let found = self.running.get(&ticket);
                 deeds.checks.extend(found.map(|r| (ticket, leaf, r.part.clone(), r.bank.clone())));
             }
+            Effect::Have(slot, content, all) => self.say(slot, content, all, deeds),
             Effect::Finished(ticket) => self.done(ticket, Outcome::Ready),
             Effect::Failed(ticket, cause) => self.done(ticket, Outcome::Failed(cause)),
             Effect::Bad(slot, content) => {
@@ -170,9 +139,21 @@ impl Hub {
         }
     }
 
+    /// Tells a device what is here of a content.
+    fn say(&mut self, slot: Slot, content: ContentId, all: bool, deeds: &mut Deeds) {
+        let mut message = vec![0; HAVE];
+        let n = self.swarm.encode_have(slot, &content, all, &mut message);
+        message.truncate(n);
+        let link = self.chosen.get(&slot).cloned();
+        deeds.sayings.extend(link.map(|link| (link, content, message)));
+    }
+
     fn done(&mut self, ticket: Ticket, outcome: Outcome) {
         let running = self.running.remove(&ticket).expect("a fetch ends once");
         self.patches.retain(|(t, _), _| *t != ticket);
+        if let (Outcome::Ready, Some(file), true) = (&outcome, &running.served, running.shared) {
+            self.keep_arrived(running.content, file.clone(), running.bank.leaves());
+        }
         self.ending.push((running, ticket, outcome));
     }
 
@@ -202,18 +183,31 @@ impl Hub {
     }
 
     fn begin(&mut self, at: Instant, job: Prepared) {
-        let Prepared { fetch, part, bank } = job;
+        let Prepared { fetch, part, bank, seekers } = job;
         let bank = Arc::new(bank);
-        let lend = || (vec![0; WALK_MEMORY], Teller(bank.clone()));
-        let lent = Machine::needs_memory(fetch.size).then(lend);
-        self.running.insert(fetch.ticket, Running { part: Arc::new(part), bank });
+        let large = Machine::needs_memory(fetch.size);
+        let lend = || Lent {
+            walk: vec![0; WALK_MEMORY],
+            window: vec![0; WINDOW_MEMORY],
+            bank: Teller(bank.clone()),
+        };
+        let lent = large.then(lend);
+        let served = part.try_clone().ok().filter(|_| large).map(Arc::new);
+        let (content, part, shared) = (fetch.content, Arc::new(part), !seekers.is_empty());
+        self.running.insert(fetch.ticket, Running { content, part, served, bank, shared });
         self.swarm.handle_fetch(at, &fetch, lent);
+        if shared {
+            self.swarm.handle_sources(at, fetch.ticket, fetch.from, seekers);
+        }
     }
 
     /// See [`super::Fetcher::sources`].
     pub fn sources(&mut self, at: Instant, ticket: Ticket, holders: SlotSet, seekers: SlotSet) {
         for job in self.waiting.iter_mut().flatten().filter(|j| j.fetch.ticket == ticket) {
-            job.fetch.from = holders;
+            (job.fetch.from, job.seekers) = (holders, seekers);
+        }
+        if let Some(running) = self.running.get_mut(&ticket) {
+            running.shared |= !seekers.is_empty();
         }
         self.swarm.handle_sources(at, ticket, holders, seekers);
     }
@@ -229,6 +223,14 @@ impl Hub {
     /// Where the bytes of a fetch go.
     pub fn part(&self, ticket: Ticket) -> Option<Arc<File>> {
         self.running.get(&ticket).map(|r| r.part.clone())
+    }
+    /// The same, for others to read what is verified.
+    pub fn served(&self, ticket: Ticket) -> Option<Arc<File>> {
+        self.running.get(&ticket)?.served.clone()
+    }
+    /// Whether a content is being fetched.
+    pub fn is_fetched(&self, content: &ContentId) -> bool {
+        self.running.values().any(|r| r.content == *content)
     }
     /// What is here of what a fetch gets.
     pub fn bank(&self, ticket: Ticket) -> Option<Arc<Bank>> {
@@ -262,9 +264,16 @@ impl Hub {
         }
         drop(book);
         self.links.push(link.clone());
-        if let Entry::Vacant(entry) = self.chosen.entry(link.slot) {
-            entry.insert(link.clone());
-            self.swarm.handle_open(shared.now(), link.slot);
+        match self.chosen.entry(link.slot) {
+            Entry::Vacant(entry) => {
+                entry.insert(link.clone());
+                self.swarm.handle_open(shared.now(), link.slot);
+            }
+            // Where both ends have dialled, each asks on its own link, and bodies do not hold up asks.
+            Entry::Occupied(mut entry) if link.dialled && !entry.get().dialled => {
+                entry.insert(link.clone());
+            }
+            Entry::Occupied(_) => {}
         }
         if self.links.len() > WARM {
             let used = |l: &Arc<Link>| l.used.load(Ordering::Relaxed);
@@ -275,7 +284,9 @@ impl Hub {
 
     fn closed(&mut self, shared: &Shared, link: &Arc<Link>) {
         self.links.retain(|l| !Arc::ptr_eq(l, link));
-        if self.chosen.get(&link.slot).is_some_and(|l| Arc::ptr_eq(l, link)) {
+        let is_chosen = self.chosen.get(&link.slot).is_some_and(|l| Arc::ptr_eq(l, link));
+        // What was asked on one that was chosen once is not answered any more, either.
+        if is_chosen || link.asked.load(Ordering::Relaxed) && self.is_linked(link.slot) {
             self.chosen.remove(&link.slot);
             self.swarm.handle_closed(shared.now(), link.slot);
             // Both ends may have dialled: then another stands.
@@ -298,6 +309,7 @@ impl Shared {
             waiting: Default::default(),
             minding: false,
             ending: Vec::new(),
+            arrived: Vec::new(),
             links: Vec::new(),
             chosen: HashMap::new(),
             stopped: false,
@@ -360,7 +372,10 @@ impl Shared {
         let large = Machine::needs_memory(size);
         let present = if large { part::written(&part) } else { 0 };
         let fetch = Fetch { ticket, kind, content, size, present, from, based: bank.has_base() };
-        self.with(|hub, _| hub.waiting[usize::from(large)].push_back(Prepared { fetch, part, bank }));
+        self.with(|hub, _| {
+            let seekers = SlotSet::default();
+            hub.waiting[usize::from(large)].push_back(Prepared { fetch, part, bank, seekers });
+        });
     }
     /// See [`super::Fetcher::connect_back`].
     pub fn connect_back(self: &Arc<Self>, slot: Slot) {
@@ -379,6 +394,7 @@ impl Shared {
         let mut hub = self.hub();
         let known = |l: &&Arc<Link>| book.of(&l.key).is_none_or(|k| k.slot != l.slot);
         deeds.closes.extend(hub.links.iter().filter(known).cloned());
+        hub.swarm.handle_me(book.me);
         book.devices.iter().for_each(|k| hub.swarm.handle_reachable(k.slot));
         hub.drain(self, &mut deeds);
         drop(hub);
@@ -404,6 +420,13 @@ impl Shared {
         drop(hub);
         deeds.carry_out(self);
     }
+    /// A device said what it has of a content; false if that is not fetched here.
+    pub fn have(&self, slot: Slot, have: &Have<'_>, deeds: &mut Deeds) -> bool {
+        let mut hub = self.hub();
+        let fetched = hub.swarm.handle_have(self.now(), slot, have);
+        hub.drain(self, deeds);
+        fetched
+    }
     /// It does not any more.
     pub fn link_closed(self: &Arc<Self>, link: &Arc<Link>) {
         self.with(|hub, _| hub.closed(self, link));
@@ -413,9 +436,11 @@ impl Shared {
     fn mind_time(self: Arc<Self>) {
         let mut hub = self.hub();
         while !self.stopping.load(Ordering::Relaxed) {
+            let over = hub.let_go();
             let Some(due) = hub.swarm.poll_timeout() else {
                 hub.minding = true;
-                hub = self.tick.wait(hub).expect("no thread panics with it");
+                let most = over.unwrap_or(Duration::MAX);
+                hub = self.tick.wait_timeout(hub, most).expect("no thread panics with it").0;
                 continue;
             };
             let left = due.since(self.now());
@@ -434,7 +459,7 @@ impl Shared {
     }
 
     /// Has a chunk of a part file checked by the thread for that.
-    fn check(self: &Arc<Self>, check: PartCheck) {
+    pub fn check(self: &Arc<Self>, check: PartCheck) {
         let mut checks = self.checks.lock().expect("no thread panics with it");
         if checks.is_none() && !self.stopping.load(Ordering::Relaxed) {
             let (sender, jobs) = std::sync::mpsc::channel::<PartCheck>();

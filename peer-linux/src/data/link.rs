@@ -5,8 +5,8 @@ use super::hub::Shared;
 use super::receive::Receiver;
 use super::record::{Buffer, LENGTH, OVERHEAD, RECORD, Seal};
 use super::serve::Server;
-use dartsync_core::data::message::ASK;
-use dartsync_core::data::{Ask, DataLink};
+use dartsync_core::data::message::{ASK, Refusal};
+use dartsync_core::data::{Ask, DataLink, Incoming};
 use dartsync_core::ids::{PublicKey, Slot};
 use dartsync_core::limits::AEAD_TAG;
 use dartsync_core::link::{DataKeys, Suite};
@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// A link on which nothing was asked for so long is closed.
@@ -25,8 +25,10 @@ const IDLE: Duration = Duration::from_secs(600);
 const LULL: Duration = Duration::from_secs(2);
 /// The dialler must have shown itself by a first record within this.
 pub const FIRST_RECORD: Duration = Duration::from_secs(5);
-/// Room for what is sealed and not yet written: some chunks, and asks.
-const OUT: usize = 512 * 1024;
+/// Room for what is sealed and not yet written: some chunks, and asks behind them.
+const OUT: usize = 576 * 1024;
+/// Room that is kept for asks.
+const SPARE: usize = 32 * 1024;
 /// Room for what is read at once.
 const IN: usize = 4 * RECORD;
 
@@ -48,6 +50,18 @@ impl Outlet {
         let n = ask.encode(&mut room[LENGTH..LENGTH + ASK]);
         self.seal.seal(&mut room[..OVERHEAD + n]);
         self.out.grow(OVERHEAD + n);
+    }
+    /// Seals and queues a message that can as well go later; whether there was room for it, and for asks beside it.
+    fn offer(&mut self, message: &[u8]) -> bool {
+        let len = OVERHEAD + message.len();
+        let room = self.out.room(SPARE);
+        if room.len() < SPARE.max(len) {
+            return false;
+        }
+        room[LENGTH..LENGTH + message.len()].copy_from_slice(message);
+        self.seal.seal(&mut room[..len]);
+        self.out.grow(len);
+        true
     }
     /// Seals the records that `staged` lays out in `stage` and queues them; `stage` is exchanged for an empty buffer.
     pub fn push_staged(&mut self, stage: &mut Buffer, staged: &[(usize, usize)]) {
@@ -109,14 +123,29 @@ pub struct Link {
     closing: AtomicBool,
     /// Milliseconds of the shared clock when something was last asked here or from here.
     pub used: AtomicU64,
+    /// Whether this end dialled.
+    pub dialled: bool,
+    /// Whether this end has asked something on it.
+    pub asked: AtomicBool,
 }
 
 impl Link {
     /// Sends asks, at once if the socket takes them.
     pub fn send(&self, shared: &Shared, asks: &[Ask]) {
         self.used.store(shared.millis(), Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
         let mut outlet = self.outlet.lock().expect("no thread panics with it");
         asks.iter().for_each(|a| outlet.push(a));
+        self.flush(shared, outlet);
+    }
+    /// Sends a message that can as well go later; false if there is no room for it.
+    pub fn offer(&self, shared: &Shared, message: &[u8]) -> bool {
+        let mut outlet = self.outlet.lock().expect("no thread panics with it");
+        let taken = outlet.offer(message);
+        self.flush(shared, outlet);
+        taken
+    }
+    fn flush(&self, shared: &Shared, mut outlet: MutexGuard<'_, Outlet>) {
         let done = outlet.flush(&shared.sent);
         drop(outlet);
         if !matches!(done, Ok(true)) {
@@ -172,6 +201,8 @@ pub fn run(shared: &Arc<Shared>, shaken: Shaken, opened: impl FnOnce()) -> io::R
         wake: EventFd::from_value_and_flags(0, flags)?,
         closing: AtomicBool::new(false),
         used: AtomicU64::new(shared.millis()),
+        dialled,
+        asked: AtomicBool::new(false),
     });
     let mut thread = Thread {
         shared,
@@ -305,13 +336,13 @@ impl Thread<'_> {
             Err(e) => return Err(e),
         }
         let mut records = 0;
-        let mut did = super::hub::Deeds::default();
+        let mut did = super::deeds::Deeds::default();
         let parsed = self.records(&mut records, &mut did);
         did.carry_out(self.shared);
         parsed.map(|()| records)
     }
 
-    fn records(&mut self, records: &mut usize, did: &mut super::hub::Deeds) -> io::Result<()> {
+    fn records(&mut self, records: &mut usize, did: &mut super::deeds::Deeds) -> io::Result<()> {
         loop {
             let Some(length) = self.inbox.filled().first_chunk::<LENGTH>() else { return Ok(()) };
             let sealed = u16::from_le_bytes(*length) as usize;
@@ -324,7 +355,14 @@ impl Thread<'_> {
             };
             let record = self.open.open(record).map_err(|_| bad("a forged or damaged record"))?;
             let incoming = self.machine.handle_record(record).map_err(|r| bad(r.why))?;
-            self.receiver.take(self.shared, self.link.slot, incoming, did).map_err(bad)?;
+            match incoming {
+                Incoming::Have(have) => {
+                    if !self.shared.have(self.link.slot, &have, did) {
+                        self.machine.refuse(have.id, Refusal::Gone).map_err(|r| bad(r.why))?;
+                    }
+                }
+                other => self.receiver.take(self.shared, self.link.slot, other, did).map_err(bad)?,
+            }
             self.inbox.take(LENGTH + sealed);
             *records += 1;
         }

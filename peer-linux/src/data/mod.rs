@@ -10,16 +10,19 @@
 //! | `link` | one thread a link: reads, serves, writes |
 //! | `serve`, `receive` | file bytes out, file bytes in |
 //! | [`Bank`] | what a fetch finds on this device |
+//! | `partial` | what is served of contents that are still on their way in |
 //! | `dial` | connecting, accepting, shaking hands |
 //! | [`record`] | ciphers |
 //!
 //! Nothing here waits by sleeping: a thread that wants something sends it itself, and a link's thread sleeps in poll.
 
 mod bank;
+mod deeds;
 mod dial;
 mod hub;
 mod link;
 mod part;
+mod partial;
 mod receive;
 pub mod record;
 mod serve;
@@ -60,6 +63,8 @@ pub struct Known {
 pub struct Book {
     /// Active devices: from the roster that a Welcome of this run named; empty before.
     pub devices: Vec<Known>,
+    /// This device's own slot, if it has one.
+    pub me: Option<Slot>,
 }
 
 impl Book {

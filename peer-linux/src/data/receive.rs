@@ -1,7 +1,8 @@
 //! File bytes that come in: put together, verified, written to the part file. The hub's lock is held only to ask what
 //! is expected and to tell what became of it.
 
-use super::hub::{Deeds, Patch, Shared};
+use super::deeds::Deeds;
+use super::hub::{Patch, Shared};
 use dartsync_core::content::{ContentHasher, chunk_id, symlink_root};
 use dartsync_core::data::swarm::{Body, Check, Draft, Expect};
 use dartsync_core::data::{Incoming, complete};
@@ -56,7 +57,7 @@ impl Receiver {
         deeds: &mut Deeds,
     ) -> Result<(), &'static str> {
         let (id, at, bytes) = match incoming {
-            Incoming::None => return Ok(()),
+            Incoming::None | Incoming::Have(_) => return Ok(()),
             Incoming::Body(id, at, bytes) => (id, at, bytes),
             Incoming::Pieces(id, list) => {
                 pieces(shared, slot, id, list, deeds);
@@ -71,7 +72,7 @@ impl Receiver {
                     Incoming::Refused(id, why) => hub.swarm.handle_refused(now, slot, id, why),
                     Incoming::Node(id, bytes) => hub.swarm.handle_node(now, slot, id, bytes),
                     Incoming::Short(id, names) => hub.swarm.handle_short(now, slot, id, names),
-                    Incoming::None | Incoming::Body(..) | Incoming::Pieces(..) => {
+                    Incoming::None | Incoming::Have(_) | Incoming::Body(..) | Incoming::Pieces(..) => {
                         unreachable!("taken above")
                     }
                 }

@@ -1,7 +1,9 @@
 //! File bytes that go out: read right behind their record's head, sealed in place.
 
-use super::hub::{Deeds, Shared};
+use super::deeds::Deeds;
+use super::hub::Shared;
 use super::link::Outlet;
+use super::partial::{Partial, read_verified};
 use super::record::{Buffer, LENGTH, OVERHEAD, RECORD};
 use super::{Bytes, Report};
 use crate::content::{OwnedManifest, manifest};
@@ -24,9 +26,19 @@ type Stamp = (u64, u64, i64, i64, i64, i64);
 
 struct Served {
     content: ContentId,
-    bytes: Bytes,
-    stamp: Option<Stamp>,
+    bytes: Held,
     manifest: Option<OwnedManifest>,
+}
+
+/// Bytes of a content, and why they are taken for its.
+enum Held {
+    /// The file's stat has stayed the same.
+    File(File, Stamp),
+    Text(Vec<u8>),
+    /// Of a part file: those that are asked for now are verified.
+    Part(Arc<File>),
+    /// Of a file that was one: each chunk is held against this list.
+    Arrived(Arc<File>, Arc<Vec<u8>>),
 }
 
 /// A link's serving side.
@@ -45,29 +57,39 @@ fn stamp(file: &File) -> Option<Stamp> {
 impl Served {
     fn len(&self) -> u64 {
         match &self.bytes {
-            Bytes::File(_) => self.stamp.map_or(0, |s| s.1),
-            Bytes::Text(text) => text.len() as u64,
+            Held::File(_, stamp) => stamp.1,
+            Held::Text(text) => text.len() as u64,
+            Held::Part(file) | Held::Arrived(file, _) => file.metadata().map_or(0, |m| m.len()),
         }
+    }
+    /// Whether the next ask may be served from it.
+    fn lasts(&self) -> bool {
+        matches!(self.bytes, Held::File(..) | Held::Text(_)) && self.is_current()
     }
     fn is_current(&self) -> bool {
         match &self.bytes {
-            Bytes::File(file) => stamp(file) == self.stamp,
-            Bytes::Text(_) => true,
+            Held::File(file, known) => stamp(file) == Some(*known),
+            Held::Text(_) | Held::Part(_) | Held::Arrived(..) => true,
         }
+    }
+    /// The chunk at `offset`, where it is to be verified before it goes out.
+    fn verified(&self, offset: u64) -> Option<Result<Vec<u8>, Refusal>> {
+        let Held::Arrived(file, leaves) = &self.bytes else { return None };
+        Some(read_verified(file, leaves, offset).ok_or(Refusal::Busy))
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> bool {
         match &self.bytes {
-            Bytes::File(file) => file.read_exact_at(out, offset).is_ok(),
-            Bytes::Text(text) => {
-                let from = usize::try_from(offset).ok();
-                match from.and_then(|f| text.get(f..f + out.len())) {
-                    Some(bytes) => out.copy_from_slice(bytes),
-                    None => return false,
-                }
-                true
-            }
+            Held::File(file, _) => file.read_exact_at(out, offset).is_ok(),
+            Held::Part(file) | Held::Arrived(file, _) => file.read_exact_at(out, offset).is_ok(),
+            Held::Text(text) => copy_at(text, offset, out),
         }
     }
+}
+
+fn copy_at(bytes: &[u8], offset: u64, out: &mut [u8]) -> bool {
+    let from = usize::try_from(offset).ok();
+    let found = from.and_then(|f| bytes.get(f..f + out.len()));
+    found.map(|bytes| out.copy_from_slice(bytes)).is_some()
 }
 
 impl Server {
@@ -140,24 +162,46 @@ impl Server {
         self.staged.push((from, n));
     }
 
-    /// The content, from those kept open or anew.
-    fn find(&mut self, shared: &Arc<Shared>, content: &ContentId) -> Option<usize> {
+    /// The content, from those kept open or anew; for these bytes of it, or what is known of it.
+    fn find(
+        &mut self,
+        shared: &Arc<Shared>,
+        content: &ContentId,
+        range: Option<(u64, u32)>,
+    ) -> Result<usize, Refusal> {
         if let Some(i) = self.open.iter().position(|s| s.content == *content) {
-            if self.open[i].is_current() {
-                return Some(i);
+            if self.open[i].lasts() {
+                return Ok(i);
             }
             self.open.remove(i);
         }
-        let bytes = shared.source.open(content)?;
-        let stamp = match &bytes {
-            Bytes::File(file) => Some(stamp(file)?),
-            Bytes::Text(_) => None,
-        };
+        let bytes = self.held(shared, content, range)?;
         if self.open.len() == OPEN {
             self.open.remove(0);
         }
-        self.open.push(Served { content: *content, bytes, stamp, manifest: None });
-        Some(self.open.len() - 1)
+        self.open.push(Served { content: *content, bytes, manifest: None });
+        Ok(self.open.len() - 1)
+    }
+    fn held(
+        &self,
+        shared: &Arc<Shared>,
+        content: &ContentId,
+        range: Option<(u64, u32)>,
+    ) -> Result<Held, Refusal> {
+        let partial = shared.hub().partial(content, range);
+        if let Some(Partial::Here(file)) = partial {
+            return Ok(Held::Part(file));
+        }
+        match (shared.source.open(content), partial) {
+            (Some(Bytes::Text(text)), _) => Ok(Held::Text(text)),
+            (Some(Bytes::File(file)), _) => {
+                let stamp = stamp(&file).ok_or(Refusal::Gone)?;
+                Ok(Held::File(file, stamp))
+            }
+            (None, Some(Partial::Arrived(file, leaves))) => Ok(Held::Arrived(file, leaves)),
+            (None, Some(_)) => Err(Refusal::Busy),
+            (None, None) => Err(Refusal::Gone),
+        }
     }
 
     /// Lays out parts of a content, counted from `offset`, and takes them back if its file changed meanwhile. Once
@@ -171,8 +215,9 @@ impl Server {
         parts: &[(u32, u32)],
     ) -> Result<(), Refusal> {
         for _ in 0..2 {
-            let i = self.find(shared, content).ok_or(Refusal::Gone)?;
             let end = parts.last().map_or(0, |(at, len)| at + len);
+            let i = self.find(shared, content, Some((offset, end)))?;
+            let chunk = self.open[i].verified(offset).transpose()?;
             if offset + end as u64 > self.open[i].len() {
                 return Err(Refusal::Unknown);
             }
@@ -187,7 +232,11 @@ impl Server {
             for (at, n) in blocks {
                 let head = message::encode_body_head(id, sent, &mut free[LENGTH..LENGTH + HEAD]);
                 let (record, rest) = free.split_at_mut(OVERHEAD + head + n);
-                ok &= self.open[i].read(offset + at as u64, &mut record[LENGTH + head..LENGTH + head + n]);
+                let room = &mut record[LENGTH + head..LENGTH + head + n];
+                ok &= match &chunk {
+                    Some(chunk) => copy_at(chunk, at as u64, room),
+                    None => self.open[i].read(offset + at as u64, room),
+                };
                 self.staged.push((from, record.len()));
                 from += record.len();
                 sent += n as u32;
@@ -214,11 +263,15 @@ impl Server {
     ) -> Result<(), Refusal> {
         let mut chunk = vec![0; len];
         for _ in 0..2 {
-            let i = self.find(shared, content).ok_or(Refusal::Gone)?;
+            let i = self.find(shared, content, Some((offset, len as u32)))?;
             if offset + len as u64 > self.open[i].len() {
                 return Err(Refusal::Unknown);
             }
-            if self.open[i].read(offset, &mut chunk) && self.open[i].is_current() {
+            let read = match self.open[i].verified(offset).transpose()? {
+                Some(bytes) => copy_at(&bytes, 0, &mut chunk),
+                None => self.open[i].read(offset, &mut chunk),
+            };
+            if read && self.open[i].is_current() {
                 self.record(|out| {
                     let mut at = message::encode_pieces_head(id, out);
                     for (piece, _) in pieces(&chunk) {
@@ -235,13 +288,17 @@ impl Server {
         Err(Refusal::Gone)
     }
 
-    fn manifest(&mut self, shared: &Arc<Shared>, content: &ContentId) -> Option<&OwnedManifest> {
-        let i = self.find(shared, content)?;
-        if self.open[i].manifest.is_none() {
-            let list = shared.source.leaves(content)?;
-            self.open[i].manifest = Some(manifest(list).ok()?);
+    fn manifest(&mut self, shared: &Arc<Shared>, content: &ContentId) -> Result<&OwnedManifest, Refusal> {
+        let i = self.find(shared, content, None)?;
+        let served = &mut self.open[i];
+        if served.manifest.is_none() {
+            let list = match &served.bytes {
+                Held::Arrived(_, leaves) => Some(leaves.to_vec()),
+                _ => shared.source.leaves(content),
+            };
+            served.manifest = list.and_then(|list| manifest(list).ok());
         }
-        self.open[i].manifest.as_ref()
+        served.manifest.as_ref().ok_or(Refusal::Gone)
     }
 
     fn node(
@@ -254,7 +311,7 @@ impl Server {
         form: Form,
     ) -> Result<(), Refusal> {
         let mut bytes = vec![0; NODE_BYTES];
-        let manifest = self.manifest(shared, content).ok_or(Refusal::Gone)?;
+        let manifest = self.manifest(shared, content)?;
         let node = manifest.node(level, offset).ok_or(Refusal::Unknown)?;
         let n = manifest.encode(node, &mut bytes);
         let entries = bytes[..n].chunks(entry_bytes(level)).enumerate();
@@ -279,10 +336,10 @@ impl Server {
     }
 
     fn root(&mut self, shared: &Arc<Shared>, id: u32, content: &ContentId) -> Result<(), Refusal> {
-        let i = self.find(shared, content).ok_or(Refusal::Gone)?;
+        let i = self.find(shared, content, None)?;
         let root: Root = match &self.open[i].bytes {
-            Bytes::Text(text) => symlink_root(text),
-            Bytes::File(_) => self.manifest(shared, content).ok_or(Refusal::Gone)?.root(),
+            Held::Text(text) => symlink_root(text),
+            _ => self.manifest(shared, content)?.root(),
         };
         self.record(|out| message::encode_root(id, &root, out));
         Ok(())

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+mod swarm;
+
 const LONG: Duration = Duration::from_secs(20);
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -113,7 +115,7 @@ impl Node {
         let all: Vec<Known> = nodes.iter().map(|n| n.known.clone()).collect();
         for n in &nodes {
             let others = all.iter().filter(|k| k.slot != n.known.slot).cloned().collect();
-            *n.book.write().unwrap() = Book { devices: others };
+            *n.book.write().unwrap() = Book { devices: others, me: Some(n.known.slot) };
             n.fetcher.book_changed();
         }
         nodes

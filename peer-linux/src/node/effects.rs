@@ -80,7 +80,11 @@ impl Node {
             Effect::Fetch { ticket, row, kind, content, size, from } => {
                 self.fetch(ticket, row, kind, content, size, from)
             }
-            Effect::Sources { ticket, holders, seekers } => self.fetcher.sources(ticket, holders, seekers),
+            Effect::Sources { ticket, holders, seekers } => match self.opening.get_mut(&ticket) {
+                // Its part file is still being opened.
+                Some(said) => *said = Some((holders, seekers)),
+                None => self.fetcher.sources(ticket, holders, seekers),
+            },
             Effect::Cancel(ticket) => {
                 if let Some(flag) = self.cancels.get(&ticket) {
                     flag.store(true, Ordering::Relaxed);
@@ -213,6 +217,7 @@ impl Node {
         let Some(spot) = self.spot(ticket, row) else { return };
         self.flag(ticket);
         self.folders.contents.insert(ticket, content);
+        self.opening.insert(ticket, None);
         let fetch = Fetch { ticket, folder: spot.folder, kind, content, size, from };
         let base = self.content_of(row).filter(|base| *base != content && size >= WORTH_PIECES);
         let fetcher = self.fetcher.clone();
@@ -229,6 +234,7 @@ impl Node {
                 self.file_trash(f.folder, &t);
             }
         }
+        let said = self.opening.remove(&f.ticket).flatten();
         let stopped = self.cancels.get(&f.ticket).is_none_or(|c| c.load(Ordering::Relaxed));
         match part {
             Err(cause) => {
@@ -242,6 +248,9 @@ impl Node {
             Ok((part, bank)) => {
                 let (ticket, kind, content) = (f.ticket, f.kind, f.content);
                 self.fetcher.fetch(Job { ticket, kind, content, size: f.size, from: f.from, part, bank });
+                if let Some((holders, seekers)) = said {
+                    self.fetcher.sources(ticket, holders, seekers);
+                }
             }
         }
     }
@@ -378,6 +387,7 @@ impl Node {
             return;
         }
         let mut online = SlotSet::default();
+        let me = self.peer.roster().devices().find(|(_, d)| d.key == self.me).map(|(slot, _)| slot);
         let devices = self.peer.roster().devices().filter(|(_, d)| d.key != self.me).map(|(slot, d)| {
             let p = self.peer.presence(d.id);
             if p.is_some_and(|p| p.online) {
@@ -395,9 +405,9 @@ impl Node {
         let came = !self.online.covers(online);
         self.online = online;
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = book.devices != devices;
+        let changed = (&book.devices, book.me) != (&devices, me);
         if changed {
-            *book = Book { devices };
+            *book = Book { devices, me };
         }
         drop(book);
         if changed || came {

@@ -74,6 +74,8 @@ pub(crate) struct Node {
     workers: Workers<Done>,
     /// Looks and fetches that may be given up.
     cancels: HashMap<Ticket, Arc<AtomicBool>>,
+    /// Fetches whose part file is being opened, and what was said of their sources meanwhile.
+    opening: HashMap<Ticket, Option<(SlotSet, SlotSet)>>,
     fetcher: Fetcher,
     reports: Receiver<Report>,
     book: Arc<RwLock<Book>>,

@@ -79,6 +79,7 @@ pub fn start(state: &State) -> Result<Node> {
         folders,
         workers,
         cancels: HashMap::new(),
+        opening: HashMap::new(),
         fetcher,
         reports,
         book,

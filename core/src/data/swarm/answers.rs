@@ -2,6 +2,7 @@
 
 use super::super::message::Refusal;
 use super::flights::{Flight, Goal, Work};
+use super::share::SAYING;
 use super::types::{Bank, Body, Check, Effect, Expect};
 use super::{PAUSE, Place, Swarm};
 use crate::content::Root;
@@ -116,6 +117,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
     /// An ask was refused.
     pub fn handle_refused(&mut self, at: Instant, slot: Slot, id: u32, why: Refusal) {
+        if id & SAYING != 0 {
+            return self.unheard(at, slot, id, why);
+        }
         let Some(flight) = self.flights.get(slot, id) else { return };
         self.source_mut(slot).progressed(at);
         self.release(flight);
@@ -126,10 +130,23 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             }
             Refusal::Gone | Refusal::Unknown => {
                 let place = self.place(flight.work);
-                self.whence_mut(place).drop(slot);
+                match place {
+                    Place::Large(i) if self.is_fellow(i, slot) => self.large_mut(i).fellows.mute(at, slot),
+                    _ => self.whence_mut(place).drop(slot),
+                }
                 self.judge(at);
             }
         }
+    }
+    /// What a device was told of a content it does not fetch, or it does not know what that means.
+    fn unheard(&mut self, at: Instant, slot: Slot, id: u32, why: Refusal) {
+        for large in self.larges.iter_mut().flatten().filter(|l| l.fellows.told_by(slot, id)) {
+            match why {
+                Refusal::Unknown => large.fellows.bar(slot),
+                Refusal::Busy | Refusal::Gone => large.fellows.mute(at, slot),
+            }
+        }
+        self.dirty = true;
     }
     /// The part file holds that chunk, or does not.
     pub fn handle_checked(&mut self, ticket: Ticket, offset: u64, good: bool) {
@@ -160,6 +177,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         let large = self.large_mut(i);
         large.whence.lied = true;
         large.whence.drop(slot);
+        large.fellows.bar(slot);
         let content = large.content;
         self.remark(Effect::Bad(slot, content));
         while let Some(f) = self.flights.find(|f| f.slot == slot && self.place(f.work) == Place::Large(i)) {

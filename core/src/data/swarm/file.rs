@@ -1,14 +1,19 @@
 //! Contents that are being fetched.
 
-use super::super::message::{SHORT_BYTES, Wants};
-use super::types::{Bank, Fetch};
-use crate::content::{Leaf, NODE_BYTES, NODE_MAX, Near, Root, Step, Walker, Want, ZERO_CHUNK, entry_bytes};
-use crate::ids::{ContentId, SlotSet, Ticket};
+use super::super::message::{Have, SHORT_BYTES, Wants};
+use super::fellows::Fellows;
+use super::places::{Places, WINDOW};
+use super::share::Pace;
+use super::types::{Bank, Fetch, Lent};
+use super::whence::Whence;
+use crate::content::{
+    Hash, Leaf, NODE_BYTES, NODE_MAX, Near, Root, Step, Walker, Want, ZERO_CHUNK, entry_bytes,
+};
+use crate::ids::{ContentId, Slot, SlotSet, Ticket};
 use crate::limits;
 use crate::record::Kind;
+use crate::time::Instant;
 
-/// Chunks of one large content that are known and not yet here (or wait for one before them).
-pub(super) const WINDOW: usize = 512;
 /// Chunks of a part file that are being checked at once.
 const CHECKS: u32 = 4;
 /// Chunks before and after one among which a neighbour is looked for.
@@ -19,34 +24,10 @@ pub(super) const PIECES_FROM: u32 = 4096;
 /// file that was written anew is soon asked for whole.
 const GIVE_UP: u8 = 4;
 
-const _: () = assert!(WINDOW <= 4096 && WINDOW.is_power_of_two());
-
-/// Who may have a content, and who turned out not to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Whence {
-    from: SlotSet,
-    not: SlotSet,
-    /// A source sent what it is not.
-    pub lied: bool,
-}
-
-impl Whence {
-    pub(super) fn new(from: SlotSet) -> Whence {
-        Whence { from, ..Whence::default() }
-    }
-    /// Who is left.
-    pub(super) fn left(&self) -> SlotSet {
-        SlotSet(self.from.0 & !self.not.0)
-    }
-    /// Takes a device off for good.
-    pub(super) fn drop(&mut self, slot: crate::ids::Slot) {
-        self.not.add(slot);
-    }
-    /// Others are said to have it.
-    pub(super) fn replace(&mut self, from: SlotSet) {
-        self.from = from;
-    }
-}
+/// Bytes of a chunk's place, length and name in the lent memory.
+const NOTED: usize = 8 + 4 + 32;
+/// Bytes of memory for the window's chunks.
+pub(super) const WINDOW_MEMORY: usize = WINDOW * NOTED;
 
 /// A content that is asked for whole.
 #[derive(Clone, Copy, Debug)]
@@ -59,43 +40,6 @@ pub(super) struct Small {
     pub flight: Option<u32>,
     /// An older version is here: its pieces are asked for first.
     pub pieces: bool,
-}
-
-/// A set of places in the window.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Places([u64; WINDOW / 64]);
-
-impl Places {
-    pub(super) fn has(&self, p: usize) -> bool {
-        self.0[p / 64] >> (p % 64) & 1 != 0
-    }
-    pub(super) fn add(&mut self, p: usize) {
-        self.0[p / 64] |= 1 << (p % 64);
-    }
-    pub(super) fn remove(&mut self, p: usize) {
-        self.0[p / 64] &= !(1 << (p % 64));
-    }
-    fn has_any(&self) -> bool {
-        self.0.iter().any(|w| *w != 0)
-    }
-    pub(super) fn len(&self) -> u32 {
-        self.0.iter().map(|w| w.count_ones()).sum()
-    }
-    /// The first one from `start` on, around the end.
-    pub(super) fn first_from(&self, start: usize) -> Option<usize> {
-        let words = self.0.len();
-        let (word, bit) = (start / 64, start % 64);
-        (0..=words).find_map(|i| {
-            let w = (word + i) % words;
-            let mask = match i {
-                0 => !0 << bit,
-                i if i == words => !(!0 << bit),
-                _ => !0,
-            };
-            let left = self.0[w] & mask;
-            (left != 0).then(|| w * 64 + left.trailing_zeros() as usize)
-        })
-    }
 }
 
 /// How much of a large content's tree is known.
@@ -144,10 +88,13 @@ pub(super) struct Large<B, K> {
     /// Below this the part file may hold bytes from an earlier try.
     present: u64,
     /// Chunks before this are here; before `end` they are known. Counted from the file's start.
-    base: u32,
-    end: u32,
+    pub base: u32,
+    pub end: u32,
     ended: bool,
-    leaves: [Leaf; WINDOW],
+    /// Bytes of the file before the base.
+    passed: u64,
+    /// The window's chunks, [`NOTED`] bytes each.
+    leaves: B,
     /// To be asked for; to be checked in the part file; being checked; here.
     pub wanted: Places,
     check: Places,
@@ -156,16 +103,25 @@ pub(super) struct Large<B, K> {
     /// Looked for here, in vain; to be asked for whole, not in pieces.
     looked: Places,
     plain: Places,
+    /// Who seeks it, too; which chunks this device gets from a holder, and which it has asked one for.
+    pub fellows: Fellows,
+    pub mine: Places,
+    pub coming: Places,
+    pub pace: Pace,
+    /// Counts what fellows may want to know; and chunks that came.
+    pub news: u32,
+    arrivals: u32,
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
-    pub(super) fn new(fetch: &Fetch, memory: B, bank: K) -> Large<B, K> {
+    pub(super) fn new(at: Instant, fetch: &Fetch, lent: Lent<B, K>) -> Large<B, K> {
+        let Lent { walk, window, bank } = lent;
         Large {
             ticket: fetch.ticket,
             content: fetch.content,
             size: fetch.size,
             whence: Whence::new(fetch.from),
-            stage: Stage::Rootless(memory),
+            stage: Stage::Rootless(walk),
             flight: None,
             want: None,
             form: Form::Full,
@@ -180,13 +136,20 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             base: 0,
             end: 0,
             ended: false,
-            leaves: [Leaf::default(); WINDOW],
+            passed: 0,
+            leaves: window,
             wanted: Places::default(),
             check: Places::default(),
             checking: Places::default(),
             done: Places::default(),
             looked: Places::default(),
             plain: Places::default(),
+            fellows: Fellows::default(),
+            mine: Places::default(),
+            coming: Places::default(),
+            pace: Pace::new(at),
+            news: 0,
+            arrivals: 0,
         }
     }
 
@@ -270,7 +233,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     /// Moves the window on, and walks until it is full or a node is needed that is not known here.
     fn advance(&mut self) {
         while self.base < self.end && self.done.has(self.base as usize % WINDOW) {
-            self.done.remove(self.base as usize % WINDOW);
+            let place = self.base as usize % WINDOW;
+            self.done.remove(place);
+            self.passed += self.leaf(place).len as u64;
             self.base += 1;
         }
         let Stage::Walking(walker) = &mut self.stage else { return };
@@ -291,9 +256,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
                 Step::End => self.ended = true,
                 Step::Leaf(leaf) => {
                     let place = self.end as usize % WINDOW;
-                    self.leaves[place] = leaf;
+                    note(self.leaves.as_mut(), place, &leaf);
                     self.looked.remove(place);
                     self.plain.remove(place);
+                    self.coming.remove(place);
+                    match self.fellows.is_mine(&leaf.hash) {
+                        true => self.mine.add(place),
+                        false => self.mine.remove(place),
+                    }
                     // What is zeros need not travel: a hole is as good.
                     let known = leaf.offset < self.present
                         || leaf.hash == ZERO_CHUNK
@@ -314,36 +284,57 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
         self.ended && self.base == self.end
     }
     pub(super) fn leaf(&self, place: usize) -> Leaf {
-        self.leaves[place]
+        let noted = &self.leaves.as_ref()[place * NOTED..][..NOTED];
+        let (offset, rest) = noted.split_first_chunk().expect("it is longer");
+        let (len, hash) = rest.split_first_chunk().expect("it is longer");
+        let hash = Hash(*hash.first_chunk().expect("the rest is the name"));
+        Leaf { offset: u64::from_le_bytes(*offset), len: u32::from_le_bytes(*len), hash }
     }
-    /// The next chunk to ask for, which from then on is not wanted; and whether in pieces, if there is room for some.
-    pub(super) fn next_wanted(&mut self, room: bool) -> Option<(usize, bool)> {
+    /// The next chunk among these to ask for, from that place on, which from then on is not wanted; and whether in
+    /// pieces, if there is room for some.
+    pub(super) fn next_wanted(&mut self, room: bool, among: &Places, from: usize) -> Option<(usize, bool)> {
         let room = room && (self.proven || self.lists == 0);
-        let mut from = self.base as usize % WINDOW;
-        for _ in 0..WINDOW {
-            let place = self.wanted.first_from(from)?;
-            let hash = self.leaves[place].hash;
+        let mut left = self.wanted.and(among);
+        let mut from = from % WINDOW;
+        while let Some(place) = left.first_from(from) {
+            left.remove(place);
+            from = place;
+            let leaf = self.leaf(place);
             // Files that turned out to be alike meanwhile may have it.
-            if !self.looked.has(place) && self.bank.may_have(&hash) {
+            if !self.looked.has(place) && self.bank.may_have(&leaf.hash) {
                 self.wanted.remove(place);
                 self.check.add(place);
                 continue;
             }
-            let pieces = self.based
-                && self.useless < GIVE_UP
-                && !self.plain.has(place)
-                && self.leaves[place].len >= PIECES_FROM;
+            let pieces =
+                self.based && self.useless < GIVE_UP && !self.plain.has(place) && leaf.len >= PIECES_FROM;
             if !pieces || room && self.is_placed(place) {
                 self.wanted.remove(place);
                 return Some((place, pieces));
             }
             // It waits for room, or for what follows it; another chunk may not need to.
-            from = (place + 1) % WINDOW;
             if !room && !self.plain.has_any() {
                 return None;
             }
         }
         None
+    }
+    /// A place from which to look for something to ask a fellow for: anywhere, so that not all ask it for the same; from
+    /// the window's start when the window is filling up.
+    pub(super) fn start(&self, turn: u32) -> usize {
+        let known = self.end - self.base;
+        let scattered = turn.wrapping_mul(0x9e37_79b9) >> 8;
+        (self.base + if known as usize > WINDOW / 2 { 0 } else { scattered % known.max(1) }) as usize
+    }
+    /// A chunk is asked of a device that has all.
+    pub(super) fn comes(&mut self, place: usize) {
+        self.coming.add(place);
+        self.news = self.news.wrapping_add(1);
+    }
+    /// It is not any more, and free to be asked for.
+    pub(super) fn grounded(&mut self, place: usize) {
+        self.wanted.add(place);
+        self.coming.remove(place);
     }
     /// Its pieces were of no use: it is wanted whole.
     pub(super) fn want_plain(&mut self, place: usize, useless: bool) {
@@ -369,9 +360,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     pub(super) fn neighbours(&self, place: usize) -> (Option<Near>, Option<Near>) {
         let at = self.ordinal(place);
         let first = (self.end as usize).saturating_sub(WINDOW).max(at.saturating_sub(NEAR));
-        let offset = self.leaves[place].offset;
+        let offset = self.leaf(place).offset;
         let near = |o: usize| {
-            let leaf = &self.leaves[o % WINDOW];
+            let leaf = self.leaf(o % WINDOW);
             let near = Near { hash: leaf.hash, distance: leaf.offset.abs_diff(offset) };
             self.bank.may_have(&leaf.hash).then_some(near)
         };
@@ -387,11 +378,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
         let place = self.check.first_from(self.base as usize % WINDOW)?;
         self.check.remove(place);
         self.checking.add(place);
-        Some(self.leaves[place])
+        Some(self.leaf(place))
     }
     /// A checked chunk is what it should be, or is not.
     pub(super) fn checked(&mut self, offset: u64, good: bool) {
-        let place = (0..WINDOW).find(|p| self.checking.has(*p) && self.leaves[*p].offset == offset);
+        let place = self.checking.iter().find(|p| self.leaf(*p).offset == offset);
         let Some(place) = place else { return };
         self.checking.remove(place);
         if good {
@@ -404,8 +395,59 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     /// A chunk is in the part file, verified.
     pub(super) fn arrived(&mut self, place: usize) {
         self.done.add(place);
+        self.coming.remove(place);
+        self.news = self.news.wrapping_add(1);
+        self.arrivals = self.arrivals.wrapping_add(1);
         self.advance();
     }
+
+    /// Whether these bytes are here, verified.
+    pub(super) fn holds(&self, offset: u64, len: u32) -> bool {
+        let to = offset + len as u64;
+        if to <= self.passed {
+            return true;
+        }
+        let (mut low, mut high) = (self.base, self.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.leaf(middle as usize % WINDOW).offset <= offset {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        // The chunk before is the last that begins no later.
+        let Some(n) = low.checked_sub(1).filter(|n| *n >= self.base) else { return false };
+        let leaf = self.leaf(n as usize % WINDOW);
+        self.done.has(n as usize % WINDOW) && to <= leaf.offset + leaf.len as u64
+    }
+    /// Writes what is here, for a fellow.
+    pub(super) fn encode_have(&self, id: u32, out: &mut [u8]) -> usize {
+        let (mut here, mut coming) = ([0; WINDOW / 8], [0; WINDOW / 8]);
+        let n = self.done.line_up(self.base, &mut here);
+        let m = self.coming.line_up(self.base, &mut coming);
+        let (content, base) = (self.content, self.base);
+        Have { id, content, base, here: &here[..n], coming: &coming[..m] }.encode(out)
+    }
+    /// Notes how far it has come; settles which chunks are this device's to get.
+    pub(super) fn settle(&mut self, at: Instant, me: Option<Slot>, lost: SlotSet) {
+        self.pace.note(at, self.base, self.end, self.arrivals);
+        if self.fellows.share(at, me, lost) {
+            self.mine = Places::NONE;
+            for place in Places::range(self.base, self.end).iter() {
+                if self.fellows.is_mine(&self.leaf(place).hash) {
+                    self.mine.add(place);
+                }
+            }
+        }
+    }
+}
+
+/// Writes a chunk to its place in the lent memory.
+fn note(memory: &mut [u8], place: usize, leaf: &Leaf) {
+    let noted = &mut memory[place * NOTED..][..NOTED];
+    noted[..8].copy_from_slice(&leaf.offset.to_le_bytes());
+    noted[8..12].copy_from_slice(&leaf.len.to_le_bytes());
+    noted[12..].copy_from_slice(&leaf.hash.0);
 }
 
 /// Puts entries that came into the places of a node that are empty; the node's bytes if they are as many.

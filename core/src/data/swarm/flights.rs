@@ -46,7 +46,7 @@ pub(super) struct Flight {
 }
 
 /// The table of asks. Invariant: a flight's number leads to its place, and no two flights ever share a number within
-/// 2^22 asks of that place.
+/// 2^21 asks of that place. The highest bit is never set.
 pub(super) struct Flights {
     table: [Option<Flight>; FLIGHTS],
     free: heapless::Vec<u16, FLIGHTS>,
@@ -64,7 +64,7 @@ impl Flights {
     pub(super) fn start(&mut self, slot: Slot, work: Work, len: u32, at: Instant) -> u32 {
         let place = self.free.pop().expect("callers look for room");
         self.count = self.count.wrapping_add(1);
-        let id = self.count.wrapping_mul(FLIGHTS as u32) | place as u32;
+        let id = (self.count.wrapping_mul(FLIGHTS as u32) | place as u32) & !super::share::SAYING;
         self.table[place as usize] = Some(Flight { id, slot, work, len, at });
         id
     }

@@ -13,20 +13,27 @@
 //! node that differs is asked for by short names, then the entries that are new; a chunk that is new, while an older
 //! version is here, by its pieces ([`patch`]).
 //!
+//! Who seeks a large content, too, is a *fellow*: fellows tell each other what they have, and a chunk that one of them
+//! has is asked of it; holders are asked for what is nowhere else, each seeker for other chunks ([`share`]).
+//!
 //! Invariants: every wanted part is either free to be asked for or out at exactly one source; what a source never
 //! proved is never believed; once drained, the next timeout is in the future.
 
 mod answers;
+mod fellows;
 mod file;
 mod flights;
 mod patch;
+mod places;
 mod plan;
+mod share;
 mod source;
 #[cfg(test)]
 mod tests;
 mod types;
+mod whence;
 
-pub use types::{Bank, Body, Check, Draft, Effect, Expect, Fetch, Piecemeal};
+pub use types::{Bank, Body, Check, Draft, Effect, Expect, Fetch, Lent, Piecemeal};
 
 use super::message::Ask;
 use crate::content::{LEVELS, NODE_BYTES, Root};
@@ -35,11 +42,12 @@ use crate::limits;
 use crate::peer::Cause;
 use crate::record::Kind;
 use crate::time::{Duration, Instant};
-use file::{Large, Small, Whence};
+use file::{Large, Small};
 use flights::{Flight, Flights, Goal, Work};
 use heapless::Deque;
 use patch::Patches;
 use source::Source;
+use whence::Whence;
 
 /// Small contents at once.
 pub const SMALLS: usize = 512;
@@ -47,13 +55,15 @@ pub const SMALLS: usize = 512;
 pub const LARGES: usize = 8;
 /// Bytes of memory that a large content's walk is lent.
 pub const WALK_MEMORY: usize = LEVELS * NODE_BYTES;
+/// Bytes of memory that the chunks of its window are lent.
+pub const WINDOW_MEMORY: usize = file::WINDOW_MEMORY;
 
 /// A busy source is left alone so long.
 const PAUSE: Duration = Duration::millis(50);
 /// Effects that stand queued at most: an end for every content, and some remarks.
 const DUE: usize = SMALLS + LARGES + 128;
 
-/// See the module. `B` is the memory of a large content's walk, `K` what is known of what is here.
+/// See the module. `B` is memory of a large content's walk, `K` what is known of what is here.
 pub struct Swarm<B, K> {
     smalls: [Option<Small>; SMALLS],
     /// Small contents that are not asked for.
@@ -70,6 +80,9 @@ pub struct Swarm<B, K> {
     tick_at: Instant,
     /// Spreads choices among equals.
     turn: u32,
+    /// This device's slot; messages to fellows so far.
+    me: Option<Slot>,
+    said: u32,
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Default for Swarm<B, K> {
@@ -93,10 +106,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             may_steal: false,
             tick_at: Instant(0),
             turn: 0,
+            me: None,
+            said: 0,
         }
     }
 
-    /// Whether a content of this size needs [`WALK_MEMORY`] and a bank.
+    /// Whether a content of this size is lent something.
     pub fn needs_memory(size: u64) -> bool {
         !file::is_small(size)
     }
@@ -112,7 +127,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         self.smalls.iter().all(Option::is_none) && self.larges.iter().all(Option::is_none)
     }
     /// Begins a fetch. There must be room, and memory if it needs some (both asserted).
-    pub fn handle_fetch(&mut self, at: Instant, fetch: &Fetch, lent: Option<(B, K)>) {
+    pub fn handle_fetch(&mut self, at: Instant, fetch: &Fetch, lent: Option<Lent<B, K>>) {
         let Fetch { ticket, kind, content, size, from, .. } = *fetch;
         self.dirty = true;
         if self.is_idle() {
@@ -132,23 +147,28 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             self.smalls[place] = Some(small);
             self.refresh(place as u16);
         } else {
-            let lent = lent.filter(|(m, _)| m.as_ref().len() >= WALK_MEMORY);
-            let (memory, bank) = lent.expect("callers lend memory and a bank");
+            let enough = |l: &Lent<B, K>| {
+                l.walk.as_ref().len() >= WALK_MEMORY && l.window.as_ref().len() >= WINDOW_MEMORY
+            };
+            let lent = lent.filter(enough).expect("callers lend memory and a bank");
             let place = self.larges.iter().position(Option::is_none).expect("callers look for room");
-            self.larges[place] = Some(Large::new(fetch, memory, bank));
+            self.larges[place] = Some(Large::new(at, fetch, lent));
         }
         if from.is_empty() {
             self.judge(at);
         }
     }
-    /// Other sources than were said. Those that turned out not to have it stay out. `seekers` have a part of it; they
-    /// are not asked for parts yet.
-    pub fn handle_sources(&mut self, at: Instant, ticket: Ticket, holders: SlotSet, _seekers: SlotSet) {
+    /// Other sources than were said: who has it all, and who fetches it, too. Those that turned out not to have it stay
+    /// out.
+    pub fn handle_sources(&mut self, at: Instant, ticket: Ticket, holders: SlotSet, seekers: SlotSet) {
         for s in self.smalls.iter_mut().flatten().filter(|s| s.ticket == ticket) {
             s.whence.replace(holders);
         }
         for l in self.larges.iter_mut().flatten().filter(|l| l.ticket == ticket) {
             l.whence.replace(holders);
+            let left = l.whence.left();
+            l.fellows.name(at, SlotSet(seekers.0 & !left.0));
+            left.iter().for_each(|slot| l.fellows.remove(slot));
         }
         self.dirty = true;
         self.judge(at);
@@ -170,6 +190,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         if self.source(slot).is_open() {
             self.release_all(slot);
             self.source_mut(slot).closed(at);
+            self.larges.iter_mut().flatten().for_each(|l| l.fellows.closed(at, slot));
             self.dirty = true;
         }
     }
@@ -188,13 +209,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
     /// Time has passed.
     pub fn handle_timeout(&mut self, at: Instant) {
-        if self.poll_timeout().is_some_and(|t| t <= at) {
+        if !self.is_idle() && self.tick_at <= at {
             self.tick(at);
         }
+        self.dirty = self.dirty || self.next_saying().is_some_and(|t| t <= at);
     }
     /// When to call [`Swarm::handle_timeout`]; none while nothing is fetched.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.is_idle()).then_some(self.tick_at)
+        let saying = self.next_saying();
+        (!self.is_idle()).then(|| saying.map_or(self.tick_at, |t| t.min(self.tick_at)))
     }
 
     fn source(&self, slot: Slot) -> &Source {
@@ -262,6 +285,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     fn finish_if_complete(&mut self, i: u8) {
         if self.large(i).is_complete() {
             let large = self.larges[i as usize].take().expect("looked at just now");
+            self.tell_all(large.content, &large.fellows);
             self.end_with(Effect::Finished(large.ticket));
         }
     }
@@ -289,7 +313,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             }
             Work::Root(i) | Work::Node(i) => self.large_mut(i).flight = None,
             Work::Leaf(i, place) | Work::Pieces(Goal::Leaf(i, place)) => {
-                self.large_mut(i).wanted.add(place as usize)
+                self.large_mut(i).grounded(place as usize)
             }
             Work::Patch(p) => self.patches.grounded(p),
         }

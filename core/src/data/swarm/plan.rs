@@ -23,6 +23,8 @@ const OLD: Duration = Duration::secs(600);
 const SEVERAL: u32 = 4;
 /// An ask younger than this is not taken over by a faster source.
 const YOUNG: Duration = Duration::millis(500);
+/// Nor, if it is out at a fellow, by a holder before this.
+const OVERDUE: Duration = Duration::secs(2);
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// What to do next; none: nothing before the next fact or timeout.
@@ -34,7 +36,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         if !self.dirty {
             return None;
         }
-        let effect = self.next_ask(at).or_else(|| self.next_check()).or_else(|| self.next_dial());
+        let effect = self
+            .next_ask(at)
+            .or_else(|| self.next_check())
+            .or_else(|| self.next_have(at))
+            .or_else(|| self.next_dial());
         self.dirty = effect.is_some();
         effect
     }
@@ -43,7 +49,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     fn rooms(&self) -> SlotSet {
         self.slots_where(|s| s.has_room())
     }
-    fn slots_where(&self, test: impl Fn(&super::Source) -> bool) -> SlotSet {
+    pub(super) fn slots_where(&self, test: impl Fn(&super::Source) -> bool) -> SlotSet {
         let mut set = SlotSet(0);
         for (i, source) in self.sources.iter().enumerate() {
             if test(source) {
@@ -88,44 +94,62 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
 
     fn next_large(&mut self, at: Instant, rooms: SlotSet) -> Option<Effect> {
         self.turn = self.turn.wrapping_add(1);
-        for n in 0..LARGES as u32 {
-            let i = (self.turn.wrapping_add(n) % LARGES as u32) as u8;
-            let Some(large) = &self.larges[i as usize] else { continue };
-            let Some(slot) = self.least_loaded(SlotSet(large.whence.left().0 & rooms.0)) else { continue };
-            let content = large.content;
-            if large.flight.is_none() {
-                let form = large.form;
-                let work = match (&large.stage, large.want) {
-                    (Stage::Rootless(_), _) => Some((Work::Root(i), 0, 0)),
-                    (_, Some(want)) => Some((Work::Node(i), want.level, want.offset)),
-                    _ => None,
-                };
-                if let Some((work, level, offset)) = work {
-                    let id = self.start(at, slot, work, 0);
-                    self.large_mut(i).flight = Some(id);
-                    let ask = match (level, form) {
-                        (1.., Form::Short) => Ask::Short { id, content, level, offset },
-                        (1.., Form::Some(wants)) => Ask::Entries { id, content, level, offset, wants },
-                        _ => Ask::Node { id, content, level, offset },
-                    };
-                    return Some(Effect::Ask(slot, ask));
-                }
-            }
-            let room = self.patches.has_room();
-            match self.large_mut(i).next_wanted(room) {
-                Some((place, true)) => {
-                    return Some(self.ask_pieces(at, slot, Goal::Leaf(i, place as u16)));
-                }
-                Some((place, false)) => return Some(self.ask_leaf(at, slot, i, place)),
-                None => {}
-            }
+        let turn = self.turn;
+        (0..LARGES as u32).find_map(|n| {
+            let i = (turn.wrapping_add(n) % LARGES as u32) as u8;
+            self.larges[i as usize].as_ref()?;
+            let (slot, place, pieces) = match self.next_node(at, i, rooms) {
+                Some(effect) => return Some(effect),
+                None => self.next_chunk(at, i, rooms)?,
+            };
+            Some(match pieces {
+                true => self.ask_pieces(at, slot, Goal::Leaf(i, place as u16)),
+                false => self.ask_leaf(at, slot, i, place),
+            })
+        })
+    }
+
+    /// Asks for what the walk needs.
+    fn next_node(&mut self, at: Instant, i: u8, rooms: SlotSet) -> Option<Effect> {
+        let large = self.large(i);
+        let slot = self.least_loaded(SlotSet(large.whence.left().0 & rooms.0))?;
+        let (content, form) = (large.content, large.form);
+        let (work, level, offset) = match (&large.stage, large.want) {
+            _ if large.flight.is_some() => return None,
+            (Stage::Rootless(_), _) => (Work::Root(i), 0, 0),
+            (_, Some(want)) => (Work::Node(i), want.level, want.offset),
+            _ => return None,
+        };
+        let id = self.start(at, slot, work, 0);
+        self.large_mut(i).flight = Some(id);
+        Some(Effect::Ask(
+            slot,
+            match (level, form) {
+                (1.., Form::Short) => Ask::Short { id, content, level, offset },
+                (1.., Form::Some(wants)) => Ask::Entries { id, content, level, offset, wants },
+                _ => Ask::Node { id, content, level, offset },
+            },
+        ))
+    }
+
+    /// The next chunk to ask for: of whom, and whether in pieces.
+    fn next_chunk(&mut self, at: Instant, i: u8, rooms: SlotSet) -> Option<(Slot, usize, bool)> {
+        if !self.large(i).fellows.is_empty() {
+            return self.next_shared(at, i, rooms);
         }
-        None
+        let room = self.patches.has_room();
+        let slot = self.least_loaded(SlotSet(self.large(i).whence.left().0 & rooms.0))?;
+        let large = self.large_mut(i);
+        let (all, from) = (large.wanted, large.base as usize);
+        large.next_wanted(room, &all, from).map(|(place, pieces)| (slot, place, pieces))
     }
 
     fn ask_leaf(&mut self, at: Instant, slot: Slot, i: u8, place: usize) -> Effect {
         let large = self.large_mut(i);
         let (leaf, content) = (large.leaf(place), large.content);
+        if large.whence.left().has(slot) {
+            large.comes(place);
+        }
         let id = self.start(at, slot, Work::Leaf(i, place as u16), leaf.len);
         Effect::Ask(slot, Ask::Chunk { id, content, offset: leaf.offset, len: leaf.len })
     }
@@ -142,8 +166,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         }
         let found = self.flights.iter().filter(|f| at.since(f.at) >= YOUNG).filter_map(|f| {
             let Work::Leaf(i, place) = f.work else { return None };
-            let mut others = SlotSet(self.large(i).whence.left().0 & rooms.0);
+            let mut others = SlotSet(self.bringers(i, place as usize).0 & rooms.0);
             others.remove(f.slot);
+            // Holders are spared what a fellow will bring.
+            if self.is_fellow(i, f.slot) && at.since(f.at) < OVERDUE {
+                others.0 &= !self.large(i).whence.left().0;
+            }
             let thief = self.least_loaded(others)?;
             self.source(thief).speed()?;
             let (owed, own) = (self.source(f.slot).backlog(0), self.source(thief).backlog(f.len));
@@ -178,7 +206,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         let larges = self.larges.iter().flatten().map(|l| (l.whence.left(), SEVERAL));
         let smalls = self.fresh.iter().map(|i| (self.small(*i).whence.left(), 1));
         let patches = self.patches.waiting().map(|goal| (self.whence(place_of(goal)).left(), 1));
-        let tries = smalls.chain(patches).chain(larges).find_map(|(left, most)| wish(left, most))?;
+        let fellows = [(self.fellows(), limits::DEVICES as u32)];
+        let tries =
+            smalls.chain(patches).chain(larges).chain(fellows).find_map(|(left, most)| wish(left, most))?;
         self.turn = self.turn.wrapping_add(1);
         let slot = tries.iter().nth((self.turn % tries.len()) as usize).expect("it is not empty");
         self.source_mut(slot).state = State::Dialling;
@@ -190,6 +220,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         self.tick_at = at + TICK;
         self.dirty = true;
         self.may_steal = true;
+        let (me, lost) = (self.me, self.slots_where(|s| s.is_off()));
+        for large in self.larges.iter_mut().flatten() {
+            large.fellows.tick(at);
+            large.settle(at, me, lost);
+        }
         self.judge(at);
         for i in 0..limits::DEVICES {
             let source = &mut self.sources[i];
@@ -234,20 +269,21 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// Ends the fetches that nobody is left for.
     pub(super) fn judge(&mut self, at: Instant) {
         let lost = self.slots_where(|s| s.is_lost(at));
-        let verdict = |whence: &super::Whence| {
+        let verdict = |whence: &super::Whence, hope: bool| {
             let left = whence.left();
             match (left.is_empty(), whence.lied) {
+                (true, _) if hope => None,
                 (true, true) => Some(Cause::Corrupt),
                 (true, false) => Some(Cause::NoSource),
-                (false, _) if lost.covers(left) => Some(Cause::Unreachable),
+                (false, _) if lost.covers(left) && !hope => Some(Cause::Unreachable),
                 (false, _) => None,
             }
         };
         loop {
-            let smalls = self.smalls.iter().flatten().map(|s| (s.ticket, &s.whence));
-            let larges = self.larges.iter().flatten().map(|l| (l.ticket, &l.whence));
+            let smalls = self.smalls.iter().flatten().map(|s| (s.ticket, &s.whence, false));
+            let larges = self.larges.iter().flatten().map(|l| (l.ticket, &l.whence, l.is_hopeful(at)));
             let end: Option<(Ticket, Cause)> =
-                smalls.chain(larges).find_map(|(t, w)| verdict(w).map(|c| (t, c)));
+                smalls.chain(larges).find_map(|(t, w, h)| verdict(w, h).map(|c| (t, c)));
             let Some((ticket, cause)) = end else { return };
             self.fail(ticket, cause);
         }

@@ -80,6 +80,10 @@ impl Source {
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
+    /// Whether the last try to reach it failed.
+    pub(super) fn is_off(&self) -> bool {
+        matches!(self.state, State::Failed(_))
+    }
     /// Whether to ask it for more. A window that was full is filled again when a quarter of it is free: answers then
     /// make a few batches of asks instead of one each.
     pub(super) fn has_room(&self) -> bool {

@@ -106,6 +106,17 @@ pub enum Body {
     Unwritten(i32),
 }
 
+/// What a large content's fetch is lent. `B` is memory: [`super::WALK_MEMORY`] bytes for the walk, and
+/// [`super::WINDOW_MEMORY`] for the chunks that it has come to.
+pub struct Lent<B, K> {
+    /// For the walk.
+    pub walk: B,
+    /// For the chunks.
+    pub window: B,
+    /// What is here of the content.
+    pub bank: K,
+}
+
 /// What the driver is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
@@ -124,4 +135,10 @@ pub enum Effect {
     Failed(Ticket, Cause),
     /// That device sent something that this content does not hold.
     Bad(Slot, ContentId),
+    /// Tell that device what is here of that content, or (true) that all of it is: [`Swarm::encode_have`] writes the
+    /// message; [`Swarm::handle_unsaid`] if it cannot go out now.
+    ///
+    /// [`Swarm::encode_have`]: super::Swarm::encode_have
+    /// [`Swarm::handle_unsaid`]: super::Swarm::handle_unsaid
+    Have(Slot, ContentId, bool),
 }

@@ -1,5 +1,6 @@
 //! The machine against a network of honest, lying, slow, silent and vanishing sources, in virtual time.
 
+mod crowd;
 mod delta;
 mod world;
 

@@ -19,7 +19,7 @@ struct Book {
 }
 
 impl Bankbook {
-    fn new(old: Option<&Content>) -> Bankbook {
+    pub(super) fn new(old: Option<&Content>) -> Bankbook {
         let old = old.map(|old| {
             let index = vec![0; known_room(&old.manifest)];
             (old.bytes.clone(), Known::new(old.manifest.clone(), index))
@@ -189,7 +189,8 @@ impl World {
         let size = self.contents[&content].bytes.len() as u64;
         let bank = Bankbook::new(old.map(|old| &self.contents[&old]));
         self.banks.insert(Ticket(ticket), bank.clone());
-        let lent = Swarm::<Vec<u8>, Bankbook>::needs_memory(size).then(|| (vec![0; WALK_MEMORY], bank));
+        let lend = || Lent { walk: vec![0; WALK_MEMORY], window: vec![0; WINDOW_MEMORY], bank };
+        let lent = Swarm::<Vec<u8>, Bankbook>::needs_memory(size).then(lend);
         let (ticket, kind, based) = (Ticket(ticket), Kind::File, old.is_some());
         let fetch = Fetch { ticket, kind, content, size, present, from, based };
         self.swarm.handle_fetch(self.at(), &fetch, lent);
@@ -235,6 +236,7 @@ impl World {
             Effect::Finished(ticket) => assert!(self.ends.insert(ticket, Ok(())).is_none()),
             Effect::Failed(ticket, cause) => assert!(self.ends.insert(ticket, Err(cause)).is_none()),
             Effect::Bad(slot, _) => self.named.push(slot),
+            Effect::Have(..) => {}
         }
     }
     fn ask(&mut self, slot: Slot, ask: Ask) {

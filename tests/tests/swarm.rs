@@ -1,0 +1,46 @@
+//! One file, many devices: they get it from each other.
+
+use dartsync_tests::process::{Home, noise};
+
+const SIZE: usize = 40 << 20;
+
+/// Bytes that a device sent to others.
+fn sent(home: &Home, device: usize) -> u64 {
+    home[device].status()["traffic"]["peer_sent"].as_u64().unwrap()
+}
+
+#[test]
+fn a_big_file_leaves_its_author_fewer_times_than_it_arrives() {
+    let mut home = Home::start("swarm", 4);
+    home.converge();
+    home[0].put("big", noise(1, SIZE));
+    home.converge();
+    let all: u64 = (0..4).map(|d| sent(&home, d)).sum();
+    assert!(all >= 3 * SIZE as u64 && all < 4 * SIZE as u64, "{all}: it arrived three times");
+    assert!(sent(&home, 0) < 2 * SIZE as u64, "{}", sent(&home, 0));
+    // Once installed, every copy is a source.
+    let more = home.add();
+    home.converge();
+    assert_eq!(home[more].get("big").unwrap().len(), SIZE);
+    home.status_is_true();
+}
+
+#[test]
+fn seekers_that_are_killed_go_on_where_they_were() {
+    let mut home = Home::start("swarm-killed", 4);
+    home.converge();
+    home[0].put("big", noise(2, SIZE));
+    for round in 0..3 {
+        let device = 1 + round;
+        let before = sent(&home, 0);
+        while sent(&home, 0) < before + (1 << 20) && !home[device].has("big") {
+            std::thread::yield_now();
+        }
+        home[device].kill();
+        home[device].start();
+    }
+    home.converge();
+    for device in 0..4 {
+        assert_eq!(home[device].get("big").unwrap(), noise(2, SIZE));
+    }
+}
