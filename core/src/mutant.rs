@@ -52,10 +52,8 @@ mutants! {
     R6Keep,
     /// An ancestor is a conflict like any other.
     R7Yield,
-    /// Of two that cover each other, a live copy does not tell.
-    R7Copy,
-    /// Of two that cover each other, the later merge does not tell.
-    R7Later,
+    /// Of two that cover each other, the one wins that would win between their edits alone.
+    R7Mutual,
     /// A merge gets no fresh counter.
     R7Fresh,
     /// Two removals merge without a new edit.

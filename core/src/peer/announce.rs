@@ -70,7 +70,7 @@ impl Peer {
             self.mint_local(now, &mut o);
         }
         super::reconcile::absorb(&mut o.t, ctx);
-        if step(&o.t, ctx) == Step::Resolve && self.stays_ours(ix, &o) {
+        if step(&o.t, ctx) == Step::Resolve && self.stays_ours(&o) {
             self.resolve(ix, now, &mut o);
         }
         let next = step(&o.t, ctx);
@@ -109,10 +109,10 @@ impl Peer {
     }
 
     /// Whether two concurrent records are settled without fetching: ours wins, or both hold the same.
-    pub(super) fn stays_ours(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
+    pub(super) fn stays_ours(&self, o: &Open) -> bool {
         let r = o.t.remote.as_ref().map(|r| &r.record);
         let same = ours(&o.t).zip(r).is_some_and(|(x, r)| x.same_content(r));
-        same || self.judgement(ix, o).is_some_and(|j| j.ours)
+        same || self.judgement(o).is_some_and(|j| j.ours)
     }
 
     fn post_pair(&mut self, ix: &mut dyn Index, winner: Announcement, copy: Row) {

@@ -136,7 +136,7 @@ impl Peer {
         let Some(want) = want.filter(|_| !o.t.stale && o.t.intent.is_none()) else {
             return self.drop_install(ix, now, job);
         };
-        let judgement = self.conflict(ix, &o);
+        let judgement = self.conflict(&o);
         let (mut mode, mut mtime) = (want.mode, want.mtime);
         let mut copy = None;
         if let Some(j) = judgement {
@@ -175,12 +175,12 @@ impl Peer {
     }
 
     /// The judgement by which a remote record wins over ours, where the two are concurrent.
-    fn conflict(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Judgement> {
+    fn conflict(&self, o: &Open) -> Option<Judgement> {
         let ctx = self.context(o.f);
         if step(&o.t, ctx) != Step::Resolve {
             return None;
         }
-        self.judgement(ix, o)
+        self.judgement(o)
     }
 
     /// The swap of a job whose swap file is there and whose intent is durable.

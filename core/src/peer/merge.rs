@@ -141,24 +141,12 @@ impl Peer {
     }
 
     /// Whether, of two concurrent records, ours wins and whether the loser becomes a copy.
-    pub(super) fn judgement(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Judgement> {
-        let x = ours(&o.t)?.clone();
-        let r = o.t.remote.as_ref()?.record.clone();
+    pub(super) fn judgement(&self, o: &Open) -> Option<Judgement> {
+        let (x, r) = (ours(&o.t)?, &o.t.remote.as_ref()?.record);
         if is_aside(&o.t) && r.is_live() {
             return Some(Judgement { ours: false, copy: true, fork: false });
         }
-        let (folder, row) = (self.folders[o.f].folder, o.row);
-        let roster = &self.roster;
-        let (mut path, mut copy) = (PathBuf::new(), PathBuf::new());
-        let mut t = Trees::default();
-        let mut copied = |loser: &Record| {
-            ix.path(row, &mut path);
-            let Some(p) = path.get() else { return false };
-            copy_path(p, loser, roster.name_of(loser.author), &mut copy);
-            let at = copy.get().and_then(|c| ix.find(folder, c));
-            at.is_some_and(|at| ix.load(at, &mut t) && Peer::stands(&t) != Kind::Removed)
-        };
-        Some(judge(&x, &r, &mut copied))
+        Some(judge(x, r))
     }
 
     /// Whether the copy of that loser has been made already, whatever became of it. One that the home knows of and that is
@@ -215,7 +203,7 @@ impl Peer {
 
     /// Ours wins, or both are the same: the merge becomes the local record; a losing content gets its copy's record (R9).
     pub(super) fn resolve(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
-        let Some(j) = self.judgement(ix, o) else { return };
+        let Some(j) = self.judgement(o) else { return };
         let x = ours(&o.t).expect("judged").clone();
         let r = o.t.remote.as_ref().expect("judged").record.clone();
         debug_assert!(j.ours || x.same_content(&r));

@@ -218,8 +218,8 @@ pub struct Judgement {
     pub fork: bool,
 }
 
-/// Judges two concurrent records (R5, R7, R9). `copied` says of a record whether a live conflict copy of its edit is known.
-pub fn judge(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) -> Judgement {
+/// Judges two concurrent records (R5, R7, R9).
+pub fn judge(x: &Record, r: &Record) -> Judgement {
     debug_assert_eq!(x.compare(r), Order::Concurrent);
     let equal = x.version.compare(&r.version) == Order::Equal;
     let fork = x.forks(r) || r.forks(x) || equal;
@@ -232,17 +232,20 @@ pub fn judge(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) ->
         let ours = match (older, newer) {
             (true, false) => false,
             (false, true) => true,
-            _ => mutual(x, r, copied),
+            _ => wins(x, r) == mutant::on(Mutant::R7Mutual),
         };
         return Judgement { ours, copy: false, fork };
     }
-    let ours = match (rank(x), rank(r)) {
-        _ if mutant::on(Mutant::BothWin) => true,
-        (a, b) if a != b => a > b,
-        _ => (x.mtime, x.content) >= (r.mtime, r.content),
-    };
+    let ours = wins(x, r) || mutant::on(Mutant::BothWin);
     let loser = if ours { r } else { x };
     Judgement { ours, copy: loser.has_content(), fork }
+}
+
+/// Whether, of two edits alone, `x` wins. Where each side covers the other's edit, it is the other way round: whoever settled
+/// these two edits and knew nothing else kept the one that wins, so who kept the other knows of more, of a removal or an edit
+/// of what would win.
+fn wins(x: &Record, r: &Record) -> bool {
+    (rank(x), x.mtime, x.content) >= (rank(r), r.mtime, r.content)
 }
 
 /// A directory beats anything else; an edit beats a removal.
@@ -253,20 +256,6 @@ fn rank(r: &Record) -> u8 {
         Kind::File | Kind::Symlink => 1,
         Kind::Directory if mutant::on(Mutant::R9Directory) => 1,
         Kind::Directory => 2,
-    }
-}
-
-/// Each covers the other's edit: a side of whose edit a live copy is known wins, else the later merge, else the later mtime.
-fn mutual(x: &Record, r: &Record, copied: &mut dyn FnMut(&Record) -> bool) -> bool {
-    let (cx, cr) = (copied(x), copied(r));
-    if cx != cr && !mutant::on(Mutant::R7Copy) {
-        return cx;
-    }
-    let (lx, lr) = (x.version.get(r.edit.tag) > r.edit.counter, r.version.get(x.edit.tag) > x.edit.counter);
-    if lx != lr && !mutant::on(Mutant::R7Later) {
-        lx
-    } else {
-        (rank(x), x.mtime, x.content) >= (rank(r), r.mtime, r.content)
     }
 }
 

@@ -64,7 +64,7 @@ fn both_sides_of_a_conflict_name_the_same_winner_and_the_same_copy() {
     for x in &all {
         for r in all.iter().filter(|r| x.compare(r) == Order::Concurrent) {
             conflicts += 1;
-            let (here, there) = (judge(x, r, &mut |_| false), judge(r, x, &mut |_| false));
+            let (here, there) = (judge(x, r), judge(r, x));
             assert_eq!((here.copy, here.fork), (there.copy, there.fork), "{x:?} {r:?}");
             if !x.same_content(r) {
                 assert_ne!(here.ours, there.ours, "one wins, on both sides: {x:?} {r:?}");
@@ -271,4 +271,40 @@ fn what_was_withdrawn_and_is_here_is_told_again_though_its_turn_is_over() {
     assert_eq!((step(&t, telling), step(&t, NOW)), (Step::Announce, Step::Announce));
     let other = Trees { withdrawn: None, ..t };
     assert_eq!(step(&other, telling), Step::Rest, "the sweep tells it");
+}
+
+#[test]
+fn of_two_that_know_each_other_the_one_wins_that_knows_more() {
+    // A: a file, and B: its removal by who saw it; C: another file, older, made elsewhere. The tracker forgets its table.
+    let edit = |tag, counter| Edit { tag: Tag(tag), counter };
+    let joined = |edits: &[Edit]| {
+        let mut v = VersionVector::new();
+        edits.iter().for_each(|e| assert!(v.raise(*e)));
+        v
+    };
+    let file = |e: Edit, mtime, edits: &[Edit]| Record {
+        kind: Kind::File,
+        content: ContentId([e.tag.0 as u8; 32]),
+        edit: e,
+        mtime,
+        version: joined(edits),
+        ..Record::default()
+    };
+    let (a, b, c) = (edit(1, 5), edit(2, 6), edit(3, 7));
+    // Who knows of the removal keeps C: an edit beats a removal. Who does not keeps A, as any other would: it is later.
+    let (kept, back) = (file(c, 10, &[a, b, c, edit(2, 8)]), file(a, 20, &[a, c, edit(1, 9)]));
+    for (x, r) in [(&kept, &back), (&back, &kept)] {
+        assert_eq!(x.compare(r), Order::Concurrent);
+        let j = judge(x, r);
+        assert_eq!((j.ours, j.copy, j.fork), (x == &kept, false, false));
+    }
+    // The same where the removal itself meets what was kept over it.
+    let removal = Record {
+        kind: Kind::Removed,
+        content: ContentId([1; 32]),
+        mtime: 0,
+        ..file(b, 0, &[a, b, edit(2, 8)])
+    };
+    let over = file(a, 20, &[a, b, edit(1, 9)]);
+    assert!(judge(&removal, &over).ours && !judge(&over, &removal).ours);
 }

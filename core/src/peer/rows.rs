@@ -182,7 +182,7 @@ impl Peer {
             Step::Look => Lane::Look,
             Step::Mint => self.removal_lane(ix, now, o),
             Step::Announce => Lane::Announce,
-            Step::Resolve if self.stays_ours(ix, o) => Lane::Announce,
+            Step::Resolve if self.stays_ours(o) => Lane::Announce,
             Step::Recover | Step::Follow => Lane::Quick,
             // A removal that wins over a change of metadata.
             Step::Resolve if o.t.remote.as_ref().is_some_and(|r| !r.record.is_live()) => Lane::Remove,

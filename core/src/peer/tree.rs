@@ -303,5 +303,5 @@ impl Peer {
 /// Whether a concurrent removal wins over what is here (R7).
 fn yields_to_removal(t: &Trees) -> bool {
     let removal = t.remote.as_ref().map(|r| &r.record).filter(|r| !r.is_live());
-    ours(t).zip(removal).is_some_and(|(x, r)| !judge(x, r, &mut |_| false).ours)
+    ours(t).zip(removal).is_some_and(|(x, r)| !judge(x, r).ours)
 }
