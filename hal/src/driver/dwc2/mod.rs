@@ -27,6 +27,8 @@ pub const MEMORY: usize = AT_SEND + 3 * HEARD_MAX;
 /// Words of the controller's FIFOs: received, sent, sent at fixed times. It has 4,080 in all.
 const FIFO_WORDS: [u32; 3] = [1024, 1024, 1024];
 
+/// A forced mode is in force after so long.
+const FORCED_US: u64 = 25_000;
 const STEP_PATIENCE_US: u64 = 100_000;
 const STAGE_PATIENCE_US: u64 = 300_000;
 const SEND_PATIENCE_US: u64 = 20_000;
@@ -193,7 +195,9 @@ impl<R: Registers, D: Dma, C: Clock> Host for Dwc2<R, D, C> {
         self.regs.write(GAHBCFG, 0);
         self.regs.modify(GUSBCFG, |v| v & !(GUSBCFG_ULPI_VBUS | GUSBCFG_TERM_SEL));
         self.reset_core()?;
-        self.regs.modify(GUSBCFG, |v| v & !(GUSBCFG_PHY_16_BIT | GUSBCFG_PHY_ULPI | GUSBCFG_SRP_HNP));
+        let unwanted = GUSBCFG_PHY_16_BIT | GUSBCFG_PHY_ULPI | GUSBCFG_SRP_HNP;
+        self.regs.modify(GUSBCFG, |v| v & !unwanted | GUSBCFG_FORCE_HOST);
+        self.wait_us(FORCED_US);
         self.regs.write(GAHBCFG, GAHBCFG_DMA | GAHBCFG_AXI_WAIT);
         self.regs.write(PCGCTL, 0);
         self.regs.modify(HCFG, |v| v & !HCFG_CLOCK);

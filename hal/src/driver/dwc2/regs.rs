@@ -30,6 +30,8 @@ pub const GUSBCFG_PHY_ULPI: u32 = 1 << 4;
 pub const GUSBCFG_SRP_HNP: u32 = 3 << 8;
 pub const GUSBCFG_ULPI_VBUS: u32 = 1 << 20;
 pub const GUSBCFG_TERM_SEL: u32 = 1 << 22;
+/// A host, whatever the plug's fifth pin says.
+pub const GUSBCFG_FORCE_HOST: u32 = 1 << 29;
 pub const GRSTCTL_CORE: u32 = 1;
 pub const GRSTCTL_RX: u32 = 1 << 4;
 pub const GRSTCTL_TX: u32 = 1 << 5;

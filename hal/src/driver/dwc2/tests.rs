@@ -44,7 +44,7 @@ fn hear(host: &mut Driver) -> Option<Vec<u8>> {
 fn a_start_sets_what_the_manual_asks_for() {
     let (mut host, core, _) = driver(Manner::Hardware);
     host.start().unwrap();
-    assert_eq!(core.register(GUSBCFG), 0, "no ULPI, no SRP, no HNP, 8 bits");
+    assert_eq!(core.register(GUSBCFG), GUSBCFG_FORCE_HOST, "no ULPI, no SRP, no HNP, 8 bits");
     assert_eq!(core.register(GAHBCFG), 0x31, "DMA, AXI wait, interrupts");
     assert_eq!(core.register(GNPTXFSIZ), 0x0400_0400);
     assert_eq!(core.register(HPTXFSIZ), 0x0400_0800);
