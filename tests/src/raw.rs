@@ -23,6 +23,7 @@ pub struct RawLink {
     channel: TrackerChannel,
     input: Vec<u8>,
     requests: u32,
+    run: u64,
     /// This device's tag.
     pub tag: Tag,
     /// The table's epoch, from the Welcome.
@@ -41,9 +42,19 @@ impl RawLink {
     /// [`RawLink::join`] of a device that takes data links at a port of loopback.
     pub fn join_serving(at: &str, code: &InviteCode, seed: u8, name: &str, port: u16) -> RawLink {
         let me = RawLink::key(seed);
-        let opening = Opening::enrol(code.invite);
-        let mut link = RawLink::open(at, &me, code.tracker, opening, Some(&code.secret));
+        let (opening, secret) = match code.is_founders() {
+            true => (Opening::TRACKER, None),
+            false => (Opening::enrol(code.invite), Some(&code.secret)),
+        };
+        let mut link = RawLink::open(at, &me, code.tracker, opening, secret);
         link.hello(Tag(u32::from(seed) + 1000), name, port);
+        link
+    }
+    /// Dials as a device that has joined, in its next run.
+    pub fn again(at: &str, tracker: PublicKey, seed: u8, name: &str, run: u64) -> RawLink {
+        let mut link = RawLink::open(at, &RawLink::key(seed), tracker, Opening::TRACKER, None);
+        link.run = run;
+        link.hello(Tag(u32::from(seed) + 1000), name, 0);
         link
     }
     /// The key of the device of that seed.
@@ -59,7 +70,8 @@ impl RawLink {
         stream.write_all(channel.output()).expect("it takes a handshake");
         channel.sent(channel.output().len());
         let (tag, epoch, device, slot) = Default::default();
-        let mut link = RawLink { stream, channel, input: Vec::new(), requests: 0, tag, epoch, device, slot };
+        let mut link =
+            RawLink { stream, channel, input: Vec::new(), requests: 0, run: 1, tag, epoch, device, slot };
         while link.channel.progress() != Progress::Open {
             assert!(link.read(), "the tracker hangs up at the handshake");
             link.feed();
@@ -71,7 +83,7 @@ impl RawLink {
         self.send(&ToTracker::Hello {
             tag,
             counter: 0,
-            run: 1,
+            run: self.run,
             port,
             addrs: Default::default(),
             caps: 0,

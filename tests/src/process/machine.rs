@@ -52,6 +52,8 @@ pub struct Machine {
     pub listen: String,
     /// The founder's code.
     pub code: String,
+    /// What its adapter is plugged into, as QEMU says it (`…,id=n0`); none: a network of QEMU's own, reached at `listen`.
+    pub net: Option<String>,
     log: PathBuf,
     /// QEMU, while it runs.
     pub program: Option<Program>,
@@ -66,7 +68,7 @@ impl Machine {
         assert!(out.status.success(), "{}: {text}{errors}", kind.name);
         let code = text.lines().find_map(|l| l.strip_prefix("code ")).expect("a code").to_owned();
         let (listen, log) = (format!("127.0.0.1:{}", free_port()), dir.join("console.log"));
-        Machine { kind, image, inside: ":7420".into(), listen, code, log, program: None }
+        Machine { kind, image, inside: ":7420".into(), listen, code, net: None, log, program: None }
     }
     /// The file by which it is told who it is.
     pub fn card(&self) -> PathBuf {
@@ -93,7 +95,8 @@ impl Machine {
             command.arg("-initrd").arg(self.card());
         }
         command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
-        let net = format!("user,id=n0,restrict=on,hostfwd=tcp:{}-{}", self.listen, self.inside);
+        let user = format!("user,id=n0,restrict=on,hostfwd=tcp:{}-{}", self.listen, self.inside);
+        let net = self.net.clone().unwrap_or(user);
         command.args(["-netdev", &net, "-device", self.kind.adapter]).stdin(Stdio::null());
         self.program = Some(Program::start(command, &self.log));
     }
