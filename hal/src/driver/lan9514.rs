@@ -4,17 +4,17 @@
 //! Never ran, neither on a board nor under an emulator: it was written after the chip's manual and tested against a
 //! fake that was written after the same.
 
-use super::usb::descriptor::{self, CONFIGURATION_MAX, Device};
+use super::lan_chip::{
+    self, ADVERTISE, ADVERTISE_ALL, BMCR, BMCR_NEGOTIATE, BMCR_RESET, BMSR, BMSR_LINK, Chip, PARTNER,
+    PATIENCE_US, Smsc, VENDOR,
+};
+use super::usb::descriptor::Device;
 use super::usb::nic::{Common, FRAME_MAX};
-use super::usb::{Host, Request, Target, UsbError};
+use super::usb::{Host, Target, UsbError};
 use core::ops::Range;
 
-const VENDOR: u16 = 0x0424;
 /// LAN9514/9512, LAN9500, LAN9500A, LAN9505, LAN9530, LAN9730.
 const PRODUCTS: [u16; 6] = [0xEC00, 0x9500, 0x9E00, 0x9505, 0x9530, 0x9730];
-
-const WRITE_REGISTER: u8 = 0xA0;
-const READ_REGISTER: u8 = 0xA1;
 
 const INT_STS: u16 = 0x08;
 const TX_CFG: u16 = 0x10;
@@ -27,8 +27,6 @@ const BULK_IN_DLY: u16 = 0x6C;
 const MAC_CR: u16 = 0x100;
 const ADDRH: u16 = 0x104;
 const ADDRL: u16 = 0x108;
-const MII_ADDR: u16 = 0x114;
-const MII_DATA: u16 = 0x118;
 const FLOW: u16 = 0x11C;
 const VLAN1: u16 = 0x120;
 const COE_CR: u16 = 0x130;
@@ -49,23 +47,9 @@ const MAC_ALL_GROUPS: u32 = 1 << 19;
 const MAC_FULL_DUPLEX: u32 = 1 << 20;
 const MAC_NOT_OWN: u32 = 1 << 23;
 
-const MII_BUSY: u32 = 1;
-const MII_WRITE: u32 = 2;
-const PHY: u32 = 1;
-const BMCR: u32 = 0;
-const BMSR: u32 = 1;
-const ADVERTISE: u32 = 4;
-const PARTNER: u32 = 5;
-const BMCR_RESET: u16 = 1 << 15;
-const BMCR_NEGOTIATE: u16 = 1 << 12 | 1 << 9;
-const BMSR_LINK: u16 = 1 << 2;
-/// 10 and 100 Mbit/s, half and full duplex, and the selector for Ethernet.
-const ADVERTISE_ALL: u16 = 0x01E1;
 const FULL_100: u16 = 1 << 8;
 const HALF_100: u16 = 1 << 7;
 const FULL_10: u16 = 1 << 6;
-
-const PATIENCE_US: u64 = 300_000;
 
 /// Bytes before a frame that is sent.
 pub const HEAD: usize = 8;
@@ -84,18 +68,15 @@ pub struct Lan9514 {
     linked: bool,
 }
 
+impl Smsc for Lan9514 {
+    const MII: u16 = 0x114;
+}
+
 impl Lan9514 {
     /// Sets it up, with this address.
     pub fn start<H: Host>(host: &mut H, to: Target, mac: [u8; 6]) -> Result<(Common, Lan9514), UsbError> {
-        let mut bytes = [0; CONFIGURATION_MAX];
-        let text = descriptor::configuration(host, to, 0, &mut bytes)?;
-        let ends = |wanted| {
-            let mut all = descriptor::each(text).filter_map(|d| descriptor::bulk(d, to.address));
-            all.find(|(_, is_in)| *is_in == wanted).map(|(end, _)| end).ok_or(UsbError::Odd)
-        };
-        let common = Common { to, input: ends(true)?, output: ends(false)?, mac };
-        host.configure(to, text[5])?;
-        let mut chip = Chip { host, to };
+        let common = lan_chip::configure(host, to, mac)?;
+        let mut chip = Chip::new(host, to);
         chip.reset()?;
         chip.set_up(mac)?;
         chip.start_phy()?;
@@ -105,7 +86,7 @@ impl Lan9514 {
 
     /// Whether a cable is in; sets the duplex when one comes.
     pub fn check_link<H: Host>(&mut self, host: &mut H, to: Target) -> Result<bool, UsbError> {
-        let mut chip = Chip { host, to };
+        let mut chip = Chip::<_, Lan9514>::new(host, to);
         let linked = chip.phy_read(BMSR)? & BMSR_LINK != 0;
         if linked && !self.linked {
             let common = chip.phy_read(PARTNER)? & ADVERTISE_ALL;
@@ -149,12 +130,7 @@ pub fn next_frame(heard: &[u8]) -> Option<(Range<usize>, usize)> {
     None
 }
 
-struct Chip<'a, H> {
-    host: &'a mut H,
-    to: Target,
-}
-
-impl<H: Host> Chip<'_, H> {
+impl<H: Host> Chip<'_, H, Lan9514> {
     fn reset(&mut self) -> Result<(), UsbError> {
         self.modify(HW_CFG, |v| v | HW_CFG_LITE_RESET)?;
         self.wait_for(HW_CFG, HW_CFG_LITE_RESET)?;
@@ -194,48 +170,6 @@ impl<H: Host> Chip<'_, H> {
         self.modify(MAC_CR, |v| v | MAC_TX_ON | MAC_ALL_GROUPS)?;
         self.write(TX_CFG, TX_CFG_ON)?;
         self.modify(MAC_CR, |v| v | MAC_RX_ON)
-    }
-
-    fn phy_read(&mut self, register: u32) -> Result<u16, UsbError> {
-        self.wait_for(MII_ADDR, MII_BUSY)?;
-        self.write(MII_ADDR, PHY << 11 | register << 6 | MII_BUSY)?;
-        self.wait_for(MII_ADDR, MII_BUSY)?;
-        Ok(self.read(MII_DATA)? as u16)
-    }
-
-    fn phy_write(&mut self, register: u32, value: u16) -> Result<(), UsbError> {
-        self.wait_for(MII_ADDR, MII_BUSY)?;
-        self.write(MII_DATA, value.into())?;
-        self.write(MII_ADDR, PHY << 11 | register << 6 | MII_WRITE | MII_BUSY)?;
-        self.wait_for(MII_ADDR, MII_BUSY)
-    }
-
-    /// Waits until a bit is clear.
-    fn wait_for(&mut self, at: u16, bit: u32) -> Result<(), UsbError> {
-        let until = self.host.now_us() + PATIENCE_US;
-        while self.read(at)? & bit != 0 {
-            if self.host.now_us() >= until {
-                return Err(UsbError::Timeout);
-            }
-        }
-        Ok(())
-    }
-
-    fn modify(&mut self, at: u16, change: impl FnOnce(u32) -> u32) -> Result<(), UsbError> {
-        let old = self.read(at)?;
-        self.write(at, change(old))
-    }
-
-    fn read(&mut self, at: u16) -> Result<u32, UsbError> {
-        let mut word = [0; 4];
-        match self.host.control_in(self.to, Request::new(0xC0, READ_REGISTER, 0, at), &mut word)? {
-            4 => Ok(u32::from_le_bytes(word)),
-            _ => Err(UsbError::Odd),
-        }
-    }
-
-    fn write(&mut self, at: u16, value: u32) -> Result<(), UsbError> {
-        self.host.control_out(self.to, Request::new(0x40, WRITE_REGISTER, 0, at), &value.to_le_bytes())
     }
 }
 

@@ -6,7 +6,7 @@
 //! | [`mailbox`] | the VideoCore's mailbox: power, clocks, memory size, MAC |
 //! | [`dwc2`] | USB host controller |
 //! | [`usb`] | the bus: enumeration, hubs, adapters |
-//! | [`cdc_ether`], [`lan9514`] | network adapters on it |
+//! | [`cdc_ether`], [`lan9514`], [`lan7800`] | network adapters on it |
 //! | `usb_net` | whichever adapter is there, for smoltcp |
 //! | [`bcm_rng`], [`bcm_watchdog`] | random bits; reset |
 //!
@@ -18,7 +18,9 @@ pub mod cdc_ether;
 pub mod dwc2;
 #[cfg(test)]
 mod fake;
+pub mod lan7800;
 pub mod lan9514;
+mod lan_chip;
 pub mod mailbox;
 pub mod pl011;
 pub mod regs;

@@ -1,4 +1,4 @@
-//! The Raspberry Pi 3B, and what is built like it (3B+ without its own socket, Zero 2 W).
+//! The Raspberry Pi 3B and 3B+, and what is built like them (Zero 2 W, with an adapter).
 //!
 //! Ran under QEMU's `raspi3b` with an adapter of the class CDC-ECM alone so far, never on a board. Nothing here asks
 //! whether it does: what an emulator lacks is what a board might lack.
@@ -80,7 +80,7 @@ fn window(len: usize) -> Window {
 // of it (windows) lies within the program, and the file is read once.
 unsafe impl Board for Rpi3 {
     const NAME: &'static str = "Raspberry Pi 3";
-    const UNPROVED: &'static str = "this whole image; it was tested under QEMU raspi3b with a USB CDC-ECM adapter, and the board's own socket (LAN9514) against a model of it";
+    const UNPROVED: &'static str = "this whole image; it was tested under QEMU raspi3b with a USB CDC-ECM adapter, and the boards' own sockets (LAN9514, LAN7800) against models of them";
     const MAP: &'static [Region] = &[
         Region { at: 0..REGISTERS, kind: Kind::Memory },
         Region { at: REGISTERS..LOCAL + (2 << 20), kind: Kind::Device },

@@ -3,6 +3,7 @@
 use super::descriptor::Device;
 use super::{Endpoint, HEARD_MAX, Host, Target, UsbError};
 use crate::driver::cdc_ether::{self, CdcEther};
+use crate::driver::lan7800::{self, Lan7800};
 use crate::driver::lan9514::{self, Lan9514};
 use core::fmt;
 use core::ops::Range;
@@ -46,6 +47,7 @@ pub struct Nic {
 enum Kind {
     Cdc,
     Lan9514(Lan9514),
+    Lan7800(Lan7800),
 }
 
 impl Nic {
@@ -59,6 +61,9 @@ impl Nic {
         let found = if lan9514::is(device) {
             let (common, lan) = Lan9514::start(host, to, mac.is)?;
             Some((common, Kind::Lan9514(lan)))
+        } else if lan7800::is(device) {
+            let (common, lan) = Lan7800::start(host, to, mac.is)?;
+            Some((common, Kind::Lan7800(lan)))
         } else {
             CdcEther::find(host, to, device, mac)?.map(|common| (common, Kind::Cdc))
         };
@@ -85,6 +90,7 @@ impl Nic {
         match &mut self.kind {
             Kind::Cdc => Ok(true),
             Kind::Lan9514(lan) => lan.check_link(host, self.common.to),
+            Kind::Lan7800(lan) => lan.check_link(host, self.common.to),
         }
     }
 
@@ -98,6 +104,10 @@ impl Nic {
                 bytes[..lan9514::HEAD].copy_from_slice(&lan9514::head(len));
                 lan9514::HEAD
             }
+            Kind::Lan7800(_) => {
+                bytes[..lan7800::HEAD].copy_from_slice(&lan7800::head(len));
+                lan7800::HEAD
+            }
         };
         let kept = frame.len().min(len);
         bytes[head..head + kept].copy_from_slice(&frame[..kept]);
@@ -109,6 +119,7 @@ impl Nic {
         match &self.kind {
             Kind::Cdc => cdc_ether::next_frame(heard),
             Kind::Lan9514(_) => lan9514::next_frame(heard),
+            Kind::Lan7800(_) => lan7800::next_frame(heard),
         }
     }
 }
@@ -119,6 +130,7 @@ impl fmt::Display for Nic {
         let name = match self.kind {
             Kind::Cdc => "CDC-ECM",
             Kind::Lan9514(_) => "LAN9514",
+            Kind::Lan7800(_) => "LAN7800",
         };
         write!(f, "{name}, {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }

@@ -234,3 +234,53 @@ fn the_boards_own_socket() {
         assert_eq!(rig.hear(), Some(vec![8; 64]));
     }
 }
+
+#[test]
+fn the_socket_of_the_next_board() {
+    for manner in BOTH {
+        let mut rig = Rig::new(manner);
+        let (outer, inner, lan) = (HubDevice::new(4), HubDevice::new(3), LanDevice::new_7800());
+        for hub in [&outer, &inner] {
+            hub.borrow_mut().speed = vec![HIGH; 4];
+        }
+        outer.borrow_mut().plug(1, inner.clone());
+        rig.core.plug(outer, 0);
+        rig.run(3);
+        // It comes seconds after the hubs.
+        inner.borrow_mut().plug(1, lan.clone());
+        rig.run(3);
+        assert_eq!(rig.mac(), Some(BOARD));
+        let register = |at: u16| lan.borrow().registers[&at];
+        assert_eq!((register(0x11C), register(0x118)), (0x01EB_27B8, 0x0302));
+        assert_eq!((register(0x404), register(0x400)), (0x01EB_27B8, 0x8000_0302), "it is let through");
+        assert_eq!(
+            (register(0x10) & 1 << 4, register(0x80)),
+            (0, 1 << 6),
+            "one frame a transfer, none empty"
+        );
+        assert_eq!(register(0xB0) & 0x700, 0x600, "to all and to groups");
+        assert_eq!((register(0xC0), register(0xC4)), (1 << 31, 1 << 31));
+        assert_eq!((register(0x104), register(0x108)), (1518 << 16 | 1, 1), "both directions are on");
+        assert_eq!(register(0x100), 1 << 19 | 1 << 12 | 1 << 11, "duplex and speed are the PHY's");
+        let phy = lan.borrow().phy;
+        assert_eq!((phy[4], phy[9], phy[0]), (0x01E1, 0, 1 << 12 | 1 << 9), "no gigabit");
+        let on = lan.borrow().written.iter().position(|w| w.0 == 0xC0).unwrap();
+        let mac = lan.borrow().written.iter().position(|w| w.0 == 0x400).unwrap();
+        assert!(mac < on, "the address is set before frames flow");
+
+        let linked = |rig: &mut Rig| {
+            let (nic, host) = rig.bus.nic().unwrap();
+            nic.check_link(host).unwrap()
+        };
+        assert!(!linked(&mut rig));
+        lan.borrow_mut().cable = true;
+        assert!(linked(&mut rig));
+
+        rig.send(&[7; 504]);
+        let sent = lan.borrow_mut().sent.pop().unwrap();
+        assert_eq!((&sent[..8], sent.len()), (&[0xF8, 1, 0x40, 0, 0, 0, 0, 0][..], 512));
+        let whole = [&68u32.to_le_bytes()[..], &[0; 6], &[8; 64], &[0xEE; 4]].concat();
+        lan.borrow_mut().to_host.push_back(whole);
+        assert_eq!(rig.hear(), Some(vec![8; 64]));
+    }
+}
