@@ -21,14 +21,19 @@ impl Roster {
         self.version.version = self.version.version.max(other.version);
     }
 
+    /// A slot outside `avoid` for one more device.
+    pub fn free_slot(&self, avoid: SlotSet) -> Result<Slot, Full> {
+        let free = (0..limits::DEVICES as u8).map(Slot).find(|s| self.device(*s).is_none() && !avoid.has(*s));
+        free.ok_or(Full("the home has 64 devices already; revoke one that is lost"))
+    }
+
     /// Takes a device in, into a slot outside `avoid`, under `wish` or a name made from it. The key is not active
     /// and not revoked, the tag is in nobody's use.
     pub fn enrol(&mut self, key: PublicKey, wish: &str, tag: Tag, avoid: SlotSet) -> Result<Slot, Full> {
         assert!(!self.is_active(&key), "a device is enrolled once");
         assert!(!self.is_revoked(&key), "a revoked key stays out");
         assert!(self.device_by_tag(tag).is_none() && tag.0 != 0, "a tag has one device");
-        let free = (0..limits::DEVICES as u8).map(Slot).find(|s| self.device(*s).is_none() && !avoid.has(*s));
-        let slot = free.ok_or(Full("the home has 64 devices already; revoke one that is lost"))?;
+        let slot = self.free_slot(avoid)?;
         let id = DeviceId(self.next_id);
         self.next_id = self.next_id.checked_add(1).ok_or(Full("no device number is left"))?;
         let name = self.unique_name(wish);

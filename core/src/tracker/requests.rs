@@ -28,10 +28,7 @@ impl Tracker<'_> {
                 let (have, of) = self.recovery.count(&self.roster);
                 Reply::Waiting { have, of }
             }
-            Request::Invite => match self.invites.issue(now.at, self.sessions[i].key, &mut self.rng) {
-                Some((id, secret)) => Reply::Invite(id, secret),
-                None => Reply::Refused("16 invites are outstanding; each is good for an hour"),
-            },
+            Request::Invite => self.invite(now, i),
             Request::Revoke(name) => self.revoke(now, i, slot, name),
             Request::Link { label, make } => self.link(slot, label, make),
             Request::LinkFirst(label) => self.link_first(slot, label),
@@ -56,6 +53,17 @@ impl Tracker<'_> {
             Reply::Done(self.sealed_version)
         } else {
             Reply::Refused("these are not the tracker's recovery words")
+        }
+    }
+
+    /// A fresh invite, if there is room for who comes by it.
+    fn invite(&mut self, now: Now, i: usize) -> Reply {
+        if let Err(full) = self.roster.free_slot(self.files.leaving()) {
+            return Reply::Refused(full.0);
+        }
+        match self.invites.issue(now.at, self.sessions[i].key, &mut self.rng) {
+            Some((id, secret)) => Reply::Invite(id, secret),
+            None => Reply::Refused("16 invites are outstanding; each is good for an hour"),
         }
     }
 

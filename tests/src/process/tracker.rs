@@ -29,6 +29,13 @@ impl Tracker {
         let more = more.iter().map(|s| (*s).to_owned()).collect();
         Tracker { state: dir.join("tracker"), listen, log: dir.join("tracker.log"), program: None, more }
     }
+    /// From its next start on it has this argument, in place of one of that name.
+    pub fn give(&mut self, name: &str, value: &str) {
+        if let Some(at) = self.more.iter().position(|a| a == name) {
+            self.more.drain(at..at + 2);
+        }
+        self.more.extend([name, value].map(str::to_owned));
+    }
     /// Starts it, and waits until it listens.
     pub fn start(&mut self) {
         let mut args = ["tracker", "run", "--listen", &self.listen, "--state"].map(OsStr::new).to_vec();
