@@ -18,8 +18,9 @@ const BATCH: usize = 64;
 /// How long accepting rests after the system ran out of something.
 const REST_US: u64 = 200_000;
 
-const LISTENER: u64 = u64::MAX;
-const WAKER: u64 = u64::MAX - 1;
+/// Those of listeners begin here.
+const LISTENER: u64 = u64::MAX - 1;
+const WAKER: u64 = u64::MAX - 2;
 /// Marks the token of a watched descriptor.
 const WATCHED: u64 = 1 << 32;
 
@@ -27,7 +28,8 @@ const WATCHED: u64 = 1 << 32;
 pub struct NetStd {
     epoll: Epoll,
     waker: Arc<EventFd>,
-    listener: Option<TcpListener>,
+    /// The first is the one that is told of, the second another one.
+    listeners: [Option<TcpListener>; 2],
     /// Accepting rests until then; `u64::MAX` = until a link is closed.
     resting: Option<u64>,
     slots: Vec<Slot>,
@@ -70,22 +72,26 @@ impl NetStd {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let waker = Arc::new(EventFd::from_value_and_flags(0, flags)?);
         epoll.add(&*waker, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
-        let listener = listen.map(TcpListener::bind).transpose()?;
-        if let Some(l) = &listener {
-            l.set_nonblocking(true)?;
-            epoll.add(l, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
-        }
-        Ok(NetStd {
+        let mut net = NetStd {
             epoll,
             waker,
-            listener,
+            listeners: [None, None],
             resting: None,
             slots: (0..links).map(|_| Slot::default()).collect(),
             free: (0..links as u16).rev().collect(),
             batch: [EpollEvent::empty(); BATCH],
             left: 0..0,
             current: None,
-        })
+        };
+        if let Some(at) = listen {
+            net.listen(0, at)?;
+        }
+        Ok(net)
+    }
+    /// Listens at a second address too; gives it with its port. [`Net::local`] says at which a link came in.
+    pub fn also_listen(&mut self, at: SocketAddr) -> io::Result<Addr> {
+        assert!(self.listeners[1].is_none(), "there are two addresses at most");
+        self.listen(1, at)
     }
     /// Something that wakes this network's loop.
     pub fn waker(&self) -> Waker {
@@ -110,6 +116,14 @@ impl NetStd {
         self.slots.len() - self.free.len()
     }
 
+    fn listen(&mut self, which: usize, at: SocketAddr) -> io::Result<Addr> {
+        let listener = TcpListener::bind(at)?;
+        listener.set_nonblocking(true)?;
+        let here = listener.local_addr()?;
+        self.epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER + which as u64))?;
+        self.listeners[which] = Some(listener);
+        Ok(here.into())
+    }
     fn open(&mut self, key: LinkKey) -> Option<&mut Open> {
         let slot = self.slots.get_mut(usize::from(key.0 as u16))?;
         if slot.generation != (key.0 >> 16) as u16 { None } else { slot.open.as_mut() }
@@ -141,8 +155,8 @@ impl NetStd {
         Some(open)
     }
     /// Accepts one link if there is one.
-    fn accept(&mut self) -> Option<Event> {
-        let listener = self.listener.as_ref()?;
+    fn accept(&mut self, which: usize) -> Option<Event> {
+        let listener = self.listeners[which].as_ref()?;
         if self.free.is_empty() {
             self.rest(u64::MAX);
             return None;
@@ -165,14 +179,19 @@ impl NetStd {
         }
     }
     fn rest(&mut self, until_us: u64) {
-        if let Some(l) = &self.listener {
-            let _ = self.epoll.modify(l, &mut EpollEvent::new(EpollFlags::empty(), LISTENER));
-            self.resting = Some(until_us);
-        }
+        self.hear(EpollFlags::empty());
+        self.resting = Some(until_us);
     }
     fn resume(&mut self) {
-        if let (Some(l), Some(_)) = (&self.listener, self.resting.take()) {
-            let _ = self.epoll.modify(l, &mut EpollEvent::new(EpollFlags::EPOLLIN, LISTENER));
+        if self.resting.take().is_some() {
+            self.hear(EpollFlags::EPOLLIN);
+        }
+    }
+    /// What the listeners' descriptors tell of from now on.
+    fn hear(&mut self, what: EpollFlags) {
+        for (i, listener) in (0..).zip(&self.listeners) {
+            let Some(listener) = listener else { continue };
+            let _ = self.epoll.modify(listener, &mut EpollEvent::new(what, LISTENER + i));
         }
     }
     /// The next thing to tell of a link's kernel event; takes what is told out of `flags`.
@@ -246,7 +265,8 @@ impl Net for NetStd {
                 }
             };
             let event = match whose {
-                LISTENER => self.accept(),
+                LISTENER => self.accept(0),
+                u64::MAX => self.accept(1),
                 WAKER => {
                     let _ = self.waker.read();
                     flags = EpollFlags::empty();
@@ -299,7 +319,7 @@ impl Net for NetStd {
         }
     }
     fn listening(&self) -> Option<Addr> {
-        self.listener.as_ref()?.local_addr().ok().map(Addr::from)
+        self.listeners[0].as_ref()?.local_addr().ok().map(Addr::from)
     }
     fn local(&self, key: LinkKey) -> Option<Addr> {
         let slot = self.slots.get(usize::from(key.0 as u16))?;

@@ -21,7 +21,7 @@ impl Boarded {
         let devices: Vec<Device> = (0..count).map(|n| Device::new(dir.path(), &format!("dev{n}"))).collect();
         let mut machine = Machine::new(kind, dir.path(), &devices[0], more);
         if let Some(at) = more.iter().skip_while(|m| **m != "--ip").nth(1) {
-            machine.inside = format!("{}:7420", at.split('/').next().unwrap());
+            machine.inside = at.split('/').next().unwrap().to_owned();
         }
         machine.boot();
         // A process for a tracker is never started: the board is it.
@@ -29,23 +29,12 @@ impl Boarded {
         let mut all = Boarded { machine, home };
         for n in 0..count {
             let code = if n == 0 { all.machine.code.clone() } else { all.home.devices[0].invite() };
-            let out = all.join(n, &code);
+            let out = all.machine.joined_by(&all.home.devices[n], &code);
             assert!(out.is_ok(), "{n}: {out:?}");
             all.home.devices[n].start();
         }
         all
     }
-    fn join(&self, n: usize, code: &str) -> Result<(), String> {
-        try_join(&self.home.devices[n], &self.machine, code)
-    }
-}
-
-fn try_join(device: &Device, machine: &Machine, code: &str) -> Result<(), String> {
-    let root = device.root.to_str().expect("plain names");
-    let (name, listen) = (&device.name, &device.listen);
-    let args = ["join", code, root, "--name", name, "--listen", listen, "--tracker", &machine.listen];
-    let out = device.try_say(&args);
-    if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
 }
 
 #[test]
@@ -96,19 +85,19 @@ fn the_founders_code_is_good_for_the_founder_alone() {
         machine.boot();
         let code = machine.code.clone();
         let refused = |machine: &Machine| {
-            let why = try_join(&stranger, machine, &code).unwrap_err();
+            let why = machine.joined_by(&stranger, &code).unwrap_err();
             assert!(why.contains("good for one device alone"), "{why}");
         };
         refused(&machine);
-        try_join(&founder, &machine, &code).unwrap();
+        machine.joined_by(&founder, &code).unwrap();
         // Again, as one does who was not sure.
-        try_join(&founder, &machine, &code).unwrap();
+        machine.joined_by(&founder, &code).unwrap();
         refused(&machine);
         // With nothing left of the roster but what the founder has.
         machine.cut();
         machine.boot();
         refused(&machine);
-        try_join(&stranger, &machine, &founder.invite()).unwrap();
+        machine.joined_by(&stranger, &founder.invite()).unwrap();
         let devices = founder.say(&["devices"]);
         assert!(devices.contains("founder") && devices.contains("stranger"), "{devices}");
         // A card made anew from the words, at another place, is the same tracker.

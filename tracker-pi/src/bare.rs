@@ -2,7 +2,7 @@
 //! table is as empty as its roster; the home's devices bring back both (R20).
 
 use crate::card::{Card, CardError, PORT, Trial};
-use crate::serve::{self, LINKS, SLOTS, Server, Slot};
+use crate::serve::{self, LINKS, SLOTS, Server, Slot, VISITORS};
 use crate::start;
 use core::convert::Infallible;
 use core::marker::PhantomData;
@@ -16,7 +16,11 @@ use dartsync_hal::net_smoltcp::{Address, Config, Host, Memory, NetSmoltcp, Notic
 use dartsync_hal::once::Once;
 use dartsync_hal::storage::{Item, Storage};
 
-const SOCKETS: usize = LINKS + OTHERS;
+/// Where the status page is.
+const STATUS: u16 = 80;
+/// Its sockets: some for visitors who push out older ones, and while those go.
+const CALLERS: usize = VISITORS + 2;
+const SOCKETS: usize = LINKS + CALLERS + OTHERS;
 
 static SOCKET_MEMORY: Once<Memory<'static, SOCKETS>> = Once::new();
 static CARD: Once<Card> = Once::new();
@@ -68,8 +72,8 @@ fn serve<B: Board>(
         .address
         .map_or(Address::Dhcp, |a| Address::Fixed(Place { ip: a.ip, prefix: a.prefix, gateway: None }));
     let service = Service { kind: "_dartsync", instance: &card.home, txt: &[] };
-    let config =
-        Config { mac, seed: rng.next_u64(), port: PORT, second: None, address, service: Some(service) };
+    let (seed, second) = (rng.next_u64(), Some((STATUS, CALLERS)));
+    let config = Config { mac, seed, port: PORT, second, address, service: Some(service) };
     console.say(format_args!("adapter: {}", Mac(mac)));
     let host = BoardHost::<B> { console: BoardConsole::default(), began, board: PhantomData };
     let net = NetSmoltcp::new(SOCKET_MEMORY.put(Memory::new), config, nic, host);
@@ -77,12 +81,28 @@ fn serve<B: Board>(
     let slots = LINK_SLOTS.fill(|_| None);
     let board = serve::Board { net, clock: BoardClock, console, storage: Nowhere };
     let mut server = Server::new(board, &mut *tracker, card.key(), rng, slots);
+    server.show_status(STATUS, postscript::<B>);
     loop {
         board::alive::<B>();
         if let Err(e) = server.step() {
             board::give_up::<B>(format_args!("the network failed: {e}"));
         }
     }
+}
+
+/// What the status page says of the board.
+fn postscript<B: Board>(out: &mut dyn core::fmt::Write) -> core::fmt::Result {
+    let (used, all) = stack::high_water();
+    let (program, image) = (symbols::all().len() >> 10, symbols::image_len() >> 10);
+    write!(
+        out,
+        "<p>{}; the program has {program} KiB, {image} KiB of them image; stack {} of {} KiB; devices {} KiB",
+        B::NAME,
+        used >> 10,
+        all >> 10,
+        dma::used() >> 10
+    )?;
+    if B::UNPROVED.is_empty() { Ok(()) } else { write!(out, "<p>Never run on a real board: {}", B::UNPROVED) }
 }
 
 /// Without its card a tracker is nobody: it says so, and rests until the power goes.

@@ -1,6 +1,6 @@
 //! The tracker as a program of Linux: command line, files, sockets, signals.
 
-use crate::serve::{Board, LINKS, SLOTS, Server, Slot, to_core};
+use crate::serve::{Board, LINKS, SLOTS, Server, Slot, VISITORS, to_core};
 use crate::start::{Stored, load_identity};
 use crate::words;
 use anyhow::{Context, Result, bail};
@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7420")]
     pub listen: SocketAddr,
+    /// Where to show a status page to everybody who asks; nowhere if not given.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub status: Option<SocketAddr>,
     /// Memory for the table of files: bytes, or with K, M or G behind.
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_memory)]
     pub memory: usize,
@@ -106,9 +109,11 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let _lock = lock(&args.state)?;
     let mut roster = Box::new([0; ROSTER_BYTES]);
     let stored = Stored::load(&mut storage, &mut StdEntropy, &mut roster).context("cannot start")?;
-    let mut net =
-        NetStd::new(Some(args.listen), LINKS).with_context(|| format!("cannot listen at {}", args.listen))?;
+    let mut net = NetStd::new(Some(args.listen), LINKS + VISITORS)
+        .with_context(|| format!("cannot listen at {}", args.listen))?;
     net.watch(signals.as_fd(), 0)?;
+    let page = args.status.map(|at| net.also_listen(at).with_context(|| format!("cannot listen at {at}")));
+    let page = page.transpose()?;
     let listening = net.listening().context("the listener has no address")?;
 
     let mut rng = Rng::from_seed(seed());
@@ -124,10 +129,16 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if let Some(code) = stored.founding_code(&tracker, addresses(listening).into_iter().map(to_core)) {
         console.say(format_args!("invite {code}"));
     }
+    if let Some(at) = page {
+        console.say(format_args!("status http://{at}/"));
+    }
     let board = Board { net, clock: StdClock, console, storage };
     let mut slots: Vec<Option<Slot>> = std::iter::repeat_with(|| None).take(SLOTS).collect();
     tell(os::Standing::Ready);
     let mut server = Box::new(Server::new(board, &mut *tracker, stored.key, rng, &mut slots));
+    if let Some(at) = page {
+        server.show_status(at.port(), |_| Ok(()));
+    }
     server.run(|| signals.came()).context("the network failed")?;
     tell(os::Standing::Stopping);
     StdConsole.log(format_args!("stopped"));

@@ -201,6 +201,20 @@ impl<'m> Tracker<'m> {
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
+    /// What it tells of itself: the home's name, a space, its version.
+    pub fn about(&self) -> &str {
+        &self.about
+    }
+    /// Devices that have a link.
+    pub fn online(&self) -> SlotSet {
+        let mut all = SlotSet::default();
+        self.sessions.iter().filter_map(|s| s.slot()).for_each(|slot| all.add(slot));
+        all
+    }
+    /// Records of its folders that a device has not applied.
+    pub fn lag(&self, of: Slot) -> u64 {
+        self.files.lag(of)
+    }
     /// How full its table is.
     pub fn usage(&self) -> table::Usage {
         self.files.table().usage()

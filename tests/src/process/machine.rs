@@ -46,10 +46,12 @@ pub struct Machine {
     kind: &'static Kind,
     /// What was written for its card.
     pub image: PathBuf,
-    /// What loopback's port leads to: `ADDR:PORT`, or `:PORT` of the address by DHCP.
+    /// Its address, if that is fixed.
     pub inside: String,
     /// Where devices reach it.
     pub listen: String,
+    /// Where its status page is reached.
+    pub page: String,
     /// The founder's code.
     pub code: String,
     /// What its adapter is plugged into, as QEMU says it (`…,id=n0`); none: a network of QEMU's own, reached at `listen`.
@@ -68,11 +70,29 @@ impl Machine {
         assert!(out.status.success(), "{}: {text}{errors}", kind.name);
         let code = text.lines().find_map(|l| l.strip_prefix("code ")).expect("a code").to_owned();
         let (listen, log) = (format!("127.0.0.1:{}", free_port()), dir.join("console.log"));
-        Machine { kind, image, inside: ":7420".into(), listen, code, net: None, log, program: None }
+        let page = format!("127.0.0.1:{}", free_port());
+        Machine { kind, image, inside: String::new(), listen, page, code, net: None, log, program: None }
     }
     /// The file by which it is told who it is.
     pub fn card(&self) -> PathBuf {
         self.image.join("dartsync.cfg")
+    }
+    /// Lets a device join through it; an error is what the program said.
+    pub fn joined_by(&self, device: &Device, code: &str) -> Result<(), String> {
+        let root = device.root.to_str().expect("plain names");
+        let (name, listen) = (&device.name, &device.listen);
+        let out = device.try_say(&[
+            "join",
+            code,
+            root,
+            "--name",
+            name,
+            "--listen",
+            listen,
+            "--tracker",
+            &self.listen,
+        ]);
+        if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
     }
     /// Tells it to fail.
     pub fn shall(&self, trial: Trial) {
@@ -95,8 +115,9 @@ impl Machine {
             command.arg("-initrd").arg(self.card());
         }
         command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
-        let user = format!("user,id=n0,restrict=on,hostfwd=tcp:{}-{}", self.listen, self.inside);
-        let net = self.net.clone().unwrap_or(user);
+        let forward = |from: &str, to: u16| format!("hostfwd=tcp:{from}-{}:{to}", self.inside);
+        let [link, page] = [forward(&self.listen, 7420), forward(&self.page, 80)];
+        let net = self.net.clone().unwrap_or(format!("user,id=n0,restrict=on,{link},{page}"));
         command.args(["-netdev", &net, "-device", self.kind.adapter]).stdin(Stdio::null());
         self.program = Some(Program::start(command, &self.log));
     }

@@ -1,9 +1,11 @@
 //! What the loop wants of the machine it carries: the calls of [`Tracker`], so that the loop can be tried out with
 //! machines that misbehave.
 
+use super::report;
+use core::fmt;
 use dartsync_core::ids::{InviteId, LinkId};
 use dartsync_core::sans_io::{Reject, Sent};
-use dartsync_core::time::{Instant, Now};
+use dartsync_core::time::{Duration, Instant, Now};
 use dartsync_core::tracker::{Event, Identity, Tracker};
 use dartsync_core::wire::message::Addr;
 
@@ -27,6 +29,8 @@ pub trait Machine {
     fn invite_secret(&self, now: Now, id: InviteId) -> Option<[u8; 16]>;
     /// [`Tracker::sealed_roster`].
     fn sealed_roster(&self) -> &[u8];
+    /// Writes what the status page says of it; `up` since it began.
+    fn report(&self, up: Duration, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 
 // By a borrow: a tracker is too large to be moved about.
@@ -57,5 +61,8 @@ impl Machine for &mut Tracker<'_> {
     }
     fn sealed_roster(&self) -> &[u8] {
         (**self).sealed_roster()
+    }
+    fn report(&self, up: Duration, out: &mut dyn fmt::Write) -> fmt::Result {
+        report::page(self, up, out)
     }
 }

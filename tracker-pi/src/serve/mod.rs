@@ -2,15 +2,18 @@
 //! read and a bounded write a round.
 
 mod machine;
+mod page;
 mod quiet;
+mod report;
 mod slot;
 #[cfg(test)]
 mod tests;
 
 pub use machine::Machine;
+pub use page::VISITORS;
 pub use slot::Slot;
 
-use core::fmt::Arguments;
+use core::fmt::{self, Arguments};
 use dartsync_core::ids::LinkId;
 use dartsync_core::link::admission::{Admission, Wait, oldest};
 use dartsync_core::link::{Channel, Kind, LinkError, Progress, StaticKey};
@@ -24,6 +27,7 @@ use dartsync_hal::console::Console;
 use dartsync_hal::net::{Addr, Event, LinkKey, Net, NetError};
 use dartsync_hal::storage::{Item, Storage};
 use embedded_io::Read;
+use page::Pages;
 use quiet::Quiet;
 
 /// Links that have not shown yet who they are.
@@ -52,6 +56,9 @@ pub struct Board<N, C, O, S> {
     pub storage: S,
 }
 
+/// What the status page says behind what the machine does.
+pub type Postscript = fn(&mut dyn fmt::Write) -> fmt::Result;
+
 /// Carries a machine over a board.
 pub struct Server<'s, N, C, O, S, M> {
     board: Board<N, C, O, S>,
@@ -63,6 +70,8 @@ pub struct Server<'s, N, C, O, S, M> {
     slots: &'s mut [Option<Slot>],
     first: usize,
     store_at: Option<Instant>,
+    pages: Option<(Pages, Postscript)>,
+    began: Instant,
     scratch: [u8; READ],
 }
 
@@ -89,6 +98,7 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
         slots: &'s mut [Option<Slot>],
     ) -> Self {
         assert!(slots.len() >= SLOTS, "a slot for each link");
+        let began = Instant(board.clock.now_us());
         Server {
             board,
             machine,
@@ -99,8 +109,15 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
             slots,
             first: 0,
             store_at: None,
+            pages: None,
+            began,
             scratch: [0; READ],
         }
+    }
+    /// Shows a status page to those who come in at `port`; the network has room for [`VISITORS`] more. What `more`
+    /// writes stands at its end.
+    pub fn show_status(&mut self, port: u16, more: Postscript) {
+        self.pages = Some((Pages::new(port), more));
     }
     /// The machine.
     pub fn machine(&self) -> &M {
@@ -122,6 +139,9 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
         let mut attention = false;
         while let Some(event) = self.board.net.next_event() {
             let now = self.now();
+            if self.visited(now, &event) {
+                continue;
+            }
             match event {
                 Event::Accepted(key, from) => self.accepted(now, key, from),
                 Event::Readable(key) => self.with(now, key, Self::readable),
@@ -138,6 +158,7 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
         self.effects(now);
         self.transmit(now);
         self.effects(now);
+        self.tend_pages(now);
         self.quiet.tick(&mut self.board.console, now.at);
         Ok(attention)
     }
@@ -152,7 +173,8 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
         }
         let half = self.slots.iter().flatten().filter(|s| !s.open);
         let half = half.map(|s| s.waits.unwrap_or(Instant(u64::MAX)).min(s.since + HANDSHAKE)).min();
-        let dates = [self.machine.poll_timeout(), half, self.store_at, self.quiet.due()];
+        let pages = self.pages.as_ref().and_then(|p| p.0.due());
+        let dates = [self.machine.poll_timeout(), half, self.store_at, self.quiet.due(), pages];
         dates.into_iter().flatten().min().map_or(u64::MAX, |t| t.0)
     }
     fn place(&self, key: LinkKey) -> Option<usize> {
@@ -167,6 +189,26 @@ impl<'s, N: Net, C: Clock, O: Console, S: Storage, M: Machine> Server<'s, N, C, 
     }
     fn slot(&mut self, i: usize) -> &mut Slot {
         self.slots[i].as_mut().expect("places are of slots in use")
+    }
+
+    /// Whether an event is of a visitor of the status page; it is dealt with then.
+    fn visited(&mut self, now: Now, event: &Event) -> bool {
+        let (Some((pages, _)), net) = (&mut self.pages, &mut self.board.net) else { return false };
+        match *event {
+            Event::Accepted(key, _) if net.local(key).is_some_and(|here| pages.are_at(here.port())) => {
+                pages.open(net, now.at, key);
+            }
+            Event::Readable(key) if pages.have(key) => pages.readable(net, key),
+            Event::Closed(key) if pages.have(key) => pages.close(net, key),
+            Event::Writable(key) => return pages.have(key),
+            _ => return false,
+        }
+        true
+    }
+    fn tend_pages(&mut self, now: Now) {
+        let Some((pages, more)) = &mut self.pages else { return };
+        let up = now.at.since(self.began);
+        pages.tend(&mut self.board.net, now.at, |out| self.machine.report(up, out).and_then(|()| more(out)));
     }
 
     fn accepted(&mut self, now: Now, key: LinkKey, from: Addr) {

@@ -30,6 +30,8 @@ pub struct Slot {
     end: usize,
 }
 
+const _: () = assert!(size_of::<Option<Slot>>() <= 27 * 1024, "a link's budget");
+
 impl Slot {
     pub(super) fn new(key: LinkKey, from: Addr, since: Instant, channel: TrackerChannel) -> Slot {
         Slot {

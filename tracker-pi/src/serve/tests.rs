@@ -80,6 +80,9 @@ impl Machine for Fake {
     fn sealed_roster(&self) -> &[u8] {
         b"sealed"
     }
+    fn report(&self, _: Duration, out: &mut dyn fmt::Write) -> fmt::Result {
+        (0..5000).try_for_each(|_| out.write_str("a line of the page\n"))
+    }
 }
 
 #[derive(Clone, Default)]
@@ -129,6 +132,7 @@ impl Storage for Disk {
 
 struct World {
     at: SocketAddr,
+    page: SocketAddr,
     key: PublicKey,
     rng: Rng,
     ear: Ear,
@@ -146,7 +150,9 @@ fn world() -> World {
 fn world_with(machine: Fake) -> World {
     let mut rng = Rng::from_seed([4; 32]);
     let key = StaticKey::generate(&mut rng);
-    let net = NetStd::new(Some((Ipv4Addr::LOCALHOST, 0).into()), LINKS).unwrap();
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut net = NetStd::new(Some(here), LINKS + VISITORS).unwrap();
+    let page = SocketAddr::from(net.also_listen(here).unwrap());
     let (at, waker) = (net.listening().unwrap().into(), net.waker());
     let (ear, disk, skip, stop) =
         (Ear::default(), Disk::default(), Skip::default(), Arc::new(AtomicBool::new(false)));
@@ -156,10 +162,11 @@ fn world_with(machine: Fake) -> World {
     let thread = std::thread::spawn(move || {
         let mut slots: Vec<Option<Slot>> = std::iter::repeat_with(|| None).take(SLOTS).collect();
         let mut server = Server::new(board, machine, key, theirs, &mut slots);
+        server.show_status(page.port(), |out| out.write_str("the end"));
         server.run(|| ended.load(SeqCst)).unwrap();
         server.machine().links.len()
     });
-    World { at, key: public, rng, ear, disk, skip, waker, stop, thread: Some(thread) }
+    World { at, page, key: public, rng, ear, disk, skip, waker, stop, thread: Some(thread) }
 }
 
 impl World {
@@ -414,4 +421,57 @@ fn a_roster_that_could_not_be_stored_is_tried_again() {
     assert_eq!(c.asks(b"x").unwrap(), b"x");
     w.stop();
     assert_eq!(*w.disk.saved.lock().unwrap(), [b"sealed"]);
+}
+
+fn visit(w: &World, wish: &[u8]) -> String {
+    let mut link = TcpStream::connect(w.page).unwrap();
+    link.set_read_timeout(Some(std::time::Duration::from_secs(8))).unwrap();
+    link.write_all(wish).unwrap();
+    let mut said = String::new();
+    link.read_to_string(&mut said).unwrap();
+    said
+}
+
+#[test]
+fn the_page_is_shown_to_who_asks_for_it() {
+    let w = world();
+    let page = visit(&w, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(
+        page.starts_with("HTTP/1.1 200 OK\r\n") && page.contains("\r\n\r\na line of the page\n"),
+        "{page}"
+    );
+    assert!((20_000..=24 * 1024).contains(&page.len()), "cut where its room ends: {}", page.len());
+    assert!(visit(&w, b"GET /x HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
+    assert!(visit(&w, b"PUT / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
+    assert_eq!(w.heard(""), 0, "it is nothing to log");
+}
+
+#[test]
+fn visitors_cost_no_link_and_are_few_and_short() {
+    let mut w = world();
+    let slow = |w: &World| {
+        let link = TcpStream::connect(w.page).unwrap();
+        link.set_read_timeout(Some(std::time::Duration::from_secs(8))).unwrap();
+        link
+    };
+    let is_over = |mut link: TcpStream| {
+        let end = link.read(&mut [0; 64]);
+        end.as_ref().is_ok_and(|n| *n == 0) || end.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset)
+    };
+    let mut open = w.client(None).open();
+    // Of those who say nothing the newest few stay, and none is in another's way.
+    let mut idle: Vec<TcpStream> = (0..3 * VISITORS).map(|_| slow(&w)).collect();
+    assert!(visit(&w, b"GET / HTTP/1.0\n\n").contains("200 OK"));
+    let stay = idle.split_off(2 * VISITORS + 1);
+    assert!(idle.into_iter().all(is_over));
+    assert_eq!(open.asks(b"still here"), Some(b"still here".to_vec()));
+    // A wish without an end is not heard out; nor is one that takes too long.
+    let mut endless = slow(&w);
+    let _ = endless.write_all(&[b'x'; 5000]);
+    assert!(is_over(endless));
+    w.skip.0.fetch_add(11_000_000, SeqCst);
+    w.waker.wake();
+    assert!(stay.into_iter().all(is_over));
+    assert_eq!(open.asks(b"still here"), Some(b"still here".to_vec()));
+    assert_eq!(w.stop(), 1);
 }
