@@ -60,15 +60,23 @@ fn images(root: &Path, out: &Path) -> Result<Vec<(&'static str, PathBuf)>, Strin
     let lib = lib.map_err(|e| format!("rustc: {e}"))?.stdout;
     if !Path::new(String::from_utf8_lossy(&lib).trim()).is_dir() {
         let why = format!("Rust's target {TARGET} was not installed; `rustup target add {TARGET}` does that");
-        println!("cargo::warning=without kernel images for `dartsync image`: {why}");
-        return Err(why);
+        return Err(without(out, why));
     }
     let fetched = cargo(root, &target).args(["fetch", "--locked", "--quiet", "--target", TARGET]).output();
     if let Some(why) = failure(fetched) {
-        println!("cargo::warning=without kernel images for `dartsync image`: {}", one_line(&why));
-        return Err(format!("what they are built from could not be fetched: {}", one_line(&why)));
+        return Err(without(
+            out,
+            format!("what they are built from could not be fetched: {}", one_line(&why)),
+        ));
     }
     Ok(BOARDS.into_iter().map(|board| (board, image(root, &target, out, board))).collect())
+}
+
+/// Says what is missing, and sees that the next build looks again.
+fn without(out: &Path, why: String) -> String {
+    println!("cargo::rerun-if-changed={}", out.join("what-is-never-there").display());
+    println!("cargo::warning=without kernel images for `dartsync image`: {why}");
+    why
 }
 
 /// Builds one image and keeps a copy: the next board's has the same name.
