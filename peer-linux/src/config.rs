@@ -4,6 +4,7 @@
 //! `store.redb`, `control.sock` and `lock`. Files are written whole: to a temporary name, made durable, renamed.
 
 use anyhow::{Context, Result, anyhow, bail};
+use dartsync_core::data::LIMIT_MIN;
 use dartsync_core::ids::{Folder, FolderId, PublicKey};
 use dartsync_core::limits;
 use nix::fcntl::{Flock, FlockArg};
@@ -143,6 +144,43 @@ pub struct Config {
     pub folders: Vec<FolderConfig>,
     /// The number that the next linked folder gets; numbers are never used again.
     pub next_folder: u16,
+    /// What it may send to other devices, and ask of them.
+    #[serde(default, skip_serializing_if = "Limits::are_none")]
+    pub limits: Limits,
+}
+
+/// Bytes a second, at most, between this device and others; none = no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// To others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<u64>,
+    /// From others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<u64>,
+}
+
+impl Limits {
+    /// Whether nothing is limited.
+    pub fn are_none(&self) -> bool {
+        *self == Limits::default()
+    }
+    /// Changes what is said; 0 = no limit.
+    pub fn change(&mut self, up: Option<u64>, down: Option<u64>) -> Result<()> {
+        if [up, down].into_iter().flatten().any(|rate| (1..LIMIT_MIN).contains(&rate)) {
+            bail!("the lowest limit is {LIMIT_MIN} bytes a second");
+        }
+        let changed = |said: Option<u64>, now: Option<u64>| said.map_or(now, |r| (r > 0).then_some(r));
+        (self.up, self.down) = (changed(up, self.up), changed(down, self.down));
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Limits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let show = |rate: Option<u64>| rate.map_or("no limit".into(), |r| format!("{}/s", crate::cli::size(r)));
+        write!(f, "to other devices: {}; from other devices: {}", show(self.up), show(self.down))
+    }
 }
 
 /// How to reach and recognise the tracker.
@@ -309,6 +347,7 @@ mod tests {
             tracker: TrackerConfig { key: hex(&[7; 32]), addresses: vec!["127.0.0.1:7420".into()] },
             folders: vec![],
             next_folder: 1,
+            limits: Limits::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Requests are at most [`REQUEST_MAX`] bytes, replies at most [`REPLY_MAX`]. Only this user can open the socket.
 
-use crate::config::{Root, State};
+use crate::config::{Limits, Root, State};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -91,6 +91,13 @@ pub enum Request {
         /// Pause or resume.
         on: bool,
     },
+    /// Limits what goes to other devices and comes from them; says what the limits are then: [`Text`].
+    Limit {
+        /// Bytes a second; 0 = no limit; none = as it is.
+        up: Option<u64>,
+        /// See `up`.
+        down: Option<u64>,
+    },
     /// Lets a held burst of removals pass: [`Text`], or [`Paths`] with `list`.
     Approve {
         /// Which folder.
@@ -160,6 +167,9 @@ pub struct Status {
     pub devices: Vec<DeviceStatus>,
     /// Bytes on TCP since `run` started.
     pub traffic: Traffic,
+    /// What it may send and ask for.
+    #[serde(default, skip_serializing_if = "Limits::are_none")]
+    pub limits: Limits,
     /// What else the user should know, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

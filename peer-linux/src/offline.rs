@@ -125,6 +125,11 @@ impl Here<'_> {
             Request::TrashRestore { path, date } => Reply::done(&self.restore(&path.0, date.as_deref())?),
             Request::TrashEmpty => Reply::done(&self.empty_trash()?),
             Request::Pause { label, on } => Reply::done(&self.pause(label.as_deref(), *on)?),
+            Request::Limit { up, down } => {
+                self.config.limits.change(*up, *down)?;
+                self.state.set_config(&self.config)?;
+                Reply::text(self.config.limits.to_string())
+            }
             Request::Approve { label, list } => self.approve(label, *list)?,
         })
     }
@@ -198,6 +203,7 @@ impl Here<'_> {
                 version: String::new(),
             },
             devices,
+            limits: self.config.limits,
             notes: vec!["`dartsync run` is not running".into()],
             ..Status::default()
         })

@@ -26,6 +26,25 @@ fn a_big_file_leaves_its_author_fewer_times_than_it_arrives() {
 }
 
 #[test]
+fn a_limit_is_kept_and_shown() {
+    let mut home = Home::start("limit", 2);
+    assert!(home[0].status().get("limits").is_none());
+    assert!(home[0].say(&["limit", "--up", "1M", "--down", "2.5M"]).contains("1.0 MiB/s"));
+    assert!(!home[0].try_say(&["limit", "--up", "1K"]).status.success());
+    home[0].stop();
+    assert_eq!(home[0].status()["limits"]["down"], 2_621_440);
+    home[0].say(&["limit", "--down", "off"]);
+    home[0].start();
+    assert_eq!(home[0].status()["limits"], serde_json::json!({ "up": 1 << 20 }));
+    let start = std::time::Instant::now();
+    home[0].put("big", noise(3, 3 << 20));
+    home.converge();
+    assert!(start.elapsed().as_secs() >= 2, "three seconds' worth");
+    home[0].say(&["limit", "--up", "off"]);
+    assert!(home[0].status().get("limits").is_none());
+}
+
+#[test]
 fn seekers_that_are_killed_go_on_where_they_were() {
     let mut home = Home::start("swarm-killed", 4);
     home.converge();

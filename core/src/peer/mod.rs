@@ -50,6 +50,8 @@ mod rig;
 mod rows;
 mod scan;
 #[cfg(test)]
+mod seek_tests;
+#[cfg(test)]
 mod seq_tests;
 mod session;
 mod state;

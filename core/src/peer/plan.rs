@@ -13,6 +13,8 @@ use crate::version::Edit;
 
 /// How long the tracker may take to say who has a content.
 const SEEKING: Duration = Duration::secs(3);
+/// What takes longer to fetch is sought again: the tracker forgets after a minute who seeks, and wholly when it starts.
+const SEEK_AGAIN: Duration = Duration::secs(30);
 /// How long after a content was asked for in vain all that is held is told again, once for all that came meanwhile.
 const RESAY: Duration = Duration::secs(1);
 /// How long a file may be written before it is flushed for good (R13).
@@ -380,8 +382,7 @@ impl Peer {
 
     /// When a job that only waits for an answer from others runs out of time.
     pub(super) fn job_timeout(&self) -> Option<Instant> {
-        let seeking = |j: &&Job| j.work == Work::Install(Stage::Seeking);
-        self.jobs.iter().filter(seeking).map(|j| j.since + SEEKING).min()
+        self.jobs.iter().filter_map(times_out).min()
     }
 
     pub(super) fn end_slow_jobs(&mut self, ix: &mut dyn Index, now: Now) {
@@ -394,6 +395,16 @@ impl Peer {
             self.end_job(job.ticket);
             if let Some(o) = self.open(ix, job.f, job.row) {
                 self.trouble(ix, now, o, Cause::NoSource);
+            }
+        }
+        let due = |j: &Job| times_out(j).is_some_and(|t| t <= now.at);
+        while let Some(i) = self.jobs.iter().position(due) {
+            self.jobs[i].since = now.at;
+            let job = self.jobs[i];
+            if let Some(o) = self.open(ix, job.f, job.row)
+                && let Some(r) = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch)
+            {
+                let _ = self.seeks.push_back((job.f, job.row, r.seq));
             }
         }
     }
@@ -420,5 +431,14 @@ impl Peer {
             }
             self.retry(ix, now, o);
         }
+    }
+}
+
+/// When a job that waits for others is looked at.
+fn times_out(job: &Job) -> Option<Instant> {
+    match job.work {
+        Work::Install(Stage::Seeking) => Some(job.since + SEEKING),
+        Work::Install(Stage::Fetching) if job.sought => Some(job.since + SEEK_AGAIN),
+        _ => None,
     }
 }

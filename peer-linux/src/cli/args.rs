@@ -151,6 +151,15 @@ pub enum Command {
         /// The folder
         label: Option<String>,
     },
+    /// Limit what goes to other devices and comes from them; says what the limits are
+    Limit {
+        /// To others, bytes a second (as 500K, 2M), or `off`
+        #[arg(long, value_name = "RATE", value_parser = rate)]
+        up: Option<u64>,
+        /// From others
+        #[arg(long, value_name = "RATE", value_parser = rate)]
+        down: Option<u64>,
+    },
     /// Let a held burst of removals pass
     Approve {
         /// The folder
@@ -232,6 +241,21 @@ impl From<DemoArgs> for crate::demo::Options {
     }
 }
 
+/// Bytes a second; 0: no limit.
+fn rate(text: &str) -> Result<u64, String> {
+    if text == "off" {
+        return Ok(0);
+    }
+    let (number, unit) = match text.split_at_checked(text.len().saturating_sub(1)) {
+        Some((number, "K")) => (number, 1 << 10),
+        Some((number, "M")) => (number, 1 << 20),
+        Some((number, "G")) => (number, 1 << 30),
+        _ => (text, 1),
+    };
+    let rate = number.parse::<f64>().ok().map(|n| n * unit as f64).filter(|n| (1.0..1e15).contains(n));
+    rate.map(|n| n as u64).ok_or_else(|| "not a number of bytes, as 500K, 2M or 1G; or `off`".into())
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(s) if s.is_finite() && (0.0..=1e9).contains(&s) => Ok(s),
@@ -274,13 +298,16 @@ mod tests {
             "trash empty",
             "pause",
             "resume l",
+            "limit",
+            "limit --up 500K --down off",
+            "limit --up 1.5M",
             "approve l --list",
         ] {
             let r = Args::try_parse_from(std::iter::once("dartsync").chain(line.split(' ')));
             assert!(r.is_ok(), "{line}: {}", r.unwrap_err());
         }
         for line in
-            ["", "nonsense", "wait --timeout x", "wait --timeout -1", "join", "add /p", "demo --devices 1"]
+            ["limit --up 0", "limit --down é", "", "nonsense", "wait --timeout x", "wait --timeout -1", "join", "add /p", "demo --devices 1"]
         {
             assert!(
                 Args::try_parse_from(std::iter::once("dartsync").chain(line.split(' '))).is_err(),

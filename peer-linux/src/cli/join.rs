@@ -151,6 +151,7 @@ fn fresh(name: &str, target: &Target) -> Config {
         tracker: TrackerConfig { key: hex(&target.tracker.0), addresses: target.addresses.clone() },
         folders: Vec::new(),
         next_folder: 1,
+        limits: Default::default(),
     }
 }
 

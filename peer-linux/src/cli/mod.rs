@@ -88,6 +88,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Trash { what: Trash::Empty } => text(&state, Request::TrashEmpty)?,
         Command::Pause { label } => text(&state, Request::Pause { label, on: true })?,
         Command::Resume { label } => text(&state, Request::Pause { label, on: false })?,
+        Command::Limit { up, down } => text(&state, Request::Limit { up, down })?,
         Command::Approve { label, list: true } => {
             let request = Request::Approve { label, list: true };
             show::<Paths>(&state, request, false, print::paths, |p| to_json(&p.paths))?

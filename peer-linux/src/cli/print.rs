@@ -47,6 +47,9 @@ pub fn status(s: &Status) -> String {
         bytes(t.peer_sent),
         bytes(t.peer_received)
     );
+    if !s.limits.are_none() {
+        line!(out, "limits: {}", s.limits);
+    }
     s.notes.iter().for_each(|n| line!(out, "note: {n}"));
     out
 }

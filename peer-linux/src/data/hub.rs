@@ -9,7 +9,7 @@ use super::{Book, Job, Report, Setup, Source, dial, part};
 use dartsync_core::content::Leaf;
 use dartsync_core::data::message::HAVE;
 use dartsync_core::data::swarm::{Body, Effect, Fetch, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
-use dartsync_core::data::{Have, Ranges};
+use dartsync_core::data::{Have, Limit, Ranges};
 use dartsync_core::ids::{ContentId, Slot, SlotSet, Ticket};
 use dartsync_core::limits::CHUNK_MAX;
 use dartsync_core::link::StaticKey;
@@ -93,6 +93,8 @@ pub struct Shared {
     checks: Mutex<Option<Sender<PartCheck>>>,
     pub sent: AtomicU64,
     pub received: AtomicU64,
+    /// What may be sent to others.
+    pub up: Mutex<Limit>,
     pub stopping: AtomicBool,
     started: std::time::Instant,
 }
@@ -329,6 +331,7 @@ impl Shared {
             checks: Mutex::new(None),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            up: Mutex::default(),
             stopping: AtomicBool::new(false),
             started: std::time::Instant::now(),
         });
@@ -382,6 +385,11 @@ impl Shared {
         if !self.hub().is_linked(slot) {
             dial::dial(self, slot);
         }
+    }
+    /// See [`super::Fetcher::limit`].
+    pub fn limit(self: &Arc<Self>, up: Option<u64>, down: Option<u64>) {
+        self.up.lock().expect("no thread panics with it").set(up);
+        self.with(|hub, _| hub.swarm.handle_limit(down));
     }
     /// See [`super::Fetcher::traffic`].
     pub fn traffic(&self) -> (u64, u64) {

@@ -8,7 +8,7 @@ use super::serve::Server;
 use dartsync_core::data::message::{ASK, Refusal};
 use dartsync_core::data::{Ask, DataLink, Incoming};
 use dartsync_core::ids::{PublicKey, Slot};
-use dartsync_core::limits::AEAD_TAG;
+use dartsync_core::limits::{AEAD_TAG, CHUNK_MAX};
 use dartsync_core::link::{DataKeys, Suite};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -215,6 +215,7 @@ pub fn run(shared: &Arc<Shared>, shaken: Shaken, opened: impl FnOnce()) -> io::R
         receiver: Receiver::new(),
         since: Instant::now(),
         tidy: false,
+        held: 0,
     };
     drop(keys);
     if dialled {
@@ -242,6 +243,8 @@ struct Thread<'a> {
     since: Instant,
     /// Nothing happened since it was tidied.
     tidy: bool,
+    /// By the shared clock, when the limit lets it serve again, µs.
+    held: u64,
 }
 
 impl Thread<'_> {
@@ -265,10 +268,12 @@ impl Thread<'_> {
                 return Ok(());
             }
             let pending = self.write()?;
-            let more = self.machine.has_work() && !pending;
+            let held = Duration::from_micros(self.held.saturating_sub(self.shared.now().0));
+            let waits = self.machine.has_work() && !held.is_zero();
+            let more = self.machine.has_work() && !pending && !waits;
             let used = Duration::from_millis(self.link.used.load(Ordering::Relaxed));
             let idle = Duration::from_millis(self.shared.millis()).saturating_sub(used);
-            let busy = pending || more || self.receiver.is_busy();
+            let busy = pending || more || waits || self.receiver.is_busy();
             if idle >= IDLE && !busy {
                 return Ok(());
             }
@@ -277,11 +282,13 @@ impl Thread<'_> {
                 false => LULL,
                 true => IDLE.saturating_sub(idle).max(IDLE / 100),
             };
+            // Rounded up: poll counts whole milliseconds.
+            let rest = if waits { rest.min(held + Duration::from_millis(1)) } else { rest };
             let happened = self.wait(pending, rest)?;
             if happened || more {
                 self.tidy = false;
                 self.read()?;
-            } else if !self.tidy {
+            } else if !self.tidy && !waits {
                 self.tidy = true;
                 self.inbox.renew();
                 self.server.tidy();
@@ -295,9 +302,14 @@ impl Thread<'_> {
     fn write(&mut self) -> io::Result<bool> {
         if self.machine.has_work() {
             let idle = self.link.outlet.lock().expect("no thread panics with it").is_empty();
-            if idle {
+            if idle && self.held <= self.shared.now().0 {
                 self.link.used.store(self.shared.millis(), Ordering::Relaxed);
-                self.server.stage(self.shared, &mut self.machine);
+                let limited = self.shared.up.lock().expect("no thread panics with it").is_set();
+                // Under a limit links take turns, an answer each.
+                let most = if limited { 1 } else { CHUNK_MAX };
+                let staged = self.server.stage(self.shared, &mut self.machine, most);
+                let mut up = self.shared.up.lock().expect("no thread panics with it");
+                self.held = if limited { up.take(self.shared.now(), staged as u64).0 } else { 0 };
             }
         }
         let mut outlet = self.link.outlet.lock().expect("no thread panics with it");

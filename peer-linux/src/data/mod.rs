@@ -187,6 +187,10 @@ impl Fetcher {
     pub fn connect_back(&self, slot: Slot) {
         self.0.connect_back(slot);
     }
+    /// Limits what is sent to others, and what is asked of them, in bytes a second; none: no limit.
+    pub fn limit(&self, up: Option<u64>, down: Option<u64>) {
+        self.0.limit(up, down);
+    }
     /// Bytes sent and received on all data links since the start.
     pub fn traffic(&self) -> (u64, u64) {
         self.0.traffic()

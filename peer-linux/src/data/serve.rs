@@ -104,10 +104,10 @@ impl Server {
         self.stage.renew();
     }
 
-    /// Lays out answers while there is room for one more.
-    pub fn stage(&mut self, shared: &Arc<Shared>, machine: &mut DataLink) {
+    /// Lays out answers while there is room for one more, and less than so many bytes are laid out. How many then are.
+    pub fn stage(&mut self, shared: &Arc<Shared>, machine: &mut DataLink, most: usize) -> usize {
         let mut gone = Vec::new();
-        while self.stage.filled().len() < CHUNK_MAX && self.stage.room(ROOM).len() >= ROOM {
+        while self.stage.filled().len() < most && self.stage.room(ROOM).len() >= ROOM {
             let Some(work) = machine.poll_work() else { break };
             self.answer(shared, work, &mut gone);
         }
@@ -116,6 +116,7 @@ impl Server {
             deeds.reports.extend(gone.into_iter().map(Report::Gone));
             deeds.carry_out(shared);
         }
+        self.stage.filled().len()
     }
 
     /// Seals what is laid out and queues it.

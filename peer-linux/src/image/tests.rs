@@ -149,6 +149,7 @@ fn a_member_of_a_home_founds_no_other_and_spreads_no_identity() {
         tracker: TrackerConfig { key: hex(&code.tracker.0), addresses: vec![] },
         folders: vec![],
         next_folder: 1,
+        limits: Default::default(),
     };
     config.add_folder(dartsync_core::ids::FolderId(1), "docs", &root);
     place.state.set_config(&config).unwrap();

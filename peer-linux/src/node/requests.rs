@@ -154,6 +154,7 @@ impl Node {
             Request::Folders => Reply::done(&ops::folders(self.peer.roster(), &self.config)),
             Request::Conflicts => Reply::done(&ops::conflicts(&mut self.store, &self.config)),
             Request::Pause { label, on } => Reply::done(&self.pause(label.as_deref(), on)?),
+            Request::Limit { up, down } => self.limit(up, down)?,
             Request::Approve { label, list } => self.approve(&label, list)?,
             Request::TrashList | Request::TrashRestore { .. } | Request::TrashEmpty => {
                 self.trash(client, request);
@@ -350,6 +351,17 @@ impl Node {
             self.peer.set_paused(&mut self.store, now(), f.folder(), on);
         }
         Ok(text)
+    }
+
+    fn limit(&mut self, up: Option<u64>, down: Option<u64>) -> Result<Reply> {
+        let mut limits = self.config.limits;
+        limits.change(up, down)?;
+        if limits != self.config.limits {
+            self.config.limits = limits;
+            self.state.set_config(&self.config)?;
+            self.fetcher.limit(limits.up, limits.down);
+        }
+        Ok(Reply::text(limits.to_string()))
     }
 
     fn approve(&mut self, label: &str, list: bool) -> Result<Reply> {

@@ -63,6 +63,7 @@ pub fn start(state: &State) -> Result<Node> {
         wake: Arc::new(move || wake.wake()),
         seed: seed(),
     });
+    fetcher.limit(config.limits.up, config.limits.down);
     let workers = workers(&net)?;
     let tracker = TrackerLink::new(key, config.tracker.public_key()?, entropy());
     log(&format!("{}: data links at {listen}", config.name));

@@ -31,6 +31,7 @@ impl Node {
                 peer_sent,
                 peer_received,
             },
+            limits: self.config.limits,
             notes: self.notes(),
         }
     }

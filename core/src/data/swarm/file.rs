@@ -102,7 +102,7 @@ pub(super) struct Large<B, K> {
     done: Places,
     /// Looked for here, in vain; to be asked for whole, not in pieces.
     looked: Places,
-    plain: Places,
+    pub plain: Places,
     /// Who seeks it, too; which chunks this device gets from a holder, and which it has asked one for.
     pub fellows: Fellows,
     pub mine: Places,
@@ -306,8 +306,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
                 self.check.add(place);
                 continue;
             }
-            let pieces =
-                self.based && self.useless < GIVE_UP && !self.plain.has(place) && leaf.len >= PIECES_FROM;
+            let pieces = self.tries_pieces() && !self.plain.has(place) && leaf.len >= PIECES_FROM;
             if !pieces || room && self.is_placed(place) {
                 self.wanted.remove(place);
                 return Some((place, pieces));
@@ -318,6 +317,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             }
         }
         None
+    }
+    /// Whether chunks are asked for in pieces.
+    pub(super) fn tries_pieces(&self) -> bool {
+        self.based && self.useless < GIVE_UP
     }
     /// A place from which to look for something to ask a fellow for: anywhere, so that not all ask it for the same; from
     /// the window's start when the window is filling up.

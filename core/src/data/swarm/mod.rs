@@ -35,6 +35,7 @@ mod whence;
 
 pub use types::{Bank, Body, Check, Draft, Effect, Expect, Fetch, Lent, Piecemeal};
 
+use super::Limit;
 use super::message::Ask;
 use crate::content::{LEVELS, NODE_BYTES, Root};
 use crate::ids::{Slot, SlotSet, Ticket};
@@ -83,6 +84,8 @@ pub struct Swarm<B, K> {
     /// This device's slot; messages to fellows so far.
     me: Option<Slot>,
     said: u32,
+    /// What may be asked for.
+    limit: Limit,
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Default for Swarm<B, K> {
@@ -108,6 +111,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             turn: 0,
             me: None,
             said: 0,
+            limit: Limit::NONE,
         }
     }
 
@@ -172,6 +176,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         }
         self.dirty = true;
         self.judge(at);
+    }
+    /// No more bytes a second are asked for; none: no limit.
+    pub fn handle_limit(&mut self, rate: Option<u64>) {
+        self.limit.set(rate);
+        self.dirty = true;
     }
     /// Gives a fetch up: it fails with [`Cause::Raced`]. Nothing if there is none of that ticket.
     pub fn handle_cancel(&mut self, ticket: Ticket) {

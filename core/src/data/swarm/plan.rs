@@ -67,6 +67,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         if rooms.is_empty() || !self.flights.has_room() {
             return None;
         }
+        let free = self.limit.free(at);
+        if free > at {
+            self.tick_at = self.tick_at.min(free);
+            return None;
+        }
         self.next_small(at, rooms)
             .or_else(|| self.next_patch(at, rooms))
             .or_else(|| self.next_large(at, rooms))
@@ -155,6 +160,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
 
     pub(super) fn start(&mut self, at: Instant, slot: Slot, work: Work, len: u32) -> u32 {
+        self.limit.take(at, len.into());
         self.source_mut(slot).asked(at, len);
         self.flights.start(slot, work, len, at)
     }

@@ -91,6 +91,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
         }
         free
     }
+    /// Chunks of which an older version may be here: what differs is so little that each seeker asks a holder for it.
+    fn patchable(&self) -> Places {
+        if self.tries_pieces() { self.wanted.without(&self.plain) } else { Places::NONE }
+    }
     /// One of those was asked for.
     fn lent(&mut self, place: usize) {
         if !self.mine.has(place) {
@@ -210,7 +214,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             tries.remove(slot);
             let speed = self.source(slot).speed().unwrap_or(0);
             let large = self.large_mut(i);
-            let share = large.holders_share(at, speed);
+            let share = large.holders_share(at, speed).or(&large.patchable());
             let from = large.base as usize;
             if let Some((place, pieces)) = large.next_wanted(room, &share, from) {
                 large.lent(place);

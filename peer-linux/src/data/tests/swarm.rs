@@ -43,6 +43,21 @@ fn seekers_serve_each_other_and_those_who_come_later() {
 }
 
 #[test]
+fn an_upload_keeps_to_its_limit() {
+    let [a, b, c] = Node::home(true);
+    let data = bytes(13, 1 << 20);
+    let content = a.holds("f", &data);
+    a.fetcher.limit(Some(1 << 20), None);
+    let start = Instant::now();
+    b.fetch(0, content, data.len(), &[&a]);
+    c.fetch(0, content, data.len(), &[&a]);
+    b.ready();
+    c.ready();
+    assert!(start.elapsed() > Duration::from_millis(1500), "two copies of what goes in a second");
+    assert!(b.got(0) == data && c.got(0) == data);
+}
+
+#[test]
 fn a_seeker_that_goes_is_not_missed() {
     let [a, b, c] = Node::home(true);
     let data = bytes(12, 32 << 20);

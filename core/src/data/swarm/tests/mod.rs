@@ -151,6 +151,22 @@ fn other_sources_can_be_named_later() {
 }
 
 #[test]
+fn no_more_is_asked_for_than_the_limit_lets() {
+    let mut w = World::new();
+    let from = SlotSet(w.peer(1, Manner::Honest, FAST).0 | w.peer(2, Manner::Honest, FAST).0);
+    let c = w.content(11, 4 << 20);
+    w.swarm.handle_limit(Some(1 << 20));
+    w.fetch(1, c, from, 0);
+    w.run(60 * SECOND);
+    assert!(w.is_whole(1, c) && (3800 * MS..4400 * MS).contains(&w.now), "{} ms", w.now / MS);
+    w.swarm.handle_limit(None);
+    let begun = w.now;
+    w.fetch(2, c, from, 0);
+    w.run(60 * SECOND);
+    assert!(w.is_whole(2, c) && w.now - begun < SECOND);
+}
+
+#[test]
 fn a_device_that_comes_up_late_is_tried_again_soon() {
     let mut w = World::new();
     let from = w.peer(1, Manner::Away, FAST);
