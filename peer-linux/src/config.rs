@@ -178,7 +178,8 @@ impl Limits {
 
 impl std::fmt::Display for Limits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let show = |rate: Option<u64>| rate.map_or("no limit".into(), |r| format!("{}/s", crate::cli::size(r)));
+        let show =
+            |rate: Option<u64>| rate.map_or("no limit".into(), |r| format!("{}/s", crate::cli::size(r)));
         write!(f, "to other devices: {}; from other devices: {}", show(self.up), show(self.down))
     }
 }

@@ -2,6 +2,7 @@
 
 use dartsync::content::{hash_file, hash_symlink};
 use dartsync::data::{Book, Bytes, Fetcher, Known, Setup, Source};
+use dartsync_core::content::Hash;
 use dartsync_core::ids::{ContentId, DeviceId, FolderSlot, PublicKey, Seq, Slot};
 use dartsync_core::limits::FRAME;
 use dartsync_core::link::code::InviteCode;
@@ -32,6 +33,9 @@ impl Source for Plants {
         })
     }
     fn leaves(&self, _: &ContentId) -> Option<Vec<u8>> {
+        None
+    }
+    fn with_chunk(&self, _: &Hash) -> Option<ContentId> {
         None
     }
 }

@@ -26,6 +26,31 @@ fn a_big_file_leaves_its_author_fewer_times_than_it_arrives() {
 }
 
 #[test]
+fn what_any_file_here_has_does_not_travel() {
+    let home = Home::start("alike", 2);
+    let mut data = noise(4, 12 << 20);
+    home[0].put("there/old", &data);
+    home.converge();
+    let received = || home[1].status()["traffic"]["peer_received"].as_u64().unwrap();
+    let before = received();
+    data.drain(5 << 20..6 << 20);
+    data.splice(100..100, *b"something new");
+    home[0].put("new", &data);
+    home.converge();
+    let travelled = received() - before;
+    assert!(travelled < 2 << 20, "{travelled} of {}", data.len());
+    // What was removed is still in the trash.
+    home[0].remove("there/old");
+    home[0].remove("new");
+    home.converge();
+    data.truncate(9 << 20);
+    home[0].put("newer", &data);
+    home.converge();
+    assert!(received() - before < 3 << 20, "{}", received() - before);
+    assert_eq!(home[1].get("newer").unwrap(), data);
+}
+
+#[test]
 fn a_limit_is_kept_and_shown() {
     let mut home = Home::start("limit", 2);
     assert!(home[0].status().get("limits").is_none());

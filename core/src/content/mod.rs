@@ -44,6 +44,12 @@ pub use walker::{Step, Walker, Want};
 /// Levels of nodes a tree can have: level 0 are chunks, 1 the nodes that list chunks, and so on. A file of
 /// [`crate::limits::FILE_SIZE`] in smallest chunks and smallest nodes needs exactly these.
 pub const LEVELS: usize = 8;
+/// Whether a device's index of chunks holds a chunk of that name; it holds the first of each content besides. One in 16
+/// is enough to find a file that has much in common with another.
+pub fn is_sampled(chunk: &Hash) -> bool {
+    chunk.0[0] & 15 == 0
+}
+
 /// Entries after which a node may end.
 pub const NODE_MIN: usize = 16;
 /// Entries after which a node must end.

@@ -306,9 +306,17 @@ mod tests {
             let r = Args::try_parse_from(std::iter::once("dartsync").chain(line.split(' ')));
             assert!(r.is_ok(), "{line}: {}", r.unwrap_err());
         }
-        for line in
-            ["limit --up 0", "limit --down é", "", "nonsense", "wait --timeout x", "wait --timeout -1", "join", "add /p", "demo --devices 1"]
-        {
+        for line in [
+            "limit --up 0",
+            "limit --down é",
+            "",
+            "nonsense",
+            "wait --timeout x",
+            "wait --timeout -1",
+            "join",
+            "add /p",
+            "demo --devices 1",
+        ] {
             assert!(
                 Args::try_parse_from(std::iter::once("dartsync").chain(line.split(' '))).is_err(),
                 "{line}"

@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// Chunks of one file that are known by their names, at most (10 MiB of memory): a longer file is no base.
 const CHUNKS: usize = 256 * 1024;
 
+/// Files that are looked at because one of their chunks is wanted.
+const ALIKE: usize = 4;
+
 /// A file that is here, by its chunks.
 struct Old {
     known: Known<Vec<u8>, Vec<Node>, Vec<u32>>,
@@ -26,6 +29,8 @@ struct Old {
 #[derive(Default)]
 pub struct Bank {
     olds: RwLock<Vec<Old>>,
+    /// Contents that were looked at because they have a chunk that this one has.
+    alike: Mutex<Vec<ContentId>>,
     /// The flat list of the content's chunks, as far as it is known.
     leaves: Mutex<Vec<u8>>,
 }
@@ -36,6 +41,20 @@ impl Bank {
         let bank = Bank::default();
         bank.olds.write().unwrap_or_else(PoisonError::into_inner).extend(open(source, base));
         bank
+    }
+    /// Looks in all files of this device for a chunk; a file that has it is known from then on, if there are not too many
+    /// already. May block on the disk.
+    pub fn find(&self, source: &dyn Source, chunk: &Hash) -> bool {
+        let Some(content) = source.with_chunk(chunk) else { return false };
+        let mut alike = self.alike.lock().unwrap_or_else(PoisonError::into_inner);
+        if alike.len() >= ALIKE || alike.contains(&content) {
+            return false;
+        }
+        alike.push(content);
+        drop(alike);
+        let Some(old) = open(source, &content) else { return false };
+        self.olds.write().unwrap_or_else(PoisonError::into_inner).push(old);
+        true
     }
     /// Whether a file is known.
     pub fn has_base(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What is decided under the hub's lock and done once it is free.
 
-use super::hub::{PartCheck, Shared};
+use super::errand::Errand;
+use super::hub::Shared;
 use super::link::Link;
 use super::{Report, dial};
 use dartsync_core::data::Ask;
@@ -16,7 +17,7 @@ pub struct Deeds {
     pub(super) sayings: Vec<(Arc<Link>, ContentId, Vec<u8>)>,
     pub(super) dials: Vec<Slot>,
     pub(super) closes: Vec<Arc<Link>>,
-    pub(super) checks: Vec<PartCheck>,
+    pub(super) errands: Vec<Errand>,
     pub reports: Vec<Report>,
 }
 
@@ -45,8 +46,8 @@ impl Deeds {
         for slot in self.dials {
             dial::dial(shared, slot);
         }
-        for check in self.checks {
-            shared.check(check);
+        for errand in self.errands {
+            shared.look(errand);
         }
         if !self.reports.is_empty() && !shared.stopping.load(Ordering::Relaxed) {
             let reports = shared.reports.lock().expect("no thread panics with it");

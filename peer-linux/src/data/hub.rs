@@ -3,15 +3,14 @@
 
 use super::bank::{Bank, Teller};
 use super::deeds::Deeds;
+use super::errand::{Errand, Look};
 use super::link::Link;
 use super::partial::Arrived;
 use super::{Book, Job, Report, Setup, Source, dial, part};
-use dartsync_core::content::Leaf;
 use dartsync_core::data::message::HAVE;
 use dartsync_core::data::swarm::{Body, Effect, Fetch, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
 use dartsync_core::data::{Have, Limit, Ranges};
 use dartsync_core::ids::{ContentId, Slot, SlotSet, Ticket};
-use dartsync_core::limits::CHUNK_MAX;
 use dartsync_core::link::StaticKey;
 use dartsync_core::link::admission::Admission;
 use dartsync_core::peer::Outcome;
@@ -50,8 +49,6 @@ struct Prepared {
     seekers: SlotSet,
 }
 
-/// Whether that fetch's part file holds that chunk, or can get it from what is here.
-pub type PartCheck = (Ticket, Leaf, Arc<File>, Arc<Bank>);
 /// A chunk that is put together but for some parts.
 pub type Patch = (Vec<u8>, Ranges);
 /// The machine with what it is lent.
@@ -90,7 +87,7 @@ pub struct Shared {
     pub admission: Mutex<Admission>,
     pub strangers: dial::Strangers,
     pub threads: AtomicUsize,
-    checks: Mutex<Option<Sender<PartCheck>>>,
+    pub errands: Mutex<Option<Sender<Errand>>>,
     pub sent: AtomicU64,
     pub received: AtomicU64,
     /// What may be sent to others.
@@ -129,7 +126,15 @@ impl Hub {
             Effect::Hang(slot) => deeds.closes.extend(self.chosen.get(&slot).cloned()),
             Effect::Check(ticket, leaf) => {
                 let found = self.running.get(&ticket);
-                deeds.checks.extend(found.map(|r| (ticket, leaf, r.part.clone(), r.bank.clone())));
+                deeds.errands.extend(found.map(|r| {
+                    let what = Look::Check(leaf, r.part.clone());
+                    Errand { ticket, bank: r.bank.clone(), what }
+                }));
+            }
+            Effect::Find(ticket, chunk) => {
+                let bank = self.running.get(&ticket).map(|r| r.bank.clone());
+                let what = Look::Find(chunk);
+                deeds.errands.extend(bank.map(|bank| Errand { ticket, bank, what }));
             }
             Effect::Have(slot, content, all) => self.say(slot, content, all, deeds),
             Effect::Finished(ticket) => self.done(ticket, Outcome::Ready),
@@ -328,7 +333,7 @@ impl Shared {
             admission: Mutex::new(Admission::new()),
             strangers: dial::Strangers::default(),
             threads: AtomicUsize::new(0),
-            checks: Mutex::new(None),
+            errands: Mutex::new(None),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             up: Mutex::default(),
@@ -415,7 +420,7 @@ impl Shared {
         hub.stopped = true;
         hub.links.iter().for_each(|l| l.close());
         drop(hub);
-        *self.checks.lock().expect("no thread panics with it") = None;
+        *self.errands.lock().expect("no thread panics with it") = None;
         self.tick.notify_all();
     }
 
@@ -463,32 +468,6 @@ impl Shared {
             drop(hub);
             deeds.carry_out(&self);
             hub = self.hub();
-        }
-    }
-
-    /// Has a chunk of a part file checked by the thread for that.
-    pub fn check(self: &Arc<Self>, check: PartCheck) {
-        let mut checks = self.checks.lock().expect("no thread panics with it");
-        if checks.is_none() && !self.stopping.load(Ordering::Relaxed) {
-            let (sender, jobs) = std::sync::mpsc::channel::<PartCheck>();
-            let weak = Arc::downgrade(self);
-            let work = move || {
-                let mut block = vec![0; CHUNK_MAX];
-                for (ticket, leaf, part, bank) in jobs {
-                    let good = part::holds(&part, &leaf, &mut block) || bank.copy(&leaf, &part, &mut block);
-                    drop(part);
-                    let Some(shared) = weak.upgrade() else { return };
-                    shared.with(|hub, _| hub.swarm.handle_checked(ticket, leaf.offset, good));
-                }
-            };
-            let spawned = std::thread::Builder::new().name("data-check".into()).spawn(work);
-            *checks = spawned.is_ok().then_some(sender);
-        }
-        let (ticket, offset) = (check.0, check.1.offset);
-        let handed = checks.as_ref().is_some_and(|c| c.send(check).is_ok());
-        drop(checks);
-        if !handed {
-            self.with(|hub, _| hub.swarm.handle_checked(ticket, offset, false));
         }
     }
 }

@@ -19,6 +19,7 @@
 mod bank;
 mod deeds;
 mod dial;
+mod errand;
 mod hub;
 mod link;
 mod part;
@@ -30,6 +31,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
+use dartsync_core::content::Hash;
 use dartsync_core::ids::{ContentId, DeviceId, PublicKey, Slot, SlotSet, Ticket};
 use dartsync_core::link::StaticKey;
 use dartsync_core::peer::Outcome;
@@ -92,6 +94,8 @@ pub trait Source: Send + Sync {
     fn open(&self, content: &ContentId) -> Option<Bytes>;
     /// The flat list of a content's chunks; asked for those longer than one chunk.
     fn leaves(&self, content: &ContentId) -> Option<Vec<u8>>;
+    /// A content that may be here and has that chunk, if one is known.
+    fn with_chunk(&self, chunk: &Hash) -> Option<ContentId>;
 }
 
 /// What the driver is told; it comes by the channel, and the waker is called after.

@@ -4,7 +4,7 @@ use super::{Bytes, Source};
 use crate::content::hash_file;
 use crate::disk::{Root, file_stat};
 use crate::store::{Candidate, Reader};
-use dartsync_core::content::symlink_root;
+use dartsync_core::content::{Hash, symlink_root};
 use dartsync_core::ids::{ContentId, Folder};
 use dartsync_core::peer::Stat;
 use dartsync_core::record::Kind;
@@ -80,6 +80,10 @@ impl Source for Shelf {
         let Some(Bytes::File(file)) = self.open(content) else { return None };
         let hashed = hash_file(&file, &mut Vec::new(), &AtomicBool::new(false)).ok()?;
         (hashed.content == *content).then_some(hashed.leaves)
+    }
+
+    fn with_chunk(&self, chunk: &Hash) -> Option<ContentId> {
+        self.reader.with_chunk(chunk)
     }
 }
 

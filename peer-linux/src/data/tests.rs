@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::content::{hash_file, hash_symlink};
+use dartsync_core::content::Leaves;
 use dartsync_core::peer::Cause;
 use dartsync_core::rng::Rng;
 use std::collections::HashMap;
@@ -52,6 +53,10 @@ impl Source for Shelf {
     }
     fn leaves(&self, content: &ContentId) -> Option<Vec<u8>> {
         Some(self.0.lock().unwrap().get(content)?.1.clone())
+    }
+    fn with_chunk(&self, chunk: &Hash) -> Option<ContentId> {
+        let has = |kept: &Kept| Leaves::new(&kept.1).any(|l| l.hash == *chunk);
+        self.0.lock().unwrap().iter().find(|(_, kept)| has(kept)).map(|(content, _)| *content)
     }
 }
 
@@ -420,6 +425,18 @@ fn over_an_older_version_only_what_differs_travels() {
     assert_eq!(leaves, a.shelf.leaves(&content).unwrap());
     let travelled = b.fetcher.traffic().1;
     assert!(travelled < 24 << 10, "{travelled}");
+
+    // Of a file that is no older version but much alike, too.
+    let mut other = new.clone();
+    other.drain(3 << 20..4 << 20);
+    other[..5].copy_from_slice(b"alike");
+    let content = a.holds("other", &other);
+    let before = b.fetcher.traffic().1;
+    b.fetch(5, content, other.len(), &[&a]);
+    let (_, leaves) = b.ready();
+    assert!(b.got(5) == other && leaves == a.shelf.leaves(&content).unwrap());
+    assert!(b.fetcher.traffic().1 - before < 1 << 20, "{}", b.fetcher.traffic().1 - before);
+    let travelled = b.fetcher.traffic().1;
 
     // A short file, too; and a base that was changed behind the shelf's back costs bytes, nothing else.
     let mut note = bytes(3, 60_000);

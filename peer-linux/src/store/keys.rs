@@ -1,5 +1,6 @@
 //! The keys of the store's tables. Big-endian, so that byte order is the order that is asked for.
 
+use dartsync_core::content::Hash;
 use dartsync_core::ids::{ContentId, Folder, Row, Seq};
 use dartsync_core::limits::PATH;
 use dartsync_core::path::{Path, PathBuf};
@@ -61,6 +62,9 @@ pub(super) fn mark_key(folder: Folder, mark: Mark, row: Row) -> Key {
 }
 pub(super) fn content_key(content: &ContentId, row: Row) -> Key {
     key(&[&content.0, &row_key(row)])
+}
+pub(super) fn chunk_key(chunk: &Hash) -> &[u8] {
+    &chunk.0[..16]
 }
 pub(super) fn seq_key(folder: Folder, seq: Seq, row: Row) -> Key {
     key(&[&folder.0.to_be_bytes(), &seq.0.to_be_bytes(), &row_key(row)])

@@ -2,9 +2,12 @@
 //!
 //! They are a cache beside the rows. One whose content no row holds any more (or not yet: a download puts it before its
 //! file stands at the path) is *loose*; after an hour it is dropped, unless a row holds its content by then.
+//!
+//! Beside them stands an index of some of their chunks: who lacks a chunk finds a content that has it.
 
-use super::keys::u64_at;
+use super::keys::{chunk_key, u64_at};
 use super::{Part, Store};
+use dartsync_core::content::{Hash, Leaves, is_sampled};
 use dartsync_core::ids::ContentId;
 use dartsync_core::peer::Index;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,6 +29,9 @@ impl Store {
     /// Keeps the leaves of a content, as they are.
     pub fn put_manifest(&mut self, content: &ContentId, leaves: &[u8]) {
         self.layer(Part::Manifests).put(&content.0, leaves);
+        for chunk in sample(leaves) {
+            self.layer(Part::Chunks).put(chunk_key(&chunk), &content.0);
+        }
         if self.with_content(content, None).is_none() {
             self.loosen(content);
         }
@@ -61,10 +67,27 @@ impl Store {
             }
             self.layer(Part::Loose).remove(&key);
             if self.with_content(&ContentId(key), None).is_none() {
-                self.layer(Part::Manifests).remove(&key);
+                self.drop_manifest(&ContentId(key));
             }
         }
     }
+    pub(super) fn drop_manifest(&mut self, content: &ContentId) {
+        let leaves = self.manifest(content).unwrap_or_default();
+        for chunk in sample(&leaves) {
+            let chunks = self.layer(Part::Chunks);
+            // A newer content may have it, too.
+            if chunks.get(chunk_key(&chunk), |c| c == content.0) == Some(true) {
+                chunks.remove(chunk_key(&chunk));
+            }
+        }
+        self.layer(Part::Manifests).remove(&content.0);
+    }
+}
+
+/// The chunks by which a content is found: the first, and a sample of the others.
+fn sample(leaves: &[u8]) -> impl Iterator<Item = Hash> {
+    let leaves = Leaves::new(leaves).enumerate();
+    leaves.filter(|(n, leaf)| *n == 0 || is_sampled(&leaf.hash)).map(|(_, leaf)| leaf.hash)
 }
 
 fn now() -> u64 {

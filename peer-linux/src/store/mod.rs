@@ -65,10 +65,12 @@ enum Part {
     Manifests = 8,
     /// Content of a manifest that may have lost its last row → when (s since 1970).
     Loose = 9,
+    /// The beginning of a chunk's name → a content that has it, with its manifest: a sample.
+    Chunks = 10,
 }
 
 impl Part {
-    const ALL: [Part; 10] = [
+    const ALL: [Part; 11] = [
         Part::Paths,
         Part::Rows,
         Part::Due,
@@ -79,6 +81,7 @@ impl Part {
         Part::Blobs,
         Part::Manifests,
         Part::Loose,
+        Part::Chunks,
     ];
     const fn name(self) -> &'static str {
         match self {
@@ -92,6 +95,7 @@ impl Part {
             Part::Blobs => "blobs",
             Part::Manifests => "manifests",
             Part::Loose => "loose",
+            Part::Chunks => "chunks",
         }
     }
 }

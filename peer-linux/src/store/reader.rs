@@ -2,6 +2,7 @@
 
 use super::layer::sure;
 use super::{Part, codec, keys};
+use dartsync_core::content::Hash;
 use dartsync_core::ids::{ContentId, Folder, Row};
 use dartsync_core::path::PathBuf;
 use dartsync_core::peer::{Stat, Trees};
@@ -63,6 +64,12 @@ impl Reader {
     pub fn manifest(&self, content: &ContentId) -> Option<Vec<u8>> {
         let manifests = sure(self.0.snapshot().open_table(table(Part::Manifests)));
         sure(manifests.get(&content.0[..])).map(|v| v.value().to_vec())
+    }
+    /// A content whose manifest holds that chunk, if the index holds it.
+    pub fn with_chunk(&self, chunk: &Hash) -> Option<ContentId> {
+        let chunks = sure(self.0.snapshot().open_table(table(Part::Chunks)));
+        let found = sure(chunks.get(keys::chunk_key(chunk)))?;
+        found.value().first_chunk().map(|c| ContentId(*c))
     }
 }
 

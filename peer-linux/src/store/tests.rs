@@ -1,4 +1,5 @@
 use super::*;
+use dartsync_core::content::{Hash, Leaf};
 use dartsync_core::peer::{Due, Lane, Number};
 use std::fs;
 
@@ -141,6 +142,27 @@ fn manifests_go_an_hour_after_the_last_row_of_their_content() {
     s.remove_trash(F, path("y"));
     assert_eq!(both_at(&mut s, at + 9000), (false, false));
     assert_eq!(s.manifest(&C), None);
+}
+
+#[test]
+fn contents_are_found_by_some_of_their_chunks() {
+    let temp = Temp::new("chunks");
+    let (mut s, _) = temp.open();
+    let leaf = |n: u8| Leaf { offset: 0, len: 60_000, hash: Hash([n; 32]) };
+    let list = |names: &[u8]| names.iter().flat_map(|n| leaf(*n).encode()).collect::<Vec<_>>();
+    let (old, new) = (ContentId([8; 32]), ContentId([9; 32]));
+    // The first of each, and those whose name begins with a byte of four low zeros.
+    s.put_manifest(&old, &list(&[0x11, 0x12, 0x20, 0x30]));
+    s.put_manifest(&new, &list(&[0x12, 0x20]));
+    s.commit(true).expect("room");
+    let reader = s.reader();
+    let found = |n: u8| reader.with_chunk(&Hash([n; 32]));
+    assert_eq!([0x11, 0x30].map(found), [Some(old); 2]);
+    assert_eq!([0x12, 0x20].map(found), [Some(new); 2]);
+    assert_eq!([0x13, 0x40].map(found), [None; 2]);
+    s.drop_manifest(&old);
+    s.commit(true).expect("room");
+    assert_eq!([0x11, 0x30, 0x20].map(found), [None, None, Some(new)]);
 }
 
 #[test]

@@ -148,6 +148,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         }
         self.dirty = true;
     }
+    /// What [`Effect::Find`] asked for was looked for.
+    pub fn handle_found(&mut self, ticket: Ticket) {
+        for large in self.larges.iter_mut().flatten().filter(|l| l.ticket == ticket) {
+            large.found();
+            self.dirty = true;
+        }
+    }
     /// The part file holds that chunk, or does not.
     pub fn handle_checked(&mut self, ticket: Ticket, offset: u64, good: bool) {
         let place = self.larges.iter().position(|l| l.as_ref().is_some_and(|l| l.ticket == ticket));

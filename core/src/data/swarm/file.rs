@@ -7,7 +7,7 @@ use super::share::Pace;
 use super::types::{Bank, Fetch, Lent};
 use super::whence::Whence;
 use crate::content::{
-    Hash, Leaf, NODE_BYTES, NODE_MAX, Near, Root, Step, Walker, Want, ZERO_CHUNK, entry_bytes,
+    Hash, Leaf, NODE_BYTES, NODE_MAX, Near, Root, Step, Walker, Want, ZERO_CHUNK, entry_bytes, is_sampled,
 };
 use crate::ids::{ContentId, Slot, SlotSet, Ticket};
 use crate::limits;
@@ -18,6 +18,8 @@ use crate::time::Instant;
 const CHECKS: u32 = 4;
 /// Chunks before and after one among which a neighbour is looked for.
 const NEAR: usize = 16;
+/// Chunks that wait to be looked for in all files.
+const FINDS: usize = 128;
 /// A chunk from so many bytes on is worth asking for in pieces.
 pub(super) const PIECES_FROM: u32 = 4096;
 /// So many chunks in a row whose pieces were of no use end the tries. Until some were of use, one is tried at a time: a
@@ -111,6 +113,9 @@ pub(super) struct Large<B, K> {
     /// Counts what fellows may want to know; and chunks that came.
     pub news: u32,
     arrivals: u32,
+    /// Chunks that files of this device are to be looked through for, and how many are being looked for.
+    finds: heapless::Deque<Hash, FINDS>,
+    finding: u8,
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
@@ -150,6 +155,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             pace: Pace::new(at),
             news: 0,
             arrivals: 0,
+            finds: heapless::Deque::new(),
+            finding: 0,
         }
     }
 
@@ -271,7 +278,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
                     if known {
                         self.check.add(place)
                     } else {
-                        self.wanted.add(place)
+                        self.wanted.add(place);
+                        if self.end == 0 || is_sampled(&leaf.hash) {
+                            // It is a sample: one that finds no room is not missed.
+                            let _ = self.finds.push_back(leaf.hash);
+                        }
                     }
                     self.end += 1;
                 }
@@ -382,6 +393,23 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
         self.check.remove(place);
         self.checking.add(place);
         Some(self.leaf(place))
+    }
+    /// A chunk to look for in all files now.
+    pub(super) fn next_find(&mut self) -> Option<Hash> {
+        if self.finding as u32 >= CHECKS {
+            return None;
+        }
+        let hash = core::iter::from_fn(|| self.finds.pop_front()).find(|h| !self.bank.may_have(h))?;
+        self.finding += 1;
+        Some(hash)
+    }
+    /// One was looked for.
+    pub(super) fn found(&mut self) {
+        self.finding = self.finding.saturating_sub(1);
+    }
+    /// Whether it is worth waiting for what is looked for: before the first chunk is asked for.
+    pub(super) fn is_finding(&self) -> bool {
+        self.base == 0 && self.arrivals == 0 && (self.finding > 0 || !self.finds.is_empty())
     }
     /// A checked chunk is what it should be, or is not.
     pub(super) fn checked(&mut self, offset: u64, good: bool) {

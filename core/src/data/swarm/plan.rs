@@ -38,6 +38,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         }
         let effect = self
             .next_ask(at)
+            .or_else(|| self.next_find())
             .or_else(|| self.next_check())
             .or_else(|| self.next_have(at))
             .or_else(|| self.next_dial());
@@ -139,6 +140,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
 
     /// The next chunk to ask for: of whom, and whether in pieces.
     fn next_chunk(&mut self, at: Instant, i: u8, rooms: SlotSet) -> Option<(Slot, usize, bool)> {
+        if self.large(i).is_finding() {
+            return None;
+        }
         if !self.large(i).fellows.is_empty() {
             return self.next_shared(at, i, rooms);
         }
@@ -193,6 +197,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         Some(self.ask_leaf(at, thief, i, place as usize))
     }
 
+    fn next_find(&mut self) -> Option<Effect> {
+        let next = |l: &mut super::Large<B, K>| l.next_find().map(|hash| Effect::Find(l.ticket, hash));
+        self.larges.iter_mut().flatten().find_map(next)
+    }
     fn next_check(&mut self) -> Option<Effect> {
         let next = |l: &mut super::Large<B, K>| l.next_check().map(|leaf| Effect::Check(l.ticket, leaf));
         self.larges.iter_mut().flatten().find_map(next)

@@ -87,7 +87,8 @@ pub trait Bank {
     fn node(&self, level: u8, hash: &Hash, out: &mut [u8]) -> Option<usize>;
     /// The entry that nodes of that level have under this short name.
     fn entry(&self, level: u8, name: [u8; SHORT_BYTES]) -> Option<Entry>;
-    /// Whether a chunk of that name may be here. It is looked for with [`Effect::Check`].
+    /// Whether a chunk of that name may be here. It is looked for with [`Effect::Check`]. A file that
+    /// [`Effect::Find`] finds is known from then on.
     fn may_have(&self, chunk: &Hash) -> bool;
     /// Whether it knows nothing at all, so that asking for short nodes is a waste.
     fn is_empty(&self) -> bool;
@@ -129,6 +130,11 @@ pub enum Effect {
     /// See whether the part file holds this chunk (a hole is a chunk of zeros), else whether the bank has it, and write
     /// it: [`Swarm::handle_checked`].
     Check(Ticket, Leaf),
+    /// See whether any file of this device holds a chunk of that name: [`Swarm::handle_found`] when the bank knows it,
+    /// or none was found.
+    ///
+    /// [`Swarm::handle_found`]: super::Swarm::handle_found
+    Find(Ticket, Hash),
     /// The fetch is complete and verified.
     Finished(Ticket),
     /// It failed.

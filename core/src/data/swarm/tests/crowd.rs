@@ -143,6 +143,7 @@ impl Crowd {
                 }
                 self.later(3 * DELAY, Event::Open(m, to));
             }
+            Effect::Find(ticket, _) => self.swarm(m).unwrap().handle_found(ticket),
             Effect::Hang(_) => panic!("no link is silent for so long"),
             Effect::Check(ticket, leaf) => {
                 self.swarm(m).unwrap().handle_checked(ticket, leaf.offset, false);

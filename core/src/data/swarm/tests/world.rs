@@ -98,6 +98,7 @@ pub(super) enum Fact {
     Answer(Slot, u32, Ask, bool),
     Refused(Slot, u32, u32, Refusal),
     Checked(Ticket, u64, bool),
+    Found(Ticket),
     Progress(Slot, u32),
 }
 
@@ -236,6 +237,7 @@ impl World {
             Effect::Finished(ticket) => assert!(self.ends.insert(ticket, Ok(())).is_none()),
             Effect::Failed(ticket, cause) => assert!(self.ends.insert(ticket, Err(cause)).is_none()),
             Effect::Bad(slot, _) => self.named.push(slot),
+            Effect::Find(ticket, _) => self.later(50, Fact::Found(ticket)),
             Effect::Have(..) => {}
         }
     }
@@ -293,6 +295,7 @@ impl World {
             Fact::Open(slot) => self.swarm.handle_open(at, slot),
             Fact::Unreachable(slot) => self.swarm.handle_unreachable(at, slot),
             Fact::Checked(ticket, offset, good) => self.swarm.handle_checked(ticket, offset, good),
+            Fact::Found(ticket) => self.swarm.handle_found(ticket),
             Fact::Progress(slot, link) => {
                 if self.peers[&slot].link == link {
                     self.swarm.handle_progress(at, slot);
