@@ -106,6 +106,13 @@ impl Record {
                 Some(p) => p.tag == old.edit.tag && p.counter < old.edit.counter,
             }
     }
+    /// Whether `self`, which replaced nothing and was made without knowing `other`, seems to know an older edit of its own
+    /// tag that `other` knows of, since counters of a tag follow each other.
+    pub fn seems_to_know(&self, other: &Record) -> bool {
+        let known = 1..self.edit.counter;
+        let apart = self.edit.tag != other.edit.tag && self.parent.is_none();
+        apart && known.contains(&other.version.get(self.edit.tag))
+    }
     /// How this record stands to `other` at one path: by version vector, but a fork, or equal vectors with
     /// different content, is concurrent (R5).
     pub fn compare(&self, other: &Record) -> Order {

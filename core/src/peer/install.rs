@@ -334,7 +334,10 @@ impl Peer {
         let record = match x {
             Some(x) if x.compare(&target) == Order::Concurrent => {
                 let equal = x.version.compare(&target.version) == Order::Equal;
-                let fork = x.forks(&target) || target.forks(&x) || equal;
+                // An edit that nobody took forks nothing for others: what it loses against stays the edit that it was, so that
+                // who removes that meanwhile has removed this.
+                let taken = !o.t.local.as_ref().is_some_and(|l| l.made == Made::Minted);
+                let fork = (x.forks(&target) && taken) || target.forks(&x) || equal;
                 let base = o.t.synced.clone();
                 self.merge(now, base.as_ref(), &target, &x, fork)
             }

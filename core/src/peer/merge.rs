@@ -125,6 +125,8 @@ impl Peer {
         self.join(&mut m.version, &loser.version);
         let same = winner.same_content(loser) && m.same_meta(winner) && m.same_meta(loser);
         let both_removed = !winner.is_live() && !loser.is_live();
+        // Joined with what replaced an older edit of the same tag, it would be a fork of that one to who still has it.
+        let fork = fork || (winner.seems_to_know(loser) && !mutant::on(Mutant::R5Fork));
         if !same || fork || both_removed {
             let edit = self.mint(now);
             if mutant::on(Mutant::R7Fresh) && !fork && !both_removed {

@@ -2,11 +2,12 @@
 //! again. And where a copy's name is another content's.
 
 use super::rig::{Rig, content, record, stat};
-use super::trees::{Intent, Lane, Made};
+use super::trees::{Intent, Lane, Local, Made};
 use super::{Effect, Outcome, Stat, copy_path};
-use crate::ids::ContentId;
+use crate::ids::{ContentId, Tag};
 use crate::path::{Path, PathBuf};
 use crate::record::{Kind, Record};
+use crate::version::Order;
 use std::string::String;
 
 const NOTHING: (Kind, ContentId) = (Kind::Removed, ContentId::NONE);
@@ -124,5 +125,40 @@ fn a_copy_that_may_have_been_announced_stays_as_it_is() {
         let row = rig.peer.plan_copy(&mut rig.ix, rig.now, &o, loser).expect("a copy");
         let name = rig.path(row);
         assert_eq!(rig.trees(&name).pending.expect("it must exist").0.mode, 0);
+    }
+}
+
+#[test]
+fn what_is_made_where_an_own_edit_was_removed_unseen_forks_nothing() {
+    // An older edit of this tag, removed by another device; this one made the path anew, and knew of neither.
+    let mut rig = Rig::ready();
+    let (old, new) = (record(Kind::File, content("old"), 5), record(Kind::File, content("new"), 9));
+    let mut removal = record(Kind::Removed, content("old"), 6);
+    (removal.edit.tag, removal.parent) = (Tag(78), Some(old.edit));
+    assert!(removal.version.raise(removal.edit));
+    let merged = rig.peer.merge(rig.now, None, &new, &removal, false);
+    assert_eq!((merged.parent, merged.content), (Some(new.edit), new.content));
+    assert_eq!(merged.compare(&old), Order::Dominates, "who still has the old one follows");
+    let unlike = Record { parent: Some(old.edit), ..new.clone() };
+    assert_eq!(
+        rig.peer.merge(rig.now, None, &unlike, &removal, false).edit,
+        new.edit,
+        "it knew what it replaced"
+    );
+}
+
+#[test]
+fn what_wins_over_an_edit_that_nobody_took_stays_the_edit_it_was() {
+    for made in [Made::Minted, Made::Synced] {
+        let mut rig = Rig::ready();
+        let (old, new) = (record(Kind::File, content("old"), 5), record(Kind::File, content("new"), 9));
+        assert!(new.forks(&old));
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+        o.t.local = Some(Local { record: new.clone(), made, stat: stat(Kind::File), at: 1 });
+        o.t.synced = Some(new).filter(|_| made == Made::Synced);
+        o.t.target = Some(old.clone());
+        rig.peer.take_target(rig.now, &mut o, stat(Kind::File), 1);
+        let l = o.t.local.expect("it stands");
+        assert_eq!((l.record.content, l.record.edit == old.edit), (old.content, made == Made::Minted));
     }
 }
