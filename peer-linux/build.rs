@@ -1,7 +1,8 @@
 //! Builds the tracker's kernel images into the program, for `dartsync image`.
 //!
 //! Not in the profiles `dev` and `fast`, which are for work on the project: there `dartsync image` takes them from the
-//! directory that `DARTSYNC_KERNELS` names. Nothing is installed: where Rust's target for boards is missing, or what a
+//! directory that `DARTSYNC_KERNELS` names. Rust's target for boards is added by rustup where it is missing (by its name
+//! in `rust-toolchain.toml`, rustup would bring the whole toolchain up to date with it). Where it cannot be had, or what a
 //! board needs cannot be fetched, the program is built all the same, and `dartsync image` says what it lacks.
 
 use std::ffi::OsStr;
@@ -56,9 +57,10 @@ fn images(root: &Path, out: &Path) -> Result<Vec<(&'static str, PathBuf)>, Strin
     if below.iter().any(|part| part == "debug" || part == "fast") {
         return Err("it is a build for work on DartSync itself".into());
     }
-    let lib = Command::new(var("RUSTC")).args(["--print", "target-libdir", "--target", TARGET]).output();
-    let lib = lib.map_err(|e| format!("rustc: {e}"))?.stdout;
-    if !Path::new(String::from_utf8_lossy(&lib).trim()).is_dir() {
+    if !has_target() {
+        add_target();
+    }
+    if !has_target() {
         let why = format!("Rust's target {TARGET} was not installed; `rustup target add {TARGET}` does that");
         return Err(without(out, why));
     }
@@ -70,6 +72,22 @@ fn images(root: &Path, out: &Path) -> Result<Vec<(&'static str, PathBuf)>, Strin
         ));
     }
     Ok(BOARDS.into_iter().map(|board| (board, image(root, &target, out, board))).collect())
+}
+
+/// Whether Rust's library for boards is here.
+fn has_target() -> bool {
+    let lib = Command::new(var("RUSTC")).args(["--print", "target-libdir", "--target", TARGET]).output();
+    lib.is_ok_and(|lib| Path::new(String::from_utf8_lossy(&lib.stdout).trim()).is_dir())
+}
+
+/// Has rustup add it to the toolchain at work, if that is rustup's.
+fn add_target() {
+    if let Ok(toolchain) = std::env::var("RUSTUP_TOOLCHAIN") {
+        let add = Command::new("rustup").args(["target", "add", "--toolchain", &toolchain, TARGET]).output();
+        if let Some(why) = failure(add) {
+            println!("cargo::warning=rustup target add {TARGET}: {}", one_line(&why));
+        }
+    }
 }
 
 /// Says what is missing, and sees that the next build looks again.
@@ -132,7 +150,7 @@ fn failure(done: std::io::Result<std::process::Output>) -> Option<String> {
     match done {
         Ok(out) if out.status.success() => None,
         Ok(out) => Some(String::from_utf8_lossy(&out.stderr).into_owned()),
-        Err(e) => Some(format!("cargo: {e}")),
+        Err(e) => Some(format!("it cannot be started: {e}")),
     }
 }
 
