@@ -132,7 +132,7 @@ impl Peer {
     }
 
     /// R8: after the first `CaughtUp` of an epoch, every row not heard in it is announced.
-    fn sweep_unknown(&mut self, ix: &mut dyn Index, now: Now) {
+    pub(super) fn sweep_unknown(&mut self, ix: &mut dyn Index, now: Now) {
         if self.sweep.is_none() {
             let due =
                 |s: &super::state::FolderState| s.linked && s.caught_up && s.telling == Telling::Waiting;
@@ -177,6 +177,8 @@ impl Peer {
                 What::Synced
             } else if t.remote.is_some() && !mutant::on(Mutant::R8Heard) {
                 What::Heard
+            } else if t.withdrawn.as_ref().is_some_and(|w| w.epoch != self.epoch) {
+                What::Withdrawn
             } else {
                 continue;
             };
@@ -383,6 +385,13 @@ impl Peer {
     }
 
     fn accepted(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open, a: &Announcement, seq: Seq) {
+        if a.what == What::Withdrawn {
+            // It is noted in this epoch now, by this device at least (R9a).
+            if let Some(w) = o.t.withdrawn.as_mut().filter(|w| w.epoch != self.epoch) {
+                (w.epoch, w.seq) = (self.epoch, seq);
+            }
+            return;
+        }
         let current = announced(&o.t, a.what).filter(|r| stamp(r) == a.stamp).cloned();
         let newer = o.t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq > seq);
         match current {
@@ -419,6 +428,7 @@ fn announced(t: &Trees, what: What) -> Option<&Record> {
         What::Local => t.local.as_ref().filter(|l| l.made != Made::Unminted).map(|l| &l.record),
         What::Synced => t.synced.as_ref(),
         What::Heard => t.remote.as_ref().map(|r| &r.record),
+        What::Withdrawn => t.withdrawn.as_ref().map(|r| &r.record),
         What::Pending => t.pending.as_ref().map(|p| &p.0),
     }
 }

@@ -357,6 +357,8 @@ pub enum What {
     Synced,
     /// The remote one, once heard in another epoch.
     Heard,
+    /// The withdrawn one, noted in another epoch.
+    Withdrawn,
     /// The pending copy.
     Pending,
 }
