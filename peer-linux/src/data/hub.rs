@@ -5,7 +5,7 @@ use super::bank::{Bank, Teller};
 use super::deeds::Deeds;
 use super::errand::{Errand, Look};
 use super::link::Link;
-use super::partial::Arrived;
+use super::partial::{self, Arrived};
 use super::{Book, Job, Report, Setup, Source, dial, part};
 use dartsync_core::data::message::HAVE;
 use dartsync_core::data::swarm::{Body, Effect, Fetch, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
@@ -33,7 +33,7 @@ const FRESH: u64 = 5_000;
 struct Running {
     content: ContentId,
     part: Arc<File>,
-    /// The same file, for others to read.
+    /// The same file, opened for reading, to serve others from.
     served: Option<Arc<File>>,
     bank: Arc<Bank>,
     /// Others fetch the content, too, and may ask for it.
@@ -199,7 +199,7 @@ impl Hub {
             bank: Teller(bank.clone()),
         };
         let lent = large.then(lend);
-        let served = part.try_clone().ok().filter(|_| large).map(Arc::new);
+        let served = if large { partial::for_reading(&part).map(Arc::new) } else { None };
         let (content, part, shared) = (fetch.content, Arc::new(part), !seekers.is_empty());
         self.running.insert(fetch.ticket, Running { content, part, served, bank, shared });
         self.swarm.handle_fetch(at, &fetch, lent);

@@ -126,6 +126,11 @@ impl Device {
     pub fn say(&self, args: &[&str]) -> Result<String> {
         self.command(&args.iter().map(|a| std::ffi::OsStr::new(*a)).collect::<Vec<_>>())
     }
+    /// Bytes on its links since its start, by their name in `status --json`.
+    pub fn traffic(&self, which: &str) -> Result<u64> {
+        let status: serde_json::Value = serde_json::from_str(&self.say(&["status", "--json"])?)?;
+        status["traffic"][which].as_u64().with_context(|| format!("{}: no {which} in its status", self.name))
+    }
     /// Starts syncing, and waits until it is ready.
     pub fn start(&mut self) -> Result<()> {
         let args = [std::ffi::OsStr::new("--state"), self.state.as_os_str(), std::ffi::OsStr::new("run")];

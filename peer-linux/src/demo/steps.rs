@@ -11,19 +11,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long a step may take before it counts as failed.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Bytes of the large file.
+const LARGE: usize = 32 << 20;
 
 /// One step: does something, waits until it holds, tells what it saw.
 type Step = fn(&mut Show<'_>) -> Result<String>;
 
 /// All steps in order; the first that does not hold ends the show.
 pub fn all(home: &mut Home, interrupts: &Interrupts) -> Result<()> {
-    let steps: [(&str, Step); 10] = [
+    let steps: [(&str, Step); 11] = [
         ("create", create),
         ("edit", edit),
         ("rename", rename),
         ("remove", remove),
         ("folder tree", folder_tree),
         ("large file", large_file),
+        ("delta", delta),
         ("second folder", second_folder),
         ("conflict", conflict),
         ("restore", restore),
@@ -170,14 +173,44 @@ fn folder_tree(show: &mut Show<'_>) -> Result<String> {
 
 fn large_file(show: &mut Show<'_>) -> Result<String> {
     let from = show.device(0);
-    let mut bytes = vec![0; 32 << 20];
+    let mut bytes = vec![0; LARGE];
     blake3::Hasher::new().update(b"demo").finalize_xof().fill(&mut bytes);
+    let before = from.traffic("peer_sent")?;
     fs::write(from.root.join("large"), &bytes)?;
     let since = Instant::now();
     let size = bytes.len() as u64;
     let whole = |r: &Path| fs::symlink_metadata(r.join("large")).is_ok_and(|m| m.len() == size);
     let took = show.settle(since, whole, |t| t.contains_key(Path::new("large")))?;
-    Ok(format!("{} saved 32 MiB; everywhere after {}", from.name, ms(took)))
+    let copies = (from.traffic("peer_sent")? - before) as f64 / size as f64;
+    let (name, others) = (&from.name, show.last());
+    Ok(format!(
+        "{name} saved {} MiB; everywhere after {}, of {others} copies {copies:.1} came from {name}",
+        LARGE >> 20,
+        ms(took)
+    ))
+}
+
+fn delta(show: &mut Show<'_>) -> Result<String> {
+    let (from, to) = (show.device(0), show.device(1));
+    let path = from.root.join("large");
+    let mut bytes = fs::read(&path)?;
+    bytes.insert(0, b'+');
+    blake3::Hasher::new().update(b"news").finalize_xof().fill(&mut bytes[LARGE / 2..][..4096]);
+    let before = to.traffic("peer_received")?;
+    fs::write(&path, &bytes)?;
+    let since = Instant::now();
+    let whole = |r: &Path| fs::symlink_metadata(r.join("large")).is_ok_and(|m| m.len() == bytes.len() as u64);
+    let took = show.settle(since, whole, |_| true)?;
+    ensure!(holds(&to.root, "large", &bytes), "it is not what {} wrote", from.name);
+    let came = to.traffic("peer_received")? - before;
+    ensure!(came < 1 << 20, "{came} bytes came to {}", to.name);
+    Ok(format!(
+        "{} put a byte before it and 4 KiB into its middle; everywhere after {}, {} KiB came to {}",
+        from.name,
+        ms(took),
+        came.div_ceil(1024),
+        to.name
+    ))
 }
 
 fn second_folder(show: &mut Show<'_>) -> Result<String> {

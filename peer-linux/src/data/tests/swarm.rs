@@ -1,6 +1,8 @@
 //! Seekers of one content, who get it from each other.
 
 use super::*;
+use dartsync_hal::os::{drop_lease, take_read_lease};
+use std::os::fd::AsFd;
 
 /// What these fetch, each knowing that the others do, too.
 fn fetch_together(seekers: &[&Node], holder: &Node, content: ContentId, size: usize) {
@@ -28,6 +30,11 @@ fn seekers_serve_each_other_and_those_who_come_later() {
     std::println!("the holder sent {copies:.2} copies to 3");
     assert!(copies < 2.0, "{copies} copies to 3");
 
+    // Nobody has it open for writing any more: its next version may take its place.
+    let arrived = std::fs::File::open(b.path("0.part")).unwrap();
+    crate::disk::init().unwrap();
+    take_read_lease(arrived.as_fd()).unwrap();
+    drop_lease(arrived.as_fd()).unwrap();
     // What has arrived is served though the shelf does not know it yet; and not if somebody wrote to it since.
     assert!(b.shelf.open(&content).is_none());
     e.fetch(7, content, data.len(), &[&b]);
