@@ -43,6 +43,11 @@ impl Rig {
         self.bus.nic().map(|(nic, _)| nic.mac())
     }
 
+    fn linked(&mut self) -> bool {
+        let (nic, host) = self.bus.nic().expect("an adapter");
+        nic.check_link(host).unwrap()
+    }
+
     fn send(&mut self, frame: &[u8]) {
         let (nic, host) = self.bus.nic().expect("an adapter");
         nic.send(host, frame).unwrap();
@@ -215,13 +220,9 @@ fn the_boards_own_socket() {
         let mac = lan.borrow().written.iter().position(|w| w.0 == 0x104).unwrap();
         assert!(mac < on, "the address is set before frames flow");
 
-        let linked = |rig: &mut Rig| {
-            let (nic, host) = rig.bus.nic().unwrap();
-            nic.check_link(host).unwrap()
-        };
-        assert!(!linked(&mut rig));
+        assert!(!rig.linked());
         lan.borrow_mut().cable = true;
-        assert!(linked(&mut rig));
+        assert!(rig.linked());
         assert_eq!(register(0x100) & (1 << 20 | 1 << 23), 1 << 20, "full duplex");
 
         rig.send(&[7; 504]); // with its head a multiple of 512
@@ -268,13 +269,9 @@ fn the_socket_of_the_next_board() {
         let mac = lan.borrow().written.iter().position(|w| w.0 == 0x400).unwrap();
         assert!(mac < on, "the address is set before frames flow");
 
-        let linked = |rig: &mut Rig| {
-            let (nic, host) = rig.bus.nic().unwrap();
-            nic.check_link(host).unwrap()
-        };
-        assert!(!linked(&mut rig));
+        assert!(!rig.linked());
         lan.borrow_mut().cable = true;
-        assert!(linked(&mut rig));
+        assert!(rig.linked());
 
         rig.send(&[7; 504]);
         let sent = lan.borrow_mut().sent.pop().unwrap();
