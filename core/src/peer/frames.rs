@@ -342,8 +342,9 @@ impl Peer {
             if !skip && (generation > self.commits.durable || of.is_some_and(|o| o != f)) {
                 break;
             }
-            // It may be gone again since, or about to go.
-            if !skip && self.is_had(ix, f, seq) {
+            // It may be gone again since, or about to go; or it went and came back, which the later word of it waits for.
+            let again = self.haves.iter().skip(1).any(|h| (h.0, h.1) == (f, seq));
+            if !skip && !again && self.is_had(ix, f, seq) {
                 let grown = ranges.last_mut().is_some_and(|r: &mut SeqRange| {
                     let next = r.to.0 + 1 == seq.0;
                     if next {
