@@ -417,14 +417,9 @@ impl Fs {
             self.names = names;
         }
         self.past.clear();
+        // What hangs nowhere any more is above nothing: what it held may hang elsewhere again.
         self.above.clear();
-        let dirs: Vec<Ino> = self.names.keys().copied().collect();
-        for d in dirs {
-            let below: Vec<(Name, Ino)> = self.entries(d).map(|(n, i)| (n.clone(), i)).collect();
-            for (name, i) in below.into_iter().filter(|(_, i)| self.nodes[i].kind == Kind::Directory) {
-                self.above.insert(i, (d, name));
-            }
-        }
+        [ROOT, TMP, TRASH].into_iter().for_each(|dir| self.hang(dir));
         let mut torn = Vec::new();
         let key = rand.next();
         for n in self.nodes.values_mut().filter(|n| n.kind == Kind::File) {
@@ -448,6 +443,15 @@ impl Fs {
         }
         self.reset();
         torn
+    }
+    fn hang(&mut self, dir: Ino) {
+        let below: Vec<(Name, Ino)> = self.entries(dir).map(|(n, i)| (n.clone(), i)).collect();
+        for (name, i) in below {
+            if self.nodes[&i].kind == Kind::Directory {
+                self.above.insert(i, (dir, name));
+                self.hang(i);
+            }
+        }
     }
     /// The program ended: nobody watches.
     pub fn reset(&mut self) {

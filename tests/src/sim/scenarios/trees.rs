@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sim::device::F;
-use crate::sim::fs::ROOT;
+use crate::sim::fs::{Fs, ROOT};
 use crate::sim::world::Event;
 use dartsync_core::ids::ContentId;
 use dartsync_core::path::Path;
@@ -145,4 +145,27 @@ fn what_a_directory_held_that_came_and_went_between_two_looks_is_missed() {
         assert!(!w.devices[A].ix.load(row, &mut t) || t.local.is_none(), "{t:?}");
         assert_eq!(w.paths(B), ["b", "d"]);
     });
+}
+
+#[test]
+fn a_power_cut_leaves_a_directory_where_its_name_is() {
+    let dir = |fs: &mut Fs, at, name: &[u8]| {
+        let made = fs.make(Kind::Directory, 0o755, None);
+        fs.link(at, name, made).unwrap();
+        made
+    };
+    let left = (0..16).map(|seed| {
+        let mut fs = Fs::new(1, 1);
+        let x = dir(&mut fs, ROOT, b"x");
+        let d = dir(&mut fs, x, b"d");
+        fs.sync_names();
+        let y = dir(&mut fs, ROOT, b"y");
+        fs.rename((x, b"d"), (y, b"d"), true).unwrap();
+        fs.power_cut(&mut Rand::new(seed));
+        let at = fs.walk(ROOT, b"").into_iter().find(|w| w.1 == d).unwrap().0;
+        assert_eq!(fs.path_of(d), Some(at.clone()));
+        at
+    });
+    let left: Vec<_> = left.collect();
+    assert!([b"x/d", b"y/d"].iter().all(|at| left.contains(&at.to_vec())), "both happen");
 }
