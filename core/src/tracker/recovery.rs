@@ -150,9 +150,9 @@ impl Recovery {
     pub(super) fn postpone(&mut self) {
         self.dirty = true;
     }
-    /// The roster was sealed.
+    /// The roster was sealed: from now on this one stands, whoever of those that vouched for it is put out.
     pub(super) fn sealed(&mut self) {
-        self.dirty = false;
+        (self.dirty, self.quorum) = (false, false);
     }
 }
 
@@ -223,6 +223,7 @@ impl Tracker<'_> {
         } else if !self.sealed.is_empty() {
             self.save_due = true;
         }
+        self.recovery.sealed();
         self.note(format_args!("the roster is whole again: changes are possible"));
     }
     /// The words that override the wait for devices; where there is nothing to wait for, they make their bearer the

@@ -62,6 +62,16 @@ fn no_roster_is_written_until_over_half_of_the_devices_are_back() {
 }
 
 #[test]
+fn who_is_put_out_does_not_take_the_quorum_with_him() {
+    let mut h = Home::with(5);
+    let mut n = reborn(&mut h, Past::Lost);
+    assert!((0..3).all(|i| come(&mut n, i)));
+    assert!(matches!(n.ask(0, Request::Revoke("c")), Reply::Done), "three of five are over half");
+    assert!(matches!(n.ask(0, Request::Revoke("d")), Reply::Done), "it was whole, and stays so");
+    n.invite(0);
+}
+
+#[test]
 fn who_joins_a_whole_roster_does_not_call_it_in_doubt() {
     let mut h = Home::with(1);
     let mut n = reborn(&mut h, Past::Lost);
