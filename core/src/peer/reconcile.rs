@@ -139,6 +139,10 @@ fn once(t: &mut Trees, c: Context) -> bool {
         return unminted(t, heard);
     }
     let Some(r) = heard else { return false };
+    if is_outlived(t, &r) {
+        (t.local, t.disk_due) = (None, false);
+        return true;
+    }
     let disk = t.disk_kind();
     let order = ours(t).map_or(Order::Dominated, |x| x.compare(&r));
     match order {
@@ -148,6 +152,16 @@ fn once(t: &mut Trees, c: Context) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Whether a file that is still to be made here again was removed or replaced by someone who knew it: nobody may have it any
+/// more.
+fn is_outlived(t: &Trees, r: &Record) -> bool {
+    let missed = |l: &Local| {
+        let gone = l.made == Made::Synced && l.record.has_content() && l.stat.kind == Kind::Removed;
+        gone && !l.record.same_content(r) && l.record.compare(r) == Order::Dominated
+    };
+    t.disk_due && t.local.as_ref().is_some_and(missed)
 }
 
 fn is_adopted(t: &Trees, r: &Record) -> bool {

@@ -2,9 +2,9 @@
 //! again. And where a copy's name is another content's.
 
 use super::rig::{Rig, content, record, stat};
-use super::trees::{Intent, Lane, Local, Made};
+use super::trees::{Intent, Lane, Local, Made, Remote};
 use super::{Effect, Outcome, Stat, copy_path};
-use crate::ids::{ContentId, Tag};
+use crate::ids::{ContentId, Seq, Tag};
 use crate::path::{Path, PathBuf};
 use crate::record::{Kind, Record};
 use crate::version::Order;
@@ -62,6 +62,24 @@ fn what_a_power_cut_undid_is_installed_again() {
     rig.has("d", Kind::Directory, "");
     recover(&mut rig, "d", NOTHING, None);
     assert!(rig.trees("d").local.is_some_and(|l| l.made == Made::Synced) && rig.trees("d").disk_due);
+}
+
+#[test]
+fn what_a_power_cut_undid_is_not_waited_for_once_it_is_removed() {
+    let mut rig = Rig::ready();
+    rig.peer.session.unclean = true;
+    rig.has("x", Kind::File, "new");
+    recover(&mut rig, "x", NOTHING, None);
+    assert!(rig.trees("x").disk_due, "it is to be made again");
+    let synced = rig.trees("x").synced.expect("it was here");
+    let mut removal = record(Kind::Removed, synced.content, 9);
+    removal.parent = Some(synced.edit);
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let epoch = rig.peer.epoch;
+    o.t.remote = Some(Remote { record: removal.clone(), epoch, seq: Seq(9) });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let t = rig.trees("x");
+    assert_eq!((t.local, t.synced, rig.lane("x")), (None, Some(removal), None), "nobody has it any more");
 }
 
 #[test]
