@@ -44,7 +44,8 @@ fn what_went_and_came_back_is_told_when_that_is_durable() {
     greet(&mut rig);
     rig.has("a", Kind::File, "a");
     while rig.effect().is_some() {}
-    let intent = Intent { from: (Kind::Removed, ContentId::NONE), to: (Kind::File, content("a")), copy: None };
+    let intent =
+        Intent { from: (Kind::Removed, ContentId::NONE), to: (Kind::File, content("a")), copy: None };
     for intent in [Some(intent), None] {
         // It was made anew, and the end of that is not durable yet.
         let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"a").expect("a path"));

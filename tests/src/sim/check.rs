@@ -9,7 +9,7 @@ use dartsync_core::tracker::Tracker;
 use dartsync_core::version::{Edit, Order};
 use dartsync_core::wire::batch::BatchReader;
 use dartsync_core::wire::message::{ToPeer, ToTracker, decode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a content that a user wrote.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Ledger {
     pub contents: BTreeMap<ContentId, Written>,
     /// How often a user put that content at that path.
     puts: BTreeMap<(ContentId, Vec<u8>), u32>,
+    /// Conflict copies that devices made: that content at that path.
+    copied: BTreeSet<(ContentId, Vec<u8>)>,
     /// Users who removed or overwrote that content at that path, when, and how often it had been put there until then.
     taken: BTreeMap<(ContentId, Vec<u8>), (usize, u64, u32)>,
     /// Every live record that was announced, by path.
@@ -61,6 +63,10 @@ impl Ledger {
     /// A user put that content at that path.
     pub fn put(&mut self, content: ContentId, path: &[u8]) {
         *self.puts.entry((content, path.to_vec())).or_default() += 1;
+    }
+    /// A device made a conflict copy at that path.
+    pub fn copy(&mut self, content: ContentId, path: &[u8]) {
+        self.copied.insert((content, path.to_vec()));
     }
     /// How often users put each content somewhere.
     pub fn puts(&self) -> BTreeMap<ContentId, u32> {
@@ -206,9 +212,10 @@ impl Ledger {
         }
         for (path, e) in visible(d) {
             let key = (e.3, path.clone());
-            // Put there twice, it need not be what the one who took it saw. (Copies are put there by nobody.)
+            // Put there twice, be it as a copy by a device, it need not be what the one who took it saw.
             let puts = self.puts.get(&key).copied().unwrap_or(0);
-            let Some((by, ..)) = self.taken.get(&key).filter(|t| t.2 == puts && puts <= 1) else { continue };
+            let once = puts + u32::from(self.copied.contains(&key)) <= 1;
+            let Some((by, ..)) = self.taken.get(&key).filter(|t| t.2 == puts && once) else { continue };
             let text = self.contents.get(&e.3).map_or("", |w| &w.text);
             let path = String::from_utf8_lossy(&path).into_owned();
             return Err(format!("{path} is back with {text}, which device {by} had removed"));

@@ -9,7 +9,7 @@ use super::world::{Event, MS, World};
 use dartsync_core::ids::{InviteId, Row, Ticket};
 use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::path::Path;
-use dartsync_core::peer::{Cause, Effect, Outcome, Peer, Reply, ScanEntry, Stat, Tell};
+use dartsync_core::peer::{Cause, Effect, Index, Outcome, Peer, Reply, ScanEntry, Stat, Tell, Trees};
 use dartsync_core::record::Kind;
 use dartsync_core::wire::message::Request;
 use std::cell::RefCell;
@@ -252,6 +252,7 @@ impl World<'_> {
             self.wrote(d, &work.path, &data, old, true);
         }
         self.look_at_visible(d, &work, &outcome);
+        self.note_copy(d, &work, &outcome);
         self.look_at_displaced(d, &work, &trash);
         self.explain(|| format!("   = {outcome:?}"));
         let delay = self.slow(d, which, 20, 400);
@@ -271,6 +272,24 @@ impl World<'_> {
                 let r = self.ledger.is_known(&n.data.id);
                 self.must(r.map_err(|e| format!("D{d} {}: {e}", String::from_utf8_lossy(&work.path))));
             }
+        }
+    }
+
+    /// Where a conflict copy was made: under the loser's second name, of what a swap displaced, or of a pending record.
+    fn note_copy(&mut self, d: usize, work: &Work, outcome: &Outcome) {
+        let Outcome::Swapped { .. } = outcome else { return };
+        let dev = &mut self.devices[d];
+        let mut t = Trees::default();
+        let path = match work.effect {
+            Effect::Swap { .. } if work.copy.is_some() => work.copy.as_deref(),
+            Effect::Swap { row, .. } if dev.ix.load(row, &mut t) && t.pending.is_some() => {
+                Some(&work.path[..])
+            }
+            Effect::Keep { .. } => Some(&work.path[..]),
+            _ => None,
+        };
+        if let Some((path, ino)) = path.and_then(|p| Some((p, dev.fs.find(p)?))) {
+            self.ledger.copy(dev.fs.node(ino).data.id, path);
         }
     }
 
