@@ -24,6 +24,12 @@ pub mod arch;
 pub mod board;
 pub mod clock;
 pub mod console;
+#[cfg(any(feature = "smoltcp", feature = "std"))]
+#[cfg_attr(
+    not(all(feature = "smoltcp", feature = "std")),
+    allow(dead_code, reason = "one side asks, one answers")
+)]
+mod dns;
 pub mod driver;
 pub mod entropy;
 pub mod net;

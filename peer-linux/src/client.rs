@@ -1,5 +1,6 @@
 //! A short visit to the tracker without the peer machine: for `join`, and for commands while `run` is down.
 
+use crate::find;
 use anyhow::{Context, Result, anyhow, bail};
 use dartsync_core::ids::{FolderId, FolderSlot, PublicKey, Tag};
 use dartsync_core::limits::{FRAME, FRAME_SEALED};
@@ -197,14 +198,23 @@ pub struct Client {
 }
 
 impl Client {
-    /// Dials each address in turn and says Hello. Fails at once with [`Denied`], else with the cause of the last
-    /// address.
+    /// Dials each address in turn, then those that the local network names, and says Hello. Fails at once with
+    /// [`Denied`], else with the cause of the last address.
     pub fn visit(me: &StaticKey, target: &Target, store: StoreNumbers, name: &str) -> Result<Client> {
-        let mut why = anyhow!("no address of the tracker is known: name one with --tracker ADDR:PORT");
-        for address in &target.addresses {
-            let found = address.to_socket_addrs().with_context(|| format!("{address}: no such address"));
+        let mut why = anyhow!(
+            "no address of the tracker is known, and none is told on this network: name one with --tracker ADDR:PORT"
+        );
+        let named = target.addresses.iter().map(Some);
+        for address in named.chain([None]) {
+            let found: Result<Vec<SocketAddr>> = match address {
+                Some(a) => a
+                    .to_socket_addrs()
+                    .map(Iterator::collect)
+                    .with_context(|| format!("{a}: no such address")),
+                None => Ok(find::tracker(&target.tracker)),
+            };
             let found = match found {
-                Ok(f) => f,
+                Ok(found) => found,
                 Err(e) => {
                     why = e;
                     continue;

@@ -8,6 +8,7 @@ pub mod control;
 pub mod data;
 pub mod demo;
 pub mod disk;
+pub mod find;
 pub mod image;
 pub mod node;
 pub mod offline;

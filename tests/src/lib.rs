@@ -1,6 +1,7 @@
 //! What DartSync's scenarios and oracles share.
 
 pub mod bench;
+pub mod frames;
 pub mod fuzz;
 #[path = "../../core/src/peer/mem_index.rs"]
 pub mod mem_index;

@@ -3,7 +3,7 @@
 
 use crate::card::{Card, CardError, PORT, Trial};
 use crate::serve::{self, LINKS, SLOTS, Server, Slot, VISITORS};
-use crate::start;
+use crate::{signpost, start};
 use core::convert::Infallible;
 use core::marker::PhantomData;
 use dartsync_core::rng::Rng;
@@ -24,6 +24,8 @@ const SOCKETS: usize = LINKS + CALLERS + OTHERS;
 
 static SOCKET_MEMORY: Once<Memory<'static, SOCKETS>> = Once::new();
 static CARD: Once<Card> = Once::new();
+static MARK: Once<heapless::String<19>> = Once::new();
+static TEXTS: Once<[&str; 1]> = Once::new();
 static LINK_SLOTS: Once<[Option<Slot>; SLOTS]> = Once::new();
 static TRACKER: Once<Tracker<'static>> = Once::new();
 
@@ -71,7 +73,8 @@ fn serve<B: Board>(
     let address = card
         .address
         .map_or(Address::Dhcp, |a| Address::Fixed(Place { ip: a.ip, prefix: a.prefix, gateway: None }));
-    let service = Service { kind: "_dartsync", instance: &card.home, txt: &[] };
+    let txt = TEXTS.fill(|_| MARK.put(|| signpost::mark(&card.key().public())).as_str());
+    let service = Service { kind: signpost::SERVICE, instance: &card.home, txt };
     let (seed, second) = (rng.next_u64(), Some((STATUS, CALLERS)));
     let config = Config { mac, seed, port: PORT, second, address, service: Some(service) };
     console.say(format_args!("adapter: {}", Mac(mac)));

@@ -6,6 +6,7 @@
 //! | [`start`] | from what is stored to what a tracker is made of: identity, roster, code |
 //! | [`words`] | the identity as words to keep |
 //! | [`card`] | `dartsync.cfg`: what a tracker without storage is told at each start |
+//! | [`signpost`] | how a tracker on a board is found on its network |
 //! | `linux` | the program of Linux: command line, files, sockets |
 //! | `bare` | the program of a board without an operating system |
 //!
@@ -22,5 +23,6 @@ pub mod card;
 #[cfg(feature = "std")]
 pub mod linux;
 pub mod serve;
+pub mod signpost;
 pub mod start;
 pub mod words;

@@ -10,7 +10,7 @@
 //! ```
 //! Names are made unique by the hardware address instead of by asking whether they are free.
 
-use super::dns::{self, Name, Out, class, kind};
+use crate::dns::{self, Name, Out, class, kind};
 
 /// A service that the local network can find.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +154,7 @@ impl<'m> Responder<'m> {
         }
         for known in query.answers() {
             let ours = known.kind == kind::PTR && known.ttl >= TTL_OTHER / 2 && self.is_kind(&known.name);
-            if ours && known.target.is_some_and(|t| self.is_instance(&t)) {
+            if ours && known.target().is_some_and(|t| self.is_instance(&t)) {
                 wanted &= !record::PTR;
             }
         }

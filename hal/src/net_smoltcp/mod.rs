@@ -6,7 +6,7 @@
 //! | `memory` | the block of memory, and its size |
 //! | `slots` | what becomes of the TCP sockets; links |
 //! | `address` | a fixed address, or what a DHCP server lends |
-//! | `mdns`, `dns` | answers to who looks for the service |
+//! | `mdns` | answers to who looks for the service |
 //! | `ear` | notes what passes the device and the stack does not tell |
 //!
 //! # Use
@@ -27,7 +27,6 @@
 //! strangers never take a socket from an open link. A link whose other end is gone is broken after 40 s.
 
 mod address;
-mod dns;
 mod ear;
 mod mdns;
 mod memory;
@@ -39,6 +38,7 @@ pub use memory::{BUFFER, Memory, OTHERS, PER_SOCKET};
 pub use slots::Link;
 
 use crate::clock::Clock;
+use crate::dns;
 use crate::net::{Addr, Event, LinkKey, Net, NetError};
 use address::Addressing;
 use ear::{Ear, instant};

@@ -1,10 +1,12 @@
 //! Calls of Linux that no crate offers safely, and small facts about the machine.
 
+mod find;
 mod interfaces;
 mod lease;
 mod notify;
 mod signals;
 
+pub use find::find_service;
 pub use interfaces::interface_addresses;
 pub use lease::{Lease, current_lease, drop_lease, take_read_lease};
 pub use notify::{Standing, notify};

@@ -79,6 +79,10 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
     let root = directory(&root)?.0;
     let mut config = old.unwrap_or_else(|| fresh(&name, &target));
     config.tracker.addresses = target.addresses.clone();
+    let here = client.address().to_string();
+    if config.tracker.addresses.is_empty() {
+        config.tracker.addresses.push(here);
+    }
     if given.listen.is_some() {
         config.listen = given.listen.clone();
     }

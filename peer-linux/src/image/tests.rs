@@ -69,7 +69,7 @@ fn what_is_written_holds_no_secret_but_in_the_card() {
             readme.contains(said(&text, "code ")) && readme.contains("NOTHING OF THIS HAS RUN"),
             "{readme}"
         );
-        assert_eq!(readme.contains("--tracker ADDRESS"), out == "a", "{readme}");
+        assert_eq!(readme.contains("by `--tracker ADDRESS"), out == "a", "{readme}");
         for firmware in ["bootcode.bin", "start.elf", "fixup.dat"] {
             assert!(readme.contains(firmware), "{firmware}");
         }

@@ -34,19 +34,16 @@ pub fn readme(about: &About<'_>) -> String {
         Board::Rpi3 => RPI3,
         Board::Virt => VIRT,
     };
-    let to = match &about.at {
-        Some(_) => String::new(),
-        None => " --tracker ADDRESS:7420".into(),
-    };
     let address = match &about.at {
         Some(at) => format!("The tracker is at {at}."),
-        None => "The tracker asks for an address by DHCP: your router lists it, its console shows it, and\n\
-                 `avahi-browse -rt _dartsync._tcp` finds it."
+        None => "The tracker asks for an address by DHCP. Devices of the same network find it by themselves, whatever\n\
+                 address it gets; to others tell it by `--tracker ADDRESS:7420`. Your router lists it, its console\n\
+                 shows it, and `avahi-browse -rt _dartsync._tcp` finds it."
             .into(),
     };
     format!(
         "DartSync tracker for {name}\n\n{board}\n{address}\n\n\
-         Then, on the device that made this image:\n\n    dartsync join {code}{to}\n    dartsync run\n\n\
+         Then, on the device that made this image:\n\n    dartsync join {code}\n    dartsync run\n\n\
          The code is good for that device alone. It invites the others: `dartsync invite`.\n\n{SECRET}",
         name = about.board.machine(),
         code = about.code,

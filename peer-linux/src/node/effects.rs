@@ -8,7 +8,7 @@ use crate::data::{Bank, Book, Job, Known, Report};
 use crate::disk::{Act, Rewritten, Root, Trashed};
 use crate::node::clients::ClientId;
 use crate::workers::Priority;
-use crate::{ops, trash};
+use crate::{find, ops, trash};
 use dartsync_core::ids::{ContentId, DeviceId, Folder, Row, SlotSet, Ticket};
 use dartsync_core::path::{Path, PathBuf};
 use dartsync_core::peer::{Cause, Effect, Index, Outcome, Tell, Trees};
@@ -42,6 +42,8 @@ pub enum Done {
     Root(Ticket, Folder, Result<Box<Root>, String>),
     /// The tracker's addresses were looked up.
     Addresses(Vec<SocketAddr>),
+    /// The local network was asked where the tracker is.
+    Whereabouts(Vec<SocketAddr>),
     /// Something in a trash was hashed: where, what, its manifest and size.
     Trashed(Folder, Vec<u8>, Option<(Kind, ContentId, Vec<u8>, u64)>),
     /// Displaced files that were written to afterwards.
@@ -255,8 +257,12 @@ impl Node {
         }
     }
 
-    /// Looks the tracker's addresses up, then dials them.
+    /// Looks the tracker's addresses up, then dials them. If none answered last time, the local network is asked, too.
     fn dial(&mut self) {
+        if !self.news.outage.is_empty() && !std::mem::replace(&mut self.asking, true) {
+            let key = self.tracker.key();
+            self.workers.submit(Priority::Interactive, move |_| Done::Whereabouts(find::tracker(&key)));
+        }
         let named = self.config.tracker.addresses.clone();
         let parsed: Option<Vec<SocketAddr>> = named.iter().map(|a| a.parse().ok()).collect();
         match parsed {
@@ -308,6 +314,10 @@ impl Node {
             Done::Part(fetch, part) => self.begin_fetch(fetch, part),
             Done::Root(ticket, folder, root) => self.root_found(ticket, folder, root),
             Done::Addresses(addresses) => self.dial_at(addresses),
+            Done::Whereabouts(addresses) => {
+                self.asking = false;
+                self.tracker.hint(addresses);
+            }
             Done::Trashed(folder, at, found) => self.trash_hashed(folder, &at, found),
             Done::Rewritten(folder, all) => self.rewritten(folder, all),
             Done::Purged(folder, gone) => trash::forget(&mut self.store, folder, &gone),

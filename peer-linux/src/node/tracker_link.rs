@@ -42,6 +42,8 @@ pub struct TrackerLink {
     tracker: PublicKey,
     rng: Rng,
     candidates: VecDeque<SocketAddr>,
+    /// Where the local network says it is: tried once.
+    hints: Vec<SocketAddr>,
     why: String,
     live: Option<Live>,
     count: u32,
@@ -71,6 +73,7 @@ impl TrackerLink {
             tracker,
             rng,
             candidates: VecDeque::new(),
+            hints: Vec::new(),
             why: String::new(),
             live: None,
             count: 0,
@@ -80,15 +83,30 @@ impl TrackerLink {
         }
     }
 
+    /// The tracker's key.
+    pub fn key(&self) -> PublicKey {
+        self.tracker
+    }
+
     /// Dials the addresses in turn, each for 3 s; a fact follows. An older link is closed first.
     pub fn dial(&mut self, net: &mut NetStd, now: u64, addresses: Vec<SocketAddr>, sink: &mut Sink<'_>) {
         self.end(net, "replaced", sink);
-        self.candidates = addresses.into();
+        self.candidates = std::mem::take(&mut self.hints).into_iter().chain(addresses).collect();
         self.why = "no address of the tracker is known".into();
         self.next(net, now, sink);
     }
 
+    /// Where it may be, too: dialled behind the addresses that are being dialled, or before those of the next dial.
+    pub fn hint(&mut self, addresses: Vec<SocketAddr>) {
+        if self.live.as_ref().is_none_or(|l| l.until.is_some()) {
+            self.hints = addresses;
+        }
+    }
+
     fn next(&mut self, net: &mut NetStd, now: u64, sink: &mut Sink<'_>) {
+        if self.candidates.is_empty() {
+            self.candidates = std::mem::take(&mut self.hints).into();
+        }
         while let Some(at) = self.candidates.pop_front() {
             match net.dial(at.into()) {
                 Ok(key) => {
@@ -198,6 +216,7 @@ impl TrackerLink {
             if live.until.is_some() && channel.progress() == Progress::Open {
                 live.until = None;
                 self.candidates.clear();
+                self.hints.clear();
                 self.address = Some(live.at);
                 let here = net.local(live.key).map(SocketAddr::from);
                 sink(Fact::Opened(live.id, here)).map_err(|r| r.why.to_owned())?;

@@ -6,6 +6,7 @@
 
 mod device;
 mod home;
+mod lan;
 mod machine;
 mod program;
 mod tracker;
@@ -13,6 +14,7 @@ mod tracker;
 pub use dartsync::demo::tree::{Thing, Tree, difference, read as tree};
 pub use device::Device;
 pub use home::Home;
+pub use lan::{CABLE, Dnsmasq, HERE, cable, on_a_lan};
 pub use machine::{BOARDS, Kind, Machine, has_qemu, image_of};
 pub use program::{Program, binary, free_port};
 pub use tracker::Tracker;
