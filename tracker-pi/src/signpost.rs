@@ -1,7 +1,7 @@
 //! How a tracker on a board is found on its network by mDNS, whatever address it was lent.
 //!
 //! ```text
-//! _dartsync._tcp.local  PTR  HOME XXXXXX._dartsync._tcp.local      its SRV and A: where;  its TXT: "id=" MARK
+//! _dartsync._tcp.local  PTR  HOME 12ab34._dartsync._tcp.local      its SRV and A: where;  its TXT: "id=" MARK
 //! ```
 //! Whoever finds one that has the mark dials it; that it has the key, too, the handshake proves.
 

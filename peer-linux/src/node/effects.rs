@@ -259,7 +259,7 @@ impl Node {
 
     /// Looks the tracker's addresses up, then dials them. If none answered last time, the local network is asked, too.
     fn dial(&mut self) {
-        if !self.news.outage.is_empty() && !std::mem::replace(&mut self.asking, true) {
+        if !self.news.outage.is_empty() && !std::mem::replace(&mut self.tracker.asking, true) {
             let key = self.tracker.key();
             self.workers.submit(Priority::Interactive, move |_| Done::Whereabouts(find::tracker(&key)));
         }
@@ -315,7 +315,7 @@ impl Node {
             Done::Root(ticket, folder, root) => self.root_found(ticket, folder, root),
             Done::Addresses(addresses) => self.dial_at(addresses),
             Done::Whereabouts(addresses) => {
-                self.asking = false;
+                self.tracker.asking = false;
                 self.tracker.hint(addresses);
             }
             Done::Trashed(folder, at, found) => self.trash_hashed(folder, &at, found),

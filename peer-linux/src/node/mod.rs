@@ -87,8 +87,6 @@ pub(crate) struct Node {
     /// Devices that are linked to the tracker, as far as known.
     online: SlotSet,
     news: News,
-    /// The local network is being asked where the tracker is.
-    asking: bool,
     stopping: bool,
     /// A commit that the machine waits for.
     commit_due: Option<Ticket>,

@@ -89,7 +89,6 @@ pub fn start(state: &State) -> Result<Node> {
         requests: Requests::default(),
         welcomed: false,
         online: SlotSet::default(),
-        asking: false,
         news: News::default(),
         stopping: false,
         commit_due: None,

@@ -50,6 +50,8 @@ pub struct TrackerLink {
     read: Box<[u8; 16 * 1024]>,
     /// Bytes sent and received since the start.
     pub traffic: (u64, u64),
+    /// The local network is being asked where it is.
+    pub asking: bool,
     /// The address that answered last.
     pub address: Option<SocketAddr>,
 }
@@ -79,6 +81,7 @@ impl TrackerLink {
             count: 0,
             read: Box::new([0; 16 * 1024]),
             traffic: (0, 0),
+            asking: false,
             address: None,
         }
     }
