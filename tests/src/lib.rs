@@ -7,5 +7,6 @@ pub mod fuzz;
 pub mod mem_index;
 pub mod process;
 pub mod raw;
+pub mod raw_data;
 pub mod sim;
 pub mod tidy;

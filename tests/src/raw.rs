@@ -8,10 +8,15 @@ use dartsync_core::path::Path;
 use dartsync_core::record::{Kind, Record};
 use dartsync_core::rng::Rng;
 use dartsync_core::version::{Edit, VersionVector};
-use dartsync_core::wire::batch::{BatchWriter, Entry, EntryFlags};
-use dartsync_core::wire::message::{self, Answer, Request, RosterVersion, ToPeer, ToTracker, Verdict};
+use dartsync_core::wire::batch::{BatchReader, BatchWriter, Entry, EntryFlags};
+use dartsync_core::wire::message::{
+    self, Answer, Ranges, Request, RosterVersion, SeqRange, ToPeer, ToTracker, Verdict,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Where a counter of today may begin: 2026-01-01, µs.
@@ -165,6 +170,54 @@ impl RawLink {
         assert!(verdicts.iter().all(|v| matches!(v, Verdict::Accepted(_))), "{verdicts:?}");
         verdicts.len()
     }
+    /// Keeps the link from now on, on a thread of its own, until that is dropped: pings, and says that it holds these
+    /// contents of a folder whenever it is told of one.
+    pub fn attend(mut self, folder: FolderId, holds: Vec<ContentId>) -> Attended {
+        // What was heard before it hears again.
+        self.send(&ToTracker::Seen { folder, epoch: self.epoch, seen: Seq(0) });
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = ended.clone();
+        let thread = std::thread::spawn(move || {
+            self.stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a limit can be set");
+            let mut rounds = 0u32;
+            while !end.load(Relaxed) && self.attend_once(&holds) {
+                rounds += 1;
+                if rounds.is_multiple_of(20) {
+                    self.send(&ToTracker::Ping);
+                }
+            }
+        });
+        Attended { ended, thread: Some(thread) }
+    }
+    /// Takes what is here; false at the link's end.
+    fn attend_once(&mut self, holds: &[ContentId]) -> bool {
+        let mut told = Vec::new();
+        while let Ok(Some(frame)) = self.channel.next_frame() {
+            let Some(ToPeer::Records(batch)) = message::decode(frame) else { continue };
+            let mut batch = BatchReader::new(batch);
+            while let Ok(Some(e)) = batch.entry() {
+                told.extend(holds.contains(&e.record.content).then_some((e.folder, e.seq)));
+            }
+        }
+        told.into_iter().for_each(|(folder, seq)| self.hold(folder, seq, seq));
+        self.feed() || self.read_some()
+    }
+    /// Says that it holds what has these seqs.
+    pub fn hold(&mut self, folder: FolderSlot, from: Seq, to: Seq) {
+        let ranges = Ranges::from_slice(&[SeqRange { from, to }]).expect("one fits");
+        self.send(&ToTracker::Have { folder, ranges, run: self.run });
+    }
+    /// Reads what comes before the limit; false at the link's end.
+    fn read_some(&mut self) -> bool {
+        let mut block = [0; 16 * 1024];
+        match self.stream.read(&mut block) {
+            Err(e) => matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock),
+            Ok(n) => {
+                self.input.extend_from_slice(&block[..n]);
+                n > 0
+            }
+        }
+    }
     /// Moves what was read to the channel; whether it took anything.
     fn feed(&mut self) -> bool {
         let n = self.channel.feed(&self.input).expect("the tracker seals well");
@@ -182,6 +235,19 @@ impl RawLink {
                 true
             }
         }
+    }
+}
+
+/// A link that is kept by a thread.
+pub struct Attended {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.ended.store(true, Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -362,7 +362,7 @@ impl Thread<'_> {
                 return Err(bad("a record of no allowed length"));
             }
             let Some(record) = self.inbox.filled_mut().get_mut(LENGTH..LENGTH + sealed) else {
-                self.receiver.progress(self.shared, self.link.slot);
+                self.receiver.progress(self.shared, self.link.slot, self.inbox.filled().len());
                 return Ok(());
             };
             let record = self.open.open(record).map_err(|_| bad("a forged or damaged record"))?;

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Between two remarks that a body is still coming.
 const REMARK: Duration = Duration::from_millis(200);
+/// So much of it must have come in between: a source that drips counts as one that brings nothing.
+const STEADY: u64 = 4096;
 
 /// A link's receiving side.
 pub struct Receiver {
@@ -22,12 +24,16 @@ pub struct Receiver {
     coming: Option<(u32, Option<Expect>)>,
     whole: Vec<u8>,
     remarked: Instant,
+    /// Bytes of bodies that somebody waited for; and how many there were, with what was here of the next record, at the
+    /// last remark.
+    taken: u64,
+    marked: u64,
 }
 
 impl Receiver {
     /// Nothing has come.
     pub fn new() -> Receiver {
-        Receiver { coming: None, whole: Vec::new(), remarked: Instant::now() }
+        Receiver { coming: None, whole: Vec::new(), remarked: Instant::now(), taken: 0, marked: 0 }
     }
     /// Whether half a body is here.
     pub fn is_busy(&self) -> bool {
@@ -39,10 +45,11 @@ impl Receiver {
             self.whole = Vec::new();
         }
     }
-    /// A part of something is here: its source is slow, not dead.
-    pub fn progress(&mut self, shared: &Arc<Shared>, slot: Slot) {
-        if self.remarked.elapsed() >= REMARK {
-            self.remarked = Instant::now();
+    /// So many bytes of the next record are here: its source is slow, not dead.
+    pub fn progress(&mut self, shared: &Arc<Shared>, slot: Slot, part: usize) {
+        let come = self.taken + part as u64;
+        if come >= self.marked + STEADY && self.remarked.elapsed() >= REMARK {
+            (self.remarked, self.marked) = (Instant::now(), come);
             let at = shared.now();
             shared.hub().swarm.handle_progress(at, slot);
         }
@@ -91,10 +98,11 @@ impl Receiver {
         if end > coming {
             return Err("a longer body than was asked for");
         }
+        self.taken += bytes.len() as u64;
         if end < coming {
             self.whole.reserve_exact(if at == 0 { CHUNK_MAX } else { 0 });
             self.whole.extend_from_slice(bytes);
-            self.progress(shared, slot);
+            self.progress(shared, slot, 0);
             return Ok(());
         }
         self.coming = None;

@@ -121,14 +121,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             return self.unheard(at, slot, id, why);
         }
         let Some(flight) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).progressed(at);
         self.release(flight);
         match why {
             Refusal::Busy => {
-                self.source_mut(slot).busy(at + PAUSE);
+                self.source_mut(slot).busy(at, at + PAUSE);
                 self.tick_at = self.tick_at.min(at + PAUSE);
             }
             Refusal::Gone | Refusal::Unknown => {
+                self.source_mut(slot).progressed(at);
                 let place = self.place(flight.work);
                 match place {
                     Place::Large(i) if self.is_fellow(i, slot) => self.large_mut(i).fellows.mute(at, slot),

@@ -248,7 +248,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             }
             match source.state {
                 State::Failed(_) => source.forgive(at, false),
-                State::Open(_) if source.count > 0 => self.look_after(at, Slot(i as u8)),
+                State::Open(_) if source.count > 0 || source.is_busy() => self.look_after(at, Slot(i as u8)),
                 _ => {}
             }
         }

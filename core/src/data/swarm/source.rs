@@ -15,6 +15,8 @@ const MEASURE: Duration = Duration::millis(100);
 const COUNT: u16 = ASKS as u16 - 16;
 /// A link that ends so soon without having brought anything counts as a failed dial.
 const STILLBORN: Duration = Duration::secs(1);
+/// One that had too much to do so long ago may have time again.
+const PAST: Duration = Duration::secs(1);
 
 /// An unreachable device may still dial back within this.
 const DIAL_BACK: Duration = Duration::secs(3);
@@ -52,6 +54,8 @@ pub(super) struct Source {
     pub progress: Instant,
     /// Not to be asked before.
     pub pause: Option<Instant>,
+    /// When it first and last had too much to do, if it has done nothing in between.
+    busy: Option<(Instant, Instant)>,
     /// How long it has been silent over asks that were taken from it, since it last brought anything.
     stalled: Duration,
     measured: (Instant, u64),
@@ -71,6 +75,7 @@ impl Source {
             first: 0,
             progress: Instant(0),
             pause: None,
+            busy: None,
             stalled: Duration(0),
             measured: (Instant(0), 0),
             brought: 0,
@@ -89,14 +94,19 @@ impl Source {
     pub(super) fn has_room(&self) -> bool {
         self.is_open() && self.pause.is_none() && self.count < COUNT && self.bytes < self.window
     }
+    /// Whether it had too much to do for what it was asked last.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.is_some()
+    }
     /// How full it is, in thousandths; one that stalled comes after all others.
     pub(super) fn load(&self) -> u64 {
         self.bytes as u64 * 1000 / self.window as u64 + self.count as u64 + self.stalled.0
     }
-    /// How long it has owed something and brought nothing.
+    /// How long it has owed something and brought nothing, or had too much to do for anything.
     pub(super) fn silence(&self, at: Instant) -> Duration {
         let now = if self.count > 0 { at.since(self.progress).0 } else { 0 };
-        Duration(self.stalled.0 + now)
+        let busy = self.busy.map_or(0, |(first, last)| last.since(first).0);
+        Duration((self.stalled.0 + now).max(busy))
     }
     /// Bytes a second, as far as it is known.
     pub(super) fn speed(&self) -> Option<u64> {
@@ -157,6 +167,7 @@ impl Source {
         failing && matches!(self.state, State::Failed(_))
     }
     pub(super) fn asked(&mut self, at: Instant, len: u32) {
+        self.busy = self.busy.filter(|(_, last)| at.since(*last) < PAST);
         if self.count == 0 {
             self.progress = at;
             self.measured = (at, 0);
@@ -173,7 +184,7 @@ impl Source {
     pub(super) fn progressed(&mut self, at: Instant) {
         self.progress = self.progress.max(at);
         self.stalled = Duration(0);
-        self.failing = None;
+        (self.failing, self.busy) = (None, None);
     }
     /// It brought nothing for long: its asks go to others.
     pub(super) fn stalls(&mut self, at: Instant, until: Instant) {
@@ -200,7 +211,9 @@ impl Source {
         self.window = ahead.clamp(WINDOW_MIN as u64, WINDOW_MAX as u64) as u32;
     }
     /// It has too much to do.
-    pub(super) fn busy(&mut self, until: Instant) {
+    pub(super) fn busy(&mut self, at: Instant, until: Instant) {
+        let first = self.busy.map_or(at, |(first, _)| first);
+        self.busy = Some((first, at));
         self.pause = Some(until);
         self.window = (self.window / 2).max(WINDOW_MIN);
     }

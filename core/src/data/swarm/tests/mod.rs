@@ -86,6 +86,25 @@ fn a_silent_source_loses_its_asks_and_then_its_link() {
 }
 
 #[test]
+fn a_source_that_is_always_too_busy_counts_as_silent() {
+    let mut w = World::new();
+    let overrun = w.peer(1, Manner::Overrun, FAST);
+    let (small, large) = (w.content(4, 5000), w.content(5, 8 << 20));
+    for (n, c) in [(1, small), (2, large)] {
+        w.now += 20 * SECOND;
+        w.fetch(n, c, overrun, 0);
+        w.run(30 * SECOND);
+        assert_eq!((w.ends[&Ticket(n)], w.hung), (Err(Cause::Unreachable), n));
+    }
+    // It has time again.
+    w.peers.get_mut(&Slot(1)).unwrap().manner = Manner::Honest;
+    w.now += 20 * SECOND;
+    w.fetch(3, large, overrun, 0);
+    w.run(10 * SECOND);
+    assert!(w.is_whole(3, large));
+}
+
+#[test]
 fn each_end_has_its_cause() {
     let mut w = World::new();
     let (away, empty) = (w.peer(1, Manner::Away, FAST), w.peer(2, Manner::Empty, FAST));

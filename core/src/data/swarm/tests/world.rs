@@ -76,6 +76,8 @@ pub(super) enum Manner {
     Empty,
     /// Too busy for every other ask.
     Busy,
+    /// Too busy for any.
+    Overrun,
     /// Cannot be reached.
     Away,
 }
@@ -257,6 +259,7 @@ impl World {
             Manner::Silent | Manner::Away => return,
             Manner::Empty => Some(Refusal::Gone),
             Manner::Busy if peer.asks.is_multiple_of(2) => Some(Refusal::Busy),
+            Manner::Overrun => Some(Refusal::Busy),
             _ => None,
         };
         if let Some(why) = refusal {
