@@ -28,6 +28,10 @@ mutants! {
     R1Remote,
     /// Counters follow the wall clock, backwards too.
     R1Clock,
+    /// An edit is minted before the tracker has told all that it knows.
+    R1Unheard,
+    /// An edit is minted before the start scan has passed its path.
+    R1Unscanned,
     /// An edit is announced before its row is durable.
     R2Durable,
     /// A merge is a new edit, as if a user had made it.
@@ -56,8 +60,6 @@ mutants! {
     R7Mutual,
     /// A merge gets no fresh counter.
     R7Fresh,
-    /// Two removals merge without a new edit.
-    R7Removals,
     /// The same content on both sides is a conflict.
     R7Same,
     /// Equal vectors and content with other metadata are accepted.
@@ -100,6 +102,8 @@ mutants! {
     R10Collect,
     /// A collected removal takes the row along, whatever is on disk.
     R10Erase,
+    /// What the first scan after a store was lost finds of a removed content is a new file.
+    R10Found,
     /// A swap is made before its intent is durable.
     R11Intent,
     /// What lies in tmp after a crash is taken for what was expected there.

@@ -24,8 +24,7 @@ impl Peer {
         }
         self.sweep_unknown(ix, now);
         for f in 0..self.folders.len() {
-            let s = &self.folders[f];
-            if !s.may_act() || !s.caught_up || s.telling != Telling::Done {
+            if !self.may_mint(f) {
                 continue;
             }
             // A row that keeps its place although nothing could be announced of it must not keep this loop.
@@ -45,6 +44,16 @@ impl Peer {
                 }
             }
         }
+    }
+
+    /// Whether edits may be minted: the start scan has passed, and all was heard and told (R1).
+    fn may_mint(&self, f: usize) -> bool {
+        let s = &self.folders[f];
+        if mutant::on(Mutant::R1Unscanned) {
+            return s.linked && s.caught_up && s.telling == Telling::Done;
+        }
+        let heard = (s.caught_up && s.telling == Telling::Done) || mutant::on(Mutant::R1Unheard);
+        s.may_act() && s.slot.is_some() && heard
     }
 
     /// A row that had to stay in its lane is not pulled again before others had their turn.

@@ -35,9 +35,18 @@ impl Peer {
         Edit { tag: self.tag, counter: self.counter }
     }
 
+    /// [`Peer::mint`], for a record that knows all of `version`. Of records whose vectors had to lose entries, the latest
+    /// entry tells which is the later (R6), so that it has to be later than all of them, whatever this clock says.
+    pub(super) fn mint_over(&mut self, now: Now, version: &VersionVector) -> Edit {
+        if version.is_full() {
+            let latest = version.entries().iter().map(|e| e.counter).max();
+            self.counter = self.counter.max(latest.unwrap_or(0));
+        }
+        self.mint(now)
+    }
+
     /// Gives an unminted local tree its version: that of the synced tree, the own entry raised (R1).
     pub(super) fn mint_local(&mut self, now: Now, o: &mut Open) {
-        let edit = self.mint(now);
         let author = self.session.device;
         let synced = o.t.synced.clone();
         let l = o.t.local.as_mut().expect("only an unminted row is minted");
@@ -54,6 +63,7 @@ impl Peer {
         if let Some(r) = o.t.remote.as_ref().filter(|_| mutant::on(Mutant::R1Remote)) {
             self.join(&mut version, &r.record.version);
         }
+        let edit = self.mint_over(now, &version);
         let l = o.t.local.as_mut().expect("as above");
         if !meta_only {
             let replaced = below.or(synced.as_ref().map(|s| s.edit));
@@ -124,15 +134,16 @@ impl Peer {
         m.flags.0 &= !Flags::WITHDRAWN;
         self.join(&mut m.version, &loser.version);
         let same = winner.same_content(loser) && m.same_meta(winner) && m.same_meta(loser);
-        let both_removed = !winner.is_live() && !loser.is_live();
         // Joined with what replaced an older edit of the same tag, it would be a fork of that one to who still has it.
         let fork = fork || (winner.seems_to_know(loser) && !mutant::on(Mutant::R5Fork));
-        if !same || fork || both_removed {
-            let edit = self.mint(now);
-            if mutant::on(Mutant::R7Fresh) && !fork && !both_removed {
+        // What is joined alike everywhere needs no counter of its own, unless it had to lose entries: then that alone says
+        // that it is the later (R6).
+        if !same || fork || m.version.is_full() {
+            if mutant::on(Mutant::R7Fresh) && !fork {
                 return m;
             }
-            if fork || (both_removed && !mutant::on(Mutant::R7Removals)) || mutant::on(Mutant::R3Edit) {
+            let edit = self.mint_over(now, &m.version);
+            if fork || mutant::on(Mutant::R3Edit) {
                 m.parent = Some(winner.edit);
                 m.edit = edit;
                 m.author = self.session.device;

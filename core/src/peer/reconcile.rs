@@ -106,6 +106,7 @@ pub fn step(t: &Trees, c: Context) -> Step {
 /// content; whether it may go is R9b's to say.
 fn was_removed(t: &Trees, l: &Local, removal: &Record) -> bool {
     t.orphan
+        && !mutant::on(Mutant::R10Found)
         && t.synced.as_ref().is_none_or(|s| !s.is_live())
         && t.pending.is_none()
         && l.record.is_live()

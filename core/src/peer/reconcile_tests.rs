@@ -308,3 +308,56 @@ fn of_two_that_know_each_other_the_one_wins_that_knows_more() {
     let over = file(a, 20, &[a, b, edit(1, 9)]);
     assert!(judge(&removal, &over).ours && !judge(&over, &removal).ours);
 }
+
+/// Two removals that join keep the edit of one of them: whatever stands against the removal of both is judged as it would be
+/// against a new edit.
+#[test]
+fn a_removal_of_two_needs_no_edit_of_its_own() {
+    let parent = Some(Edit { tag: Tag(9), counter: 1 });
+    let vectors: Vec<VersionVector> = (1..64u64)
+        .map(|n| {
+            let mut v = VersionVector::new();
+            let edits = [(1, n & 3), (2, n >> 2 & 3), (3, n >> 4)];
+            edits.iter().for_each(|e| assert!(v.raise(Edit { tag: Tag(e.0), counter: e.1 })));
+            v
+        })
+        .collect();
+    let all = |kind| {
+        let edits = |v: &VersionVector| v.entries().to_vec();
+        let each = move |v: &VersionVector| {
+            let version = v.clone();
+            let of = move |edit| Record { kind, edit, parent, version: version.clone(), ..Record::default() };
+            edits(v).into_iter().map(of).collect::<Vec<_>>()
+        };
+        vectors.iter().flat_map(each).collect::<Vec<_>>()
+    };
+    let (removals, live) = (all(Kind::Removed), all(Kind::File));
+    let stays = |z: &Record, m: &Record| match z.compare(m) {
+        Order::Concurrent => judge(z, m).ours,
+        order => order == Order::Dominates,
+    };
+    let mut judged = 0;
+    for (w, r) in removals.iter().flat_map(|w| removals.iter().map(move |r| (w, r))) {
+        if w.edit.tag != Tag(1) || r.edit.tag != Tag(2) || w.compare(r) != Order::Concurrent {
+            continue;
+        }
+        let mut joined = w.clone();
+        assert!(joined.version.join(&r.version));
+        let own = Edit { tag: Tag(4), counter: 9 };
+        let mut anew = Record { edit: own, parent: Some(w.edit), ..joined.clone() };
+        assert!(anew.version.raise(own));
+        for z in &live {
+            // Whoever kept something over both removals made an edit, or a merge with a counter of its own, on top of them.
+            let knows = [w, r].iter().all(|x| z.version.covers(x.edit));
+            let impossible = knows && joined.version.compare(&z.version) != Order::Dominated;
+            // What knows its own removal and stands nevertheless was kept over it, by who knew of more (R7).
+            let kept = [w, r].iter().any(|x| x.version.covers(z.edit) && z.version.covers(x.edit));
+            if impossible || kept || z.edit == w.edit || z.edit == r.edit {
+                continue;
+            }
+            assert_eq!(stays(z, &joined), stays(z, &anew), "{z:?} against {w:?} and {r:?}");
+            judged += 1;
+        }
+    }
+    assert!(judged > 10_000, "{judged}");
+}

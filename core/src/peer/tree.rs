@@ -150,13 +150,13 @@ impl Peer {
         if file.as_ref().is_some_and(|f| f.version.is_empty() || loser.is_some() || !p.t.copies.is_empty()) {
             return false;
         }
-        let edit = self.mint(now);
         let mut version = VersionVector::new();
         for r in [ours(&p.t), remote.as_ref()].into_iter().flatten() {
             for e in r.version.entries() {
                 self.raise(&mut version, *e, (*e, None));
             }
         }
+        let edit = self.mint_over(now, &version);
         let above = remote.as_ref().or(ours(&p.t));
         let parent = above.map(|r| r.edit);
         self.raise(&mut version, edit, (edit, parent));
@@ -198,10 +198,7 @@ impl Peer {
             return Some(Below::Clear);
         }
         match self.below(ix, o.f, o.row, PASSED) {
-            Below::Live if self.may_judge(o.f) => {
-                self.invent(ix, now, o);
-                None
-            }
+            Below::Live if self.may_judge(o.f) && self.invent(ix, now, o) => None,
             Below::Live => Some(Below::Busy),
             other => Some(other),
         }

@@ -140,6 +140,10 @@ impl Faults {
             }
         }
     }
+    /// From now on a device's links are slow.
+    pub(super) fn clog(&mut self, d: usize) {
+        self.clogged |= 1 << d;
+    }
     /// The kinds that this run breaks.
     pub fn kinds(&self) -> Vec<Kind> {
         self.on.iter().map(|o| o.0).collect()

@@ -1,6 +1,6 @@
 //! Small stories about a home, each a few sentences.
 
-use super::device::{Device, F};
+use super::device::Device;
 use super::fs::Bytes;
 use super::rand::Rand;
 use super::world::{Pool, SECOND, World};
@@ -32,12 +32,6 @@ const B: usize = 1;
 impl World<'_> {
     fn edit(&mut self, d: usize, path: &str) {
         self.create(d, path.as_bytes()).expect("it can be written");
-    }
-    fn pause(&mut self, d: usize, paused: bool) {
-        let dev = &mut self.devices[d];
-        let now = dev.now(self.now);
-        dev.peer.as_mut().expect("it runs").set_paused(&mut dev.ix, now, F, paused);
-        self.pump(d);
     }
     fn part(&mut self, d: usize) {
         self.faults.on.clear();
@@ -247,33 +241,6 @@ fn a_store_brought_back_twice_gives_its_tag_up_both_times() {
             assert_eq!(w.verdict(), None);
             assert_ne!(w.devices[A].peer.as_ref().expect("it runs").tag(), tag);
         }
-    });
-}
-
-#[test]
-fn a_lost_store_brings_no_removed_file_back() {
-    home(3, |w| {
-        let all = ["d/x", "e/x", "gone", "edited", "kept"];
-        all.iter().for_each(|p| w.edit(A, p));
-        w.same();
-        w.part(B);
-        w.remove_tree(A, b"d").unwrap();
-        w.remove_tree(A, b"e").unwrap();
-        ["gone", "edited"].iter().for_each(|p| w.remove(A, p.as_bytes()).unwrap());
-        w.run_for(3 * SECOND);
-        w.edit(B, "edited");
-        w.edit(B, "new");
-        w.edit(B, "e/new");
-        w.run_for(5 * SECOND);
-        w.devices[B].ix = crate::mem_index::MemIndex::new();
-        w.start(B);
-        // It ends once more in the middle.
-        w.run_for(SECOND / 20);
-        w.kill(B);
-        w.start(B);
-        w.same();
-        assert_eq!(w.paths(A), ["e", "e/new", "edited", "kept", "new"]);
-        w.rests();
     });
 }
 

@@ -93,22 +93,25 @@ fn made_again(w: &mut World<'_>) {
     assert_eq!(w.shows(A, "again"), ["old"], "{:?}", w.paths(A));
 }
 
-fn revoke(w: &mut World<'_>, by: usize, whom: usize) {
-    let key = w.devices[whom].key;
-    let p = w.devices[by].peer.as_mut().expect("it runs");
-    let name = p.roster().device_by_key(&key).expect("a device").1.name.clone();
-    p.request(Request::Revoke(&name)).expect("room for a request");
-    (w.devices[whom].revoked, w.faults.may_reject) = (true, true);
-    w.pump(by);
-    w.run_for(3 * SECOND);
-    assert!(w.station.tracker.as_ref().expect("it runs").roster().is_revoked(&key));
+impl World<'_> {
+    /// A device has another put out.
+    pub(super) fn put_out_now(&mut self, by: usize, whom: usize) {
+        let key = self.devices[whom].key;
+        let p = self.devices[by].peer.as_mut().expect("it runs");
+        let name = p.roster().device_by_key(&key).expect("a device").1.name.clone();
+        p.request(Request::Revoke(&name)).expect("room for a request");
+        (self.devices[whom].revoked, self.faults.may_reject) = (true, true);
+        self.pump(by);
+        self.run_for(3 * SECOND);
+        assert!(self.station.tracker.as_ref().expect("it runs").roster().is_revoked(&key));
+    }
 }
 
 /// C leaves and a new device takes its slot, with the files still to come.
 fn slot_again(w: &mut World<'_>) {
     w.write(A, "x", "one");
     w.same();
-    revoke(w, A, C);
+    w.put_out_now(A, C);
     w.kill(C);
     let n = w.devices.len();
     let mut new = Device::with_grain(n, Rand::new(n as u64), 1);
@@ -157,7 +160,7 @@ fn put_out(w: &mut World<'_>) {
     w.same();
     w.kill(B);
     let (before, invite) = (w.devices[C].roster.clone(), w.devices[C].invite);
-    revoke(w, A, C);
+    w.put_out_now(A, C);
     w.kill(C);
     (w.devices[C].roster, w.devices[C].invite) = (before, invite);
     w.kill(A);

@@ -2,6 +2,7 @@
 //! behind it is left out (`dartsync_core::mutant`).
 
 mod disk;
+mod hearsay;
 mod home;
 mod versions;
 
@@ -31,7 +32,7 @@ const fn story(name: &'static str, devices: usize, tell: fn(&mut World<'_>)) -> 
 
 /// All of them.
 pub fn stories() -> impl Iterator<Item = &'static Story> {
-    versions::STORIES.iter().chain(disk::STORIES).chain(home::STORIES)
+    versions::STORIES.iter().chain(disk::STORIES).chain(home::STORIES).chain(hearsay::STORIES)
 }
 
 impl Story {
@@ -117,6 +118,7 @@ impl World<'_> {
         use dartsync_core::peer::{DEVICE, Index, Number};
         let ix = &mut self.devices[d].ix;
         ix.set_number(DEVICE, Number::Tag, tag.into());
+        ix.set_number(DEVICE, Number::Counter, 0);
         ix.set_number(DEVICE, Number::Epoch, 0);
         ix.commit();
     }

@@ -10,6 +10,8 @@ pub(super) const STORIES: &[Story] = &[
     story("two clones do not take turns for ever", 3, clones),
     story("a tracker that forgot sees a fork", 2, fork),
     story("a file with many tags can still be edited", 2, many_tags),
+    story("two edits of a file with many tags make one copy", 2, many_tags_twice),
+    story("a file with many tags that both change alike is no conflict", 2, many_tags_alike),
     story("the same file on both sides is no conflict", 3, same_file),
     story("a directory wins over a file", 3, directory_wins),
     story("a change of mode outlives a concurrent edit", 3, mode_and_edit),
@@ -141,7 +143,14 @@ fn many_tags(w: &mut World<'_>) {
     w.write(B, "x", "one");
     w.same();
     w.kill(B);
-    for n in 0..70 {
+    fill(w, 70);
+    w.start(B);
+    w.same();
+    assert_eq!(w.paths(A), ["x"]);
+}
+/// A edits it under so many tags.
+fn fill(w: &mut World<'_>, tags: u32) {
+    for n in 0..tags {
         w.kill(A);
         w.retag(A, 1000 + n);
         w.start(A);
@@ -150,9 +159,53 @@ fn many_tags(w: &mut World<'_>) {
         w.run_for(2 * SECOND);
         assert_eq!(w.verdict(), None);
     }
+}
+/// Both sides' vectors are full when they meet, so that none holds what both know. A's clock is behind, and its edit, which
+/// has no version or has one, comes after B's.
+fn apart(w: &mut World<'_>, a: &str, b: &str, minted: bool) {
+    w.write(A, "x", "one");
+    w.same();
+    fill(w, 70);
+    w.same();
+    w.kill(B);
+    w.kill(A);
+    w.retag(A, 2000);
+    w.devices[A].skew -= 60 * SECOND as i64;
+    if minted {
+        w.start(A);
+        w.run_for(2 * SECOND);
+        w.stall(A, true, true);
+    }
+    w.write(A, "x", a);
+    w.write(B, "x", b);
+    if minted {
+        let time = visible(&w.devices[B])[&b"x"[..]].2;
+        w.devices[A].tick(w.now);
+        let fs = &mut w.devices[A].fs;
+        let (dir, name) = fs.place(b"x").unwrap();
+        let ino = fs.entry(dir, name).unwrap();
+        fs.set_meta((dir, name), ino, None, Some(time));
+        w.run_for(2 * SECOND);
+        w.kill(A);
+        w.links.retain(|_, l| l.d != A);
+    }
     w.start(B);
+    w.run_for(3 * SECOND);
+}
+fn many_tags_twice(w: &mut World<'_>) {
+    apart(w, "a's", "b's", false);
+    w.start(A);
+    w.same();
+    let n = ["a's", "b's"].map(|text| w.shows(A, text).len());
+    assert_eq!((n, w.paths(A).len()), ([1, 1], 2), "{:?}", w.paths(A));
+    w.rests();
+}
+fn many_tags_alike(w: &mut World<'_>) {
+    apart(w, "both's", "both's", true);
+    w.start(A);
     w.same();
     assert_eq!(w.paths(A), ["x"]);
+    w.rests();
 }
 
 fn same_file(w: &mut World<'_>) {
