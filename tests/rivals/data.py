@@ -51,7 +51,7 @@ def count(root):
 
 
 def _rsync_part(name):
-    """`.name.XXXXXX`: rsync writes there before it renames."""
+    """`.name.` and six characters: rsync writes there before it renames."""
     return name.startswith(".") and len(name) > 8 and name[-7] == "." and name[-6:].isalnum() and "." in name[1:-7]
 
 

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 pub const OURS: [u8; 4] = [10, 0, 2, 2];
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const ALL: [u8; 6] = [0xff; 6];
-const GROUP: [u8; 4] = [224, 0, 0, 251];
+/// Whom mDNS is for.
+pub const GROUP: [u8; 4] = [224, 0, 0, 251];
 const IP: u16 = 0x800;
 const ARP: u16 = 0x806;
 const ICMP: u8 = 1;
@@ -84,6 +85,16 @@ impl Wire {
         bind(fd.as_raw_fd(), &place.expect("the interface is there")).expect("root may");
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::milliseconds(200)).expect("a limit can be set");
         Wire { cable: Cable::Interface(fd), ip, board: ALL, rng: Rng::from_seed([seed; 32]) }
+    }
+    /// The next frame, if one came.
+    pub fn waiting(&self, frame: &mut [u8]) -> Option<usize> {
+        match &self.cable {
+            Cable::Datagrams(socket, _) => {
+                let fd = socket.as_raw_fd();
+                recv(fd, frame, MsgFlags::MSG_DONTWAIT).ok()
+            }
+            Cable::Interface(fd) => recv(fd.as_raw_fd(), frame, MsgFlags::MSG_DONTWAIT).ok(),
+        }
     }
     fn below(&mut self, n: u64) -> usize {
         (self.rng.next_u64() % n) as usize

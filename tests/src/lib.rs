@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod frames;
 pub mod fuzz;
+pub mod links;
 #[path = "../../core/src/peer/mem_index.rs"]
 pub mod mem_index;
 pub mod process;

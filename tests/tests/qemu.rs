@@ -1,10 +1,15 @@
 //! Boards under QEMU as trackers of real devices. Where QEMU is not installed, these tests say so and test nothing.
 
+use dartsync_core::link::code::InviteCode;
+use dartsync_core::wire::message::{ToPeer, ToTracker};
+use dartsync_tests::links::{FIRST, be_first, churn, join_all};
 use dartsync_tests::process::{
     BOARDS, Device, Dir, Home, Kind, Machine, Tracker, has_qemu, image_of, noise, wait_for,
 };
+use dartsync_tests::raw::RawLink;
 use dartsync_tracker::card::Trial;
 use std::fs;
+use std::time::Duration;
 
 const KERNEL_MAX: u64 = 512 << 10;
 const PROGRAM_MAX_KIB: u64 = 8 << 10;
@@ -111,6 +116,38 @@ fn the_founders_code_is_good_for_the_founder_alone() {
         machine.boot();
         let devices = founder.say(&["devices"]);
         assert!(devices.contains("founder") && devices.contains("stranger"), "{devices}");
+    }
+}
+
+/// All links of a full home are held, while each of them ends and comes again and records pass to all.
+/// `DARTSYNC_HOLD=SECONDS` does so longer.
+fn holds_64_links(kind: &'static Kind) {
+    let dir = Dir::new(&format!("qemu-links-{}", kind.name));
+    let founder = Device::new(dir.path(), "founder");
+    be_first(&founder.state);
+    let mut machine = Machine::new(kind, dir.path(), &founder, &[]);
+    machine.boot();
+    let (at, code) = (machine.listen.clone(), InviteCode::decode(&machine.code).unwrap());
+    let mut feeder = RawLink::join(&at, &code, FIRST, "feeder");
+    let folder = feeder.link_folder("f");
+    let others = join_all(&at, code.tracker, &mut feeder, Vec::new());
+    let seconds = std::env::var("DARTSYNC_HOLD").map_or(15, |s| s.parse().expect("seconds"));
+    let held = churn(&at, code.tracker, &mut feeder, folder, others, Duration::from_secs(seconds), 0);
+    assert_eq!(held.links, 64);
+    // Each is ended once within 200 records.
+    assert!(held.announced > 8 && held.redials >= held.announced.min(200) / 8, "{held:?}");
+    assert!((1..=held.announced * 63).contains(&(held.delays.len() as u64)), "{}", held.delays.len());
+    println!("{}: {} records to each, {} links ended", kind.name, held.announced, held.redials);
+    feeder.send(&ToTracker::Ping);
+    feeder.hear(|m| matches!(m, ToPeer::Pong).then_some(())).expect("it goes on");
+    let program = machine.program.as_mut().unwrap();
+    assert!(program.runs() && !program.text().contains("FATAL"), "{}", program.text());
+}
+
+#[test]
+fn a_board_holds_64_links() {
+    for kind in BOARDS.iter().filter(|_| has_qemu()) {
+        holds_64_links(kind);
     }
 }
 

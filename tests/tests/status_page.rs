@@ -1,21 +1,9 @@
 //! The tracker's status page, of the program of Linux and of boards under QEMU.
 
-use dartsync_tests::process::{BOARDS, Device, Dir, Home, Machine, Tracker, free_port, has_qemu, wait_for};
-use std::io::{Read, Write};
+use dartsync_tests::process::{
+    BOARDS, Device, Dir, Home, Machine, Tracker, free_port, has_qemu, status_page, wait_for,
+};
 use std::net::TcpStream;
-use std::time::Duration;
-
-/// The page; who comes in a crowd may have to come again.
-fn fetch(at: &str) -> String {
-    wait_for("a whole page", || {
-        let mut link = TcpStream::connect(at).ok()?;
-        link.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        link.write_all(b"GET / HTTP/1.1\r\nHost: tracker\r\n\r\n").ok()?;
-        let mut said = String::new();
-        link.read_to_string(&mut said).ok()?;
-        (!said.is_empty()).then_some(said)
-    })
-}
 
 /// What the page of a home with two running devices says, before and after one goes.
 fn tells_what_is(home: &mut Home, at: &str) {
@@ -23,14 +11,14 @@ fn tells_what_is(home: &mut Home, at: &str) {
     home.converge();
     let row = |name: &str, is: &str| format!("<tr><td>{name}<td>{is}<td>0");
     wait_for("both are online and have all", || {
-        let page = fetch(at);
+        let page = status_page(at);
         (page.contains(&row("dev0", "online")) && page.contains(&row("dev1", "online"))).then_some(())
     });
     // Whoever asks nothing, or too slowly, is in nobody's way.
     let idle: Vec<TcpStream> = (0..20).filter_map(|_| TcpStream::connect(at).ok()).collect();
     home[1].put("meanwhile", "on a busy page");
     home.converge();
-    let page = fetch(at);
+    let page = status_page(at);
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
     for part in
         ["<h1>our home ", env!("CARGO_PKG_VERSION"), "<tr><td>dev0<td>2<td>2", "2 records", "KiB free"]
@@ -44,7 +32,7 @@ fn tells_what_is(home: &mut Home, at: &str) {
     home[1].kill();
     home[0].put("more", "that dev1 lacks");
     wait_for("one is offline and lacks something", || {
-        fetch(at).contains("<tr><td>dev1<td>offline<td>1").then_some(())
+        status_page(at).contains("<tr><td>dev1<td>offline<td>1").then_some(())
     });
 }
 
@@ -72,7 +60,7 @@ fn a_board_shows_its_page() {
         }
         let mut home = Home { tracker: Tracker::new(dir.path()), devices, dir };
         tells_what_is(&mut home, &machine.page);
-        let page = fetch(&machine.page);
+        let page = status_page(&machine.page);
         assert!(page.contains(" KiB of them image; stack "), "{page}");
         assert_eq!(page.contains("Never run on a real board"), kind.name != "virt", "{page}");
     }

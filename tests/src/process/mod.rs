@@ -19,6 +19,8 @@ pub use machine::{BOARDS, Kind, Machine, has_qemu, image_of};
 pub use program::{Program, binary, free_port};
 pub use tracker::Tracker;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -75,6 +77,18 @@ pub fn wait_within<T>(limit: Duration, why: &str, mut holds: impl FnMut() -> Opt
         assert!(Instant::now() < until, "not within {limit:?}: {why}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What a tracker's status page says at that address. Who comes in a crowd may have to come again.
+pub fn status_page(at: &str) -> String {
+    wait_for("a whole page", || {
+        let mut link = TcpStream::connect(at).ok()?;
+        link.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        link.write_all(b"GET / HTTP/1.1\r\nHost: tracker\r\n\r\n").ok()?;
+        let mut said = String::new();
+        link.read_to_string(&mut said).ok()?;
+        (!said.is_empty()).then_some(said)
+    })
 }
 
 /// Bytes that look random and differ from seed to seed.

@@ -1,6 +1,7 @@
 //! Boards under QEMU on a network of their own, which the kernel is on, too: addresses that are lent and changed, mDNS,
 //! many links, and who means harm. As root with `ip`; where that cannot be, these tests say so and test nothing.
 
+mod abuse;
 mod lease;
 
 use dartsync_tests::process::{
