@@ -46,6 +46,8 @@ pub struct Ledger {
     /// The records that the tracker told last, by path.
     told: BTreeMap<Vec<u8>, (Seq, Record)>,
     epoch: Epoch,
+    /// The tracker told of a withdrawn record.
+    pub withdrew: bool,
 }
 
 /// What may be excused in a run.
@@ -160,6 +162,7 @@ impl Ledger {
         while let Ok(Some(e)) = r.entry() {
             if e.record.flags.withdrawn() {
                 self.told.remove(e.path.bytes());
+                self.withdrew = true;
                 continue;
             }
             if !e.record.is_valid() {

@@ -6,12 +6,11 @@ use super::fs::{Bytes, Fs, ROOT};
 use super::rand::{For, number};
 use super::words::{cmp, code, explain_down, name_of};
 use super::world::{Event, MS, World};
-use dartsync_core::ids::{InviteId, Row, Ticket};
+use dartsync_core::ids::{Row, Ticket};
 use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::path::Path;
-use dartsync_core::peer::{Cause, Effect, Index, Outcome, Peer, Reply, ScanEntry, Stat, Tell, Trees};
+use dartsync_core::peer::{Cause, Effect, Index, Outcome, ScanEntry, Stat, Trees};
 use dartsync_core::record::Kind;
-use dartsync_core::wire::message::Request;
 use std::cell::RefCell;
 
 /// Slow work on the disk.
@@ -29,18 +28,6 @@ pub(super) struct Work {
 const TOO_MANY: u32 = 20_000;
 
 impl World<'_> {
-    /// Starts a device's program for the first time.
-    pub(super) fn join(&mut self, d: usize) {
-        if self.devices[d].absent {
-            return;
-        }
-        self.devices[d].joined = true;
-        let founding = self.station.tracker.as_ref().and_then(|t| t.founding_invite());
-        if let Some((id, _)) = founding.filter(|_| d == self.founder()) {
-            self.devices[d].invite = Some(id);
-        }
-        self.start(d);
-    }
     /// The program starts.
     pub(super) fn start(&mut self, d: usize) {
         if self.devices[d].is_up() || self.devices[d].absent {
@@ -126,6 +113,7 @@ impl World<'_> {
 
     fn effect(&mut self, d: usize, e: Effect) {
         let (name, ticket, row) = name_of(&e);
+        self.notice_effect(&e);
         if !matches!(e, Effect::Tell(_)) {
             self.devices[d].busy += 1;
         }
@@ -255,6 +243,7 @@ impl World<'_> {
         self.note_copy(d, &work, &outcome);
         self.look_at_displaced(d, &work, &trash);
         self.explain(|| format!("   = {outcome:?}"));
+        self.notice_outcome(&outcome);
         let delay = self.slow(d, which, 20, 400);
         self.after(delay, Event::Done { d, life, ticket, outcome: Box::new(outcome), trash });
         if !self.devices[d].fs.told.is_empty() && !self.devices[d].reading {
@@ -379,6 +368,7 @@ impl World<'_> {
         let Some(p) = &mut dev.peer else { return };
         let r = p.handle_frame(&mut dev.ix, now, dartsync_core::ids::LinkId(id), frame);
         self.note(d + 1, "frame", frame[0].into(), frame.len() as u64);
+        self.notice_frame(frame);
         self.explain(|| explain_down(frame));
         if let Err(e) = r {
             self.broke(format!("D{d} rejects a frame of the tracker: {}", e.why));
@@ -397,66 +387,6 @@ impl World<'_> {
             p.handle_closed(&mut dev.ix, now, dartsync_core::ids::LinkId(id));
             self.note(d + 1, "closed", id.into(), 0);
             self.pump(d);
-        }
-    }
-
-    /// What the machine tells its surroundings: enrolment goes by it.
-    fn told(&mut self, d: usize, t: Tell) {
-        match t {
-            Tell::Roster => {
-                let dev = &mut self.devices[d];
-                let p = dev.peer.as_ref().expect("it spoke");
-                dev.roster = p.sealed_roster().to_vec();
-                if p.roster().is_active(&dev.key) {
-                    dev.invite = None;
-                }
-            }
-            Tell::Connected => self.want_folder(d),
-            Tell::Reply(n) => self.replied(d, n),
-            Tell::Revoked => self.devices[d].revoked = true,
-            _ => {}
-        }
-    }
-    fn want_folder(&mut self, d: usize) {
-        let dev = &mut self.devices[d];
-        if dev.folder.is_none() && dev.asked.is_none() {
-            dev.asked = dev.peer.as_mut().expect("it spoke").request(Request::LinkFirst("home"));
-        }
-    }
-    fn replied(&mut self, d: usize, n: u32) {
-        let dev = &mut self.devices[d];
-        let now = dev.now(self.now);
-        let p = dev.peer.as_mut().expect("it spoke");
-        match p.take_reply(n) {
-            Some(Reply::Folder { id, .. }) if dev.folder.is_none() => {
-                Peer::note_new_root(&mut dev.ix, F);
-                dev.ix.commit();
-                dev.folder = Some(id);
-                p.link_folder(&mut dev.ix, now, F, id);
-                self.note(d + 1, "linked", id.0, 0);
-                self.invite_next(d);
-            }
-            Some(Reply::Invite { id, .. }) => {
-                let next = self.devices.iter().position(|x| x.waits());
-                if let Some(x) = next {
-                    self.devices[x].invite = Some(InviteId(id));
-                    self.note(d + 1, "invited", x as u64, id.into());
-                }
-                self.invite_next(d);
-            }
-            Some(Reply::Refused(_) | Reply::Waiting { .. }) => dev.asked = None,
-            _ => {}
-        }
-    }
-    /// The device that the home begins with.
-    pub(super) fn founder(&self) -> usize {
-        self.devices.iter().position(|d| !d.absent).unwrap_or(0)
-    }
-    /// The first device asks for invites until all have one.
-    fn invite_next(&mut self, d: usize) {
-        let waits = self.devices.iter().any(|x| x.waits());
-        if d == self.founder() && waits {
-            self.devices[d].peer.as_mut().expect("it spoke").request(Request::Invite);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::device::F;
 use super::rand::{For, Luck, Rand};
+use super::reached::State;
 use super::world::{Event, MS, SECOND, World};
 use crate::mem_index::MemIndex;
 use dartsync_core::wire::message::Request;
@@ -313,6 +314,10 @@ impl World<'_> {
         // Who had just joined is a stranger to a tracker that forgot it.
         self.faults.may_reject |= lost;
         self.leave.forgot = true;
+        self.reach(State::TrackerLost);
+        if lost {
+            self.reach(State::RosterLost);
+        }
         let long = if k == Kind::TrackerAway { 120 * SECOND } else { 5 * SECOND };
         self.later(MS, long, Fault::Tracker(lost));
     }
@@ -328,6 +333,10 @@ impl World<'_> {
         let dev = &mut self.devices[d];
         let torn = dev.fs.power_cut(&mut self.faults.rand);
         dev.boot = self.faults.rand.next() | 1;
+        self.reach(State::PowerCut);
+        if !torn.is_empty() {
+            self.reach(State::Torn);
+        }
         for t in torn {
             let text = String::from_utf8_lossy(&t.bytes).into_owned();
             let w = self.ledger.contents.entry(t.id).or_default();
@@ -379,6 +388,7 @@ impl World<'_> {
             dev.roster.clear();
         }
         self.leave.returns = true;
+        self.reach(State::StoreLost);
         self.note(d + 1, "store lost", 0, 0);
         self.later(MS, 5 * SECOND, Fault::Start(d));
     }
@@ -399,6 +409,7 @@ impl World<'_> {
         self.kill(d);
         self.devices[d].ix = old;
         self.leave.returns = true;
+        self.reach(State::RolledBack);
         self.note(d + 1, "store rolled back", 0, 0);
         self.later(MS, 5 * SECOND, Fault::Start(d));
     }
@@ -423,6 +434,7 @@ impl World<'_> {
         self.devices[d].revoked = true;
         self.faults.may_reject = true;
         self.leave.returns = true;
+        self.reach(State::Revoked);
         self.note(by + 1, "revoke", d as u64, 0);
         let have: Vec<_> = self.devices.iter().map(|x| x.fs.contents()).collect();
         for (id, w) in &mut self.ledger.contents {

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `world` | what happens when: a heap of events in virtual time |
 //! | `device`, `fs`, `bytes`, `acts` | a device: its machine, its clocks, its disk, what the driver does there |
+//! | `enrol` | how devices come in |
 //! | `drive`, `feed` | effects become events, outcomes come back; contents and the kernel's news come in |
 //! | `net` | links to the tracker, and the tracker itself |
 //! | `user`, `faults` | who edits, what breaks |
 //! | `check`, `audit` | the promises, apart from all that |
+//! | `reached` | what a run came to see |
 //! | `seed` | one seed from its start to its verdict |
 //! | `stories` | what random seeds reach too seldom |
 //! | `torture` | the machines of a working home, fed with whatever |
@@ -21,12 +23,14 @@ mod bytes;
 mod check;
 mod device;
 mod drive;
+mod enrol;
 mod faults;
 mod feed;
 mod fs;
 mod less;
 mod net;
 mod rand;
+mod reached;
 #[cfg(test)]
 mod scenarios;
 mod seed;
@@ -41,6 +45,7 @@ pub use faults::{ALL as FAULTS, Kind as FaultKind};
 pub use less::Less;
 #[cfg(test)]
 pub(crate) use rand::Rand;
+pub use reached::{STATES, State};
 pub use seed::{Verdict, run, run_less};
 pub use shrink::{class, shrink};
 pub use stories::{Story, stories};

@@ -3,6 +3,7 @@
 use super::faults::{ALL, Kind};
 use super::less::Less;
 use super::rand::{For, Luck};
+use super::reached::{Reached, State};
 use super::world::{Event, Pool, SECOND, World};
 
 /// How a seed ended.
@@ -28,8 +29,8 @@ pub struct Verdict {
     pub strikes: Vec<(Kind, u64)>,
     /// How long things broke (µs).
     pub breaking: u64,
-    /// Whether a conflict copy was made.
-    pub conflict: bool,
+    /// What it came to see.
+    pub reached: Reached,
     /// Lines printed.
     pub lines: u64,
 }
@@ -51,7 +52,7 @@ impl Verdict {
             deeds: Vec::new(),
             strikes: Vec::new(),
             breaking: 0,
-            conflict: false,
+            reached: Reached::default(),
             lines: 0,
         }
     }
@@ -100,6 +101,9 @@ pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
     w.converge(BOUND);
     w.rests();
     w.judge();
+    if w.ledger.withdrew {
+        w.reach(State::Withdrawn);
+    }
     Verdict {
         broken: w.verdict().filter(|_| w.events_left > 0).map(str::to_owned),
         trace: w.trace(),
@@ -111,7 +115,7 @@ pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
         deeds: std::mem::take(&mut w.deeds),
         strikes: std::mem::take(&mut w.faults.strikes),
         breaking: long,
-        conflict: w.has_copies(),
+        reached: w.reached,
         lines: w.lines,
     }
 }

@@ -117,6 +117,8 @@ pub struct World<'m> {
     pub(super) audits: bool,
     /// Frames that were sent, and whether to the tracker, when they are wanted.
     pub(super) recorded: Option<Vec<(bool, Vec<u8>)>>,
+    /// What it has come to see.
+    pub(super) reached: super::reached::Reached,
     /// Lines are printed.
     pub(super) print: bool,
     pub(super) lines: u64,
@@ -156,6 +158,7 @@ impl<'m> World<'m> {
             broken: None,
             audits: false,
             recorded: None,
+            reached: Default::default(),
             print: false,
             lines: 0,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -337,6 +340,7 @@ impl<'m> World<'m> {
             let held = p.folder_view(&mut dev.ix, now, super::device::F);
             if held.is_some_and(|v| v.state == dartsync_core::peer::State::Held) {
                 p.approve(&mut dev.ix, now, super::device::F);
+                self.reach(super::reached::State::Held);
                 self.note(d + 1, "approve", 0, 0);
                 self.pump(d);
             }
@@ -441,13 +445,6 @@ impl<'m> World<'m> {
             let r = self.ledger.nothing_returned(&self.devices[d], self.leave);
             self.must(r);
         }
-    }
-    /// Whether some device has a conflict copy.
-    pub(super) fn has_copies(&self) -> bool {
-        self.devices.iter().any(|d| {
-            let all = d.fs.walk(super::fs::ROOT, b"");
-            all.iter().any(|w| w.0.windows(9).any(|x| x == b"(conflict"))
-        })
     }
     /// What was broken, if anything.
     pub fn verdict(&self) -> Option<&str> {
