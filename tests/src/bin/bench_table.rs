@@ -1,12 +1,13 @@
-//! Bench of the tracker's file table: a million records of 64-byte paths in 192 MiB, then updates of all of them.
+//! Bench of the tracker's file table: a million records of 64-byte paths in 192 MiB, then updates of all of them; or how
+//! many of them fit into another memory.
 //!
-//! `cargo run --release -p dartsync-tests --bin bench_table`
+//! `cargo run --release -p dartsync-tests --bin bench_table [MIB]`
 
 use anyhow::{Context as _, anyhow, ensure};
 use dartsync_core::ids::{ContentId, DeviceId, FolderSlot, Seq, SlotSet, Tag};
 use dartsync_core::path::Path;
 use dartsync_core::record::{Kind, Record};
-use dartsync_core::tracker::table::Table;
+use dartsync_core::tracker::table::{Full, Table};
 use dartsync_core::version::{Edit, VersionVector};
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,29 @@ fn put_all(table: &mut Table<'_>, count: u64, at: impl Fn(u64) -> (u64, u64)) ->
     Ok(Took { total, worst: each[each.len() - 1], usual: each[each.len() - 1 - each.len() / 10_000] })
 }
 
+/// Puts records until no more fit, in as much memory.
+fn fill(mib: usize) -> anyhow::Result<()> {
+    let mut memory = vec![0; mib << 20];
+    let mut table = Table::seeded(&mut memory, 42);
+    let (mut count, start) = (0, Instant::now());
+    loop {
+        let (name, record) = (path(count), record(count, 0));
+        let path = Path::new(name.as_bytes()).map_err(|e| anyhow!("{name}: {e:?}"))?;
+        match table.put(FolderSlot(0), path, &record, SlotSet(1)) {
+            Ok(_) => count += 1,
+            Err(Full::Space) => break,
+            Err(e) => return Err(anyhow!("put {count}: {e:?}")),
+        }
+    }
+    println!("records        {count}  in {mib} MiB, and the last tenth kept for updates and tombstones");
+    println!("inserts        {:.0} /s", count as f64 / start.elapsed().as_secs_f64());
+    table.check().map_err(|e| anyhow!("{e}"))
+}
+
 fn main() -> anyhow::Result<()> {
+    if let Some(mib) = std::env::args().nth(1) {
+        return fill(mib.parse().context("MiB")?);
+    }
     let mut memory = vec![0; MEMORY];
     memory.fill(1);
     let mut table = Table::seeded(&mut memory, 42);

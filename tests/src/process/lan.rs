@@ -67,7 +67,7 @@ impl Dnsmasq {
         found
     }
     /// Starts one below `dir` that lends from the addresses of [`HERE`]'s network between those numbers, for two
-    /// minutes (its least), to be renewed every 8 s. It is the network's only server, and knows of no older lease.
+    /// minutes (its least), to be renewed every 5 s. It is the network's only server, and knows of no older lease.
     pub fn start(dir: &Path, from: u8, to: u8) -> Dnsmasq {
         let [a, b, c, _] = HERE;
         let leases = dir.join(format!("leases-{from}"));
@@ -77,7 +77,7 @@ impl Dnsmasq {
         command.args(["--dhcp-authoritative", "--no-ping", "--pid-file="]);
         command.arg(format!("--interface={CABLE}"));
         command.arg(format!("--dhcp-range={a}.{b}.{c}.{from},{a}.{b}.{c}.{to},2m"));
-        command.args(["--dhcp-option=option:T1,8", "--dhcp-option=option:T2,12"]);
+        command.args(["--dhcp-option=option:T1,5", "--dhcp-option=option:T2,9"]);
         command.arg(format!("--dhcp-leasefile={}", leases.display())).stdin(Stdio::null());
         let mut program = Program::start(command, &dir.join(format!("dnsmasq-{from}.log")));
         program.says("dnsmasq-dhcp");

@@ -54,6 +54,8 @@ pub struct Machine {
     pub page: String,
     /// The founder's code.
     pub code: String,
+    /// Its memory, MiB, where that is not the board's usual one.
+    pub ram: Option<u32>,
     /// What its adapter is plugged into, as QEMU says it (`…,id=n0`); none: a network of QEMU's own, reached at `listen`.
     pub net: Option<String>,
     log: PathBuf,
@@ -71,7 +73,18 @@ impl Machine {
         let code = text.lines().find_map(|l| l.strip_prefix("code ")).expect("a code").to_owned();
         let (listen, log) = (format!("127.0.0.1:{}", free_port()), dir.join("console.log"));
         let page = format!("127.0.0.1:{}", free_port());
-        Machine { kind, image, inside: String::new(), listen, page, code, net: None, log, program: None }
+        Machine {
+            kind,
+            image,
+            inside: String::new(),
+            listen,
+            page,
+            code,
+            ram: None,
+            net: None,
+            log,
+            program: None,
+        }
     }
     /// The file by which it is told who it is.
     pub fn card(&self) -> PathBuf {
@@ -110,6 +123,9 @@ impl Machine {
         // QEMU ends with the thread that starts it, however that ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", QEMU, "-M"]).args(self.kind.machine);
+        if let Some(mib) = self.ram {
+            command.args(["-m", &mib.to_string()]);
+        }
         command.arg("-kernel").arg(self.image.join("kernel8.img"));
         if self.card().exists() {
             command.arg("-initrd").arg(self.card());
