@@ -4,6 +4,7 @@ use dartsync_tests::process::{Device, Home, noise, wait_for};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -207,4 +208,24 @@ fn no_folder_within_a_folder() {
         let refused = device.try_say(&["add", path.to_str().unwrap(), "--label", "nested"]);
         assert!(!refused.status.success(), "{}: {refused:?}", path.display());
     }
+}
+
+#[test]
+fn a_service_manager_is_told_when_a_device_serves_and_when_it_ends() {
+    let mut home = Home::start("notify", 1);
+    home[0].stop();
+    let socket = home.dir.path().join("manager");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    let heard = || {
+        let mut buf = [0; 64];
+        let n = manager.recv(&mut buf).unwrap();
+        String::from_utf8(buf[..n].to_vec()).unwrap()
+    };
+    home[0].tells = Some(socket.clone());
+    home[0].start_unready();
+    assert_eq!(heard(), "READY=1");
+    // Commands work from then on.
+    home[0].status();
+    home[0].stop();
+    assert_eq!(heard(), "STOPPING=1");
 }

@@ -72,6 +72,8 @@ Tested under QEMU; it is a machine of QEMU's, and no board.
     qemu-system-aarch64 -M virt -cpu cortex-a53 -m 128 -kernel kernel8.img -initrd dartsync.cfg \\
         -display none -monitor none -serial stdio \\
         -netdev user,id=n0,hostfwd=tcp::7420-:7420 -device virtio-net-device,netdev=n0
+
+That network of QEMU's hides it: tell devices of this computer `--tracker 127.0.0.1:7420`.
 ";
 
 const SECRET: &str = "\

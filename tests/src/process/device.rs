@@ -26,6 +26,8 @@ pub struct Device {
     pub log: PathBuf,
     /// The running program.
     pub program: Option<Program>,
+    /// The socket of a service manager that its programs are started by.
+    pub tells: Option<PathBuf>,
     binary: PathBuf,
     user: Option<u32>,
 }
@@ -39,7 +41,17 @@ impl Device {
         let (state, log) = (dir.join(format!("{name}.state")), dir.join(format!("{name}.log")));
         let listen = format!("127.0.0.1:{}", free_port());
         let binary = binary().to_path_buf();
-        Device { name: name.to_owned(), state, root, listen, log, program: None, binary, user: None }
+        Device {
+            name: name.to_owned(),
+            state,
+            root,
+            listen,
+            log,
+            program: None,
+            tells: None,
+            binary,
+            user: None,
+        }
     }
     /// From now on its programs run as that user, from a copy that the user may read. As root only.
     pub fn run_as(&mut self, user: u32) {
@@ -167,6 +179,9 @@ impl Device {
     fn command(&self, args: &[&OsStr]) -> std::process::Command {
         let mut command = command(&self.binary, args);
         command.env("HOME", self.log.with_extension("home"));
+        if let Some(socket) = &self.tells {
+            command.env("NOTIFY_SOCKET", socket);
+        }
         if let Some(user) = self.user {
             use std::os::unix::process::CommandExt;
             command.uid(user).gid(user);
