@@ -9,5 +9,6 @@ pub mod mem_index;
 pub mod process;
 pub mod raw;
 pub mod raw_data;
+pub mod raw_tracker;
 pub mod sim;
 pub mod tidy;

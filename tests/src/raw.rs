@@ -172,9 +172,12 @@ impl RawLink {
     }
     /// Keeps the link from now on, on a thread of its own, until that is dropped: pings, and says that it holds these
     /// contents of a folder whenever it is told of one.
-    pub fn attend(mut self, folder: FolderId, holds: Vec<ContentId>) -> Attended {
-        // What was heard before it hears again.
-        self.send(&ToTracker::Seen { folder, epoch: self.epoch, seen: Seq(0) });
+    pub fn attend(mut self, claims: Option<(FolderId, Vec<ContentId>)>) -> Attended {
+        let holds = claims.map_or(Vec::new(), |(folder, contents)| {
+            // What was heard before it hears again.
+            self.send(&ToTracker::Seen { folder, epoch: self.epoch, seen: Seq(0) });
+            contents
+        });
         let ended = Arc::new(AtomicBool::new(false));
         let end = ended.clone();
         let thread = std::thread::spawn(move || {

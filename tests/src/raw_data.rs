@@ -122,11 +122,13 @@ pub enum Manner {
     Busy,
     /// Bytes that are no record.
     Noise,
+    /// Rightly; not among [`MANNERS`].
+    Honest,
     /// Answers to what nobody asked, as fast as they are taken.
     Unasked,
 }
 
-/// All of them.
+/// All that are not as they should be.
 pub const MANNERS: [Manner; 10] = [
     Manner::WrongBytes,
     Manner::AbsurdRoot,
@@ -232,7 +234,7 @@ impl Answerer {
                 let n = message::encode_root(id, &root, &mut out);
                 self.link.send(&out[..n])
             }
-            Manner::WrongBytes | Manner::WrongNodes | Manner::Drip | Manner::Crumbs => {
+            Manner::WrongBytes | Manner::WrongNodes | Manner::Drip | Manner::Crumbs | Manner::Honest => {
                 let answer = right_answer(ask, id, bytes).unwrap_or_default();
                 answer.into_iter().try_for_each(|payload| self.twist(ask, id, payload))
             }

@@ -39,7 +39,7 @@ impl Liar {
     }
     fn attends(&mut self) {
         let contents = [self.large(), self.small()].map(|(_, bytes)| hashed(&bytes).0);
-        self.attended = Some(self.link.take().unwrap().attend(self.folder.0, contents.into()));
+        self.attended = Some(self.link.take().unwrap().attend(Some((self.folder.0, contents.into()))));
     }
     fn large(&self) -> (String, Vec<u8>) {
         (format!("large-{:?}", self.manner), noise(self.manner as u64, 1_200_000))

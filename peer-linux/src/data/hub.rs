@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// Dialled links that are kept though nothing is asked on them.
 const WARM: usize = 16;
+/// Links that a device may have dialled; one more, and the oldest is closed.
+const OF_ONE: usize = 4;
 /// A link used within this is not closed to make room for another.
 const FRESH: u64 = 5_000;
 
@@ -281,6 +283,10 @@ impl Hub {
                 entry.insert(link.clone());
             }
             Entry::Occupied(_) => {}
+        }
+        let of_it = |l: &&Arc<Link>| l.slot == link.slot && !l.dialled;
+        if self.links.iter().filter(of_it).count() > OF_ONE {
+            deeds.closes.extend(self.links.iter().find(of_it).cloned());
         }
         if self.links.len() > WARM {
             let used = |l: &Arc<Link>| l.used.load(Ordering::Relaxed);

@@ -122,6 +122,10 @@ impl Program {
             }
         }
     }
+    /// Its number as a process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())

@@ -1,6 +1,7 @@
 //! A tracker as a process.
 
 use super::program::{Program, binary, command, free_port};
+use dartsync_core::roster::Roster;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,11 @@ impl Tracker {
     /// Where the sealed roster is.
     pub fn roster(&self) -> PathBuf {
         self.state.join("roster")
+    }
+    /// The roster that it stored last.
+    pub fn read_roster(&self) -> Box<Roster> {
+        let sealed = std::fs::read(self.roster()).expect("there is a roster");
+        Box::new(Roster::decode(&sealed).expect("the tracker sealed it"))
     }
     /// The running program.
     pub fn running(&mut self) -> &mut Program {
