@@ -6,7 +6,7 @@ use super::rand::Rand;
 use crate::mem_index::MemIndex;
 use dartsync_core::ids::{ContentId, Folder, FolderId, InviteId, PublicKey, Row, SlotSet, Ticket};
 use dartsync_core::path::PathBuf;
-use dartsync_core::peer::{Config, Index, Peer};
+use dartsync_core::peer::{Config, Index, Number, Peer};
 use dartsync_core::record::Kind;
 use dartsync_core::time::{Instant, Now};
 use std::collections::BTreeMap;
@@ -85,6 +85,10 @@ pub struct Device {
     pub backup: Option<MemIndex>,
     /// It is left out of the home.
     pub absent: bool,
+    /// It comes to the home later than the others, and has not yet.
+    pub late: bool,
+    /// Its folder is paused, as its configuration has it.
+    pub paused: bool,
     /// Turns of its user, and what they did in them or would have.
     pub turns: u64,
     /// See `turns`.
@@ -129,6 +133,8 @@ impl Device {
             busy: 0,
             backup: None,
             absent: false,
+            late: false,
+            paused: false,
             turns: 0,
             deeds: 0,
             raced: 0,
@@ -167,6 +173,9 @@ impl Device {
         peer.start(&mut self.ix, at, self.boot, roster);
         if let Some(id) = self.folder {
             peer.link_folder(&mut self.ix, at, F, id);
+            if self.paused != (self.ix.number(F, Number::State) & 1 != 0) {
+                peer.set_paused(&mut self.ix, at, F, self.paused);
+            }
         }
         self.peer = Some(peer);
     }
@@ -213,7 +222,7 @@ impl Device {
     }
     /// Whether it is still to be invited.
     pub fn waits(&self) -> bool {
-        self.invite.is_none() && self.roster.is_empty() && !self.revoked && !self.absent
+        self.invite.is_none() && self.roster.is_empty() && !self.revoked && !self.absent && !self.late
     }
     /// Whether the program runs.
     pub fn is_up(&self) -> bool {

@@ -39,7 +39,7 @@ impl World<'_> {
             _ => {}
         }
     }
-    fn want_folder(&mut self, d: usize) {
+    pub(super) fn want_folder(&mut self, d: usize) {
         let dev = &mut self.devices[d];
         if dev.folder.is_none() && dev.asked.is_none() {
             dev.asked = dev.peer.as_mut().expect("it spoke").request(Request::LinkFirst("home"));

@@ -483,10 +483,11 @@ impl World<'_> {
             }
             if self.devices[d].joined {
                 self.start(d);
-            } else {
+            } else if !self.devices[d].late {
                 self.join(d);
             }
             self.mend(d);
         }
+        self.settle_down();
     }
 }

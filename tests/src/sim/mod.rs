@@ -7,7 +7,7 @@
 //! | `enrol` | how devices come in |
 //! | `drive`, `feed` | effects become events, outcomes come back; contents and the kernel's news come in |
 //! | `net` | links to the tracker, and the tracker itself |
-//! | `user`, `faults` | who edits, what breaks |
+//! | `user`, `life`, `faults` | who edits, what users decide, what breaks |
 //! | `check`, `audit` | the promises, apart from all that |
 //! | `reached` | what a run came to see |
 //! | `seed` | one seed from its start to its verdict |
@@ -28,6 +28,7 @@ mod faults;
 mod feed;
 mod fs;
 mod less;
+mod life;
 mod net;
 mod rand;
 mod reached;

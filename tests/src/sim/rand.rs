@@ -46,6 +46,10 @@ pub enum For {
     Fetch,
     /// Whether a commit under way is kept.
     Commit,
+    /// Who comes late, and when.
+    Late,
+    /// When a user pauses a folder, and for how long.
+    Pauses,
 }
 
 /// Draws of one purpose and one device, told apart by what they are about, within so long (a power of two, µs) are told

@@ -39,10 +39,14 @@ pub enum State {
     Twice,
     /// A device was put out.
     Revoked,
+    /// A device came to a home that was at work.
+    LateJoiner,
+    /// A folder was paused.
+    Paused,
 }
 
 /// All of them.
-pub const STATES: [State; 16] = [
+pub const STATES: [State; 18] = [
     State::ConflictCopy,
     State::Withdrawn,
     State::Recovery,
@@ -59,6 +63,8 @@ pub const STATES: [State; 16] = [
     State::NewTag,
     State::Twice,
     State::Revoked,
+    State::LateJoiner,
+    State::Paused,
 ];
 
 /// Those that a run has reached.

@@ -81,6 +81,7 @@ pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
     less.absent.iter().filter(|d| **d < n).for_each(|d| w.devices[*d].absent = true);
     // Many devices that edit fast do nothing but make copies.
     w.pace = draw(2).within(SECOND / 10, 3 * SECOND) * (1 + n as u64 / 4);
+    w.draw_late();
     w.start_tracker(false);
     w.gather();
     w.faults.draw(&luck);
@@ -96,6 +97,7 @@ pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
     }
     w.unleash();
     let long = less.span(draw(4).within(5, 60) * SECOND / (1 + n as u64 / 6));
+    w.live(long);
     w.run_for(long);
     w.heal();
     w.converge(BOUND);

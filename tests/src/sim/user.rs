@@ -47,7 +47,10 @@ impl World<'_> {
         for _ in 0..if rand.chance(1, 8) { rand.within(2, 6) } else { 1 } {
             let deed = self.devices[d].deeds;
             self.devices[d].deeds += 1;
-            if !self.devices[d].root_gone && self.devices[d].joined && self.less.deeds(d, deed) {
+            if !self.devices[d].root_gone
+                && (self.devices[d].joined || self.devices[d].late)
+                && self.less.deeds(d, deed)
+            {
                 self.user = self.luck.of(For::Deed, d as u64, deed);
                 self.made = deed << 6;
                 self.deeds.push((d, deed));

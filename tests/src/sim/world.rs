@@ -47,6 +47,8 @@ pub(super) enum Event {
     User { d: usize },
     /// A user writes on into an open file, or closes it.
     Write { d: usize, ino: Ino, place: (Ino, Vec<u8>), deed: u64, left: u32 },
+    /// A user decides something.
+    Life(super::life::Life),
     /// Something breaks, or is mended.
     Fault(super::faults::Fault),
 }
@@ -256,17 +258,19 @@ impl<'m> World<'m> {
             Event::Read { d, life } => self.read(d, life),
             Event::User { d } => self.user_turn(d),
             Event::Write { d, ino, place, deed, left } => self.write_on(d, ino, place, (deed, left)),
+            Event::Life(l) => self.decide(l),
             Event::Fault(f) => self.fault(f),
         }
     }
 
     /// Lets every device join, one by one, and link the one folder.
     pub fn gather(&mut self) {
-        for d in 0..self.devices.len() {
+        for d in (0..self.devices.len()).filter(|d| !self.devices[*d].late).collect::<Vec<_>>() {
             self.join(d);
         }
         for _ in 0..600 {
-            if self.broken.is_some() || self.devices.iter().all(|d| d.absent || d.folder.is_some()) {
+            if self.broken.is_some() || self.devices.iter().all(|d| d.absent || d.late || d.folder.is_some())
+            {
                 return;
             }
             self.run_for(SECOND / 10);

@@ -1,0 +1,126 @@
+//! What users decide about their devices: when one comes into the home, when a folder is paused.
+
+use super::device::F;
+use super::fs::ROOT;
+use super::rand::For;
+use super::reached::State;
+use super::world::{Event, MS, SECOND, World};
+use dartsync_core::record::Kind;
+use dartsync_core::wire::message::Request;
+
+/// A decision.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Life {
+    /// A device comes to a home that is at work; or its user asks for another invite, the last one having been a
+    /// tracker's that is gone.
+    Come(usize),
+    /// A device's folder is paused, for the so-manieth time.
+    Pause(usize, u64),
+    /// It goes on.
+    Resume(usize, u64),
+}
+
+/// Between two invites for one device.
+const ASK: u64 = 5 * SECOND;
+
+impl World<'_> {
+    /// Draws who comes late: one device of every fourth home.
+    pub(super) fn draw_late(&mut self) {
+        let mut rand = self.luck.of(For::Late, 0, 0);
+        let d = rand.within(1, self.devices.len() as u64 - 1) as usize;
+        self.devices[d].late = rand.chance(1, 4) && d != self.founder() && !self.devices[d].absent;
+    }
+    /// From now on users decide, for so long.
+    pub(super) fn live(&mut self, long: u64) {
+        if let Some(d) = self.devices.iter().position(|d| d.late) {
+            let delay = self.luck.of(For::Late, 1, 0).within(0, long);
+            self.after(delay, Event::Life(Life::Come(d)));
+        }
+        let pauses = self.luck.of(For::Pauses, u64::MAX, 0).chance(1, 5);
+        for d in 0..if pauses { self.devices.len() } else { 0 } {
+            let mut rand = self.luck.of(For::Pauses, d as u64, 0);
+            if rand.chance(1, 2) {
+                let delay = rand.around(10 * SECOND);
+                self.after(delay, Event::Life(Life::Pause(d, 0)));
+            }
+        }
+    }
+    pub(super) fn decide(&mut self, what: Life) {
+        match what {
+            Life::Come(d) => self.come(d),
+            Life::Pause(d, n) if self.editing => {
+                self.pause_folder(d, true);
+                let long = self.luck.of(For::Pauses, d as u64, 2 * n + 1).within(100 * MS, 30 * SECOND);
+                self.after(long, Event::Life(Life::Resume(d, n)));
+            }
+            Life::Resume(d, n) if self.editing => {
+                self.pause_folder(d, false);
+                let next = self.luck.of(For::Pauses, d as u64, 2 * n + 2).around(20 * SECOND);
+                self.after(next, Event::Life(Life::Pause(d, n + 1)));
+            }
+            Life::Pause(..) | Life::Resume(..) => {}
+        }
+    }
+    /// Who is to come comes now, and no folder is paused.
+    pub(super) fn settle_down(&mut self) {
+        for d in 0..self.devices.len() {
+            if self.devices[d].late {
+                self.come(d);
+            }
+            self.pause_folder(d, false);
+        }
+    }
+
+    fn come(&mut self, d: usize) {
+        if std::mem::take(&mut self.devices[d].late) {
+            self.reach(State::LateJoiner);
+            self.note(d + 1, "comes", 0, 0);
+            if self.luck.of(For::Late, 2, 0).chance(1, 2) {
+                self.copy_files(d);
+            }
+            self.join(d);
+        }
+        let dev = &self.devices[d];
+        if dev.revoked || dev.folder.is_some() {
+            return;
+        }
+        if dev.roster.is_empty() {
+            self.devices[d].invite = None;
+            let can = |x: &super::device::Device| x.is_member() && x.is_up() && x.folder.is_some();
+            if let Some(by) = self.devices.iter().position(can) {
+                self.devices[by].peer.as_mut().expect("it is up").request(Request::Invite);
+                self.pump(by);
+            }
+        } else if dev.is_up() {
+            self.want_folder(d);
+            self.pump(d);
+        }
+        self.after(ASK, Event::Life(Life::Come(d)));
+    }
+    /// Its user has put files there that came by another way.
+    fn copy_files(&mut self, d: usize) {
+        let from = &self.devices[self.founder()].fs;
+        let all = from.walk(ROOT, b"").into_iter().map(|(path, i)| (path, from.node(i)));
+        let files = all.filter(|(_, n)| n.kind == Kind::File && n.writers == 0);
+        let files: Vec<_> = files.map(|(path, n)| (path, n.data.clone())).collect();
+        for (path, data) in files {
+            let _ = self.put(d, &path, data);
+        }
+    }
+    fn pause_folder(&mut self, d: usize, paused: bool) {
+        if self.devices[d].paused == paused || !self.devices[d].joined {
+            return;
+        }
+        let dev = &mut self.devices[d];
+        dev.paused = paused;
+        let now = dev.now(self.now);
+        if let Some(p) = &mut dev.peer {
+            p.set_paused(&mut dev.ix, now, F, paused);
+        }
+        if paused {
+            self.reach(State::Paused);
+        }
+        self.note(d + 1, "paused", paused.into(), 0);
+        self.pump(d);
+    }
+}
