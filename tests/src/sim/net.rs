@@ -261,8 +261,7 @@ impl World<'_> {
         if !link.met {
             link.met = true;
             let dev = &self.devices[d];
-            let known = t.knows(&dev.key);
-            let who = Identity { key: dev.key, invite: dev.invite.filter(|_| !known) };
+            let who = Identity { key: dev.key, invite: dev.invite };
             if let Err(e) = t.handle_open(now, LinkId(id), who, Addr::V4([10, 0, 0, d as u8], 9)) {
                 self.note(0, e.why, d as u64, 0);
                 self.send(id, false, Item::Close);
