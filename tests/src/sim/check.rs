@@ -241,12 +241,13 @@ pub fn visible(d: &Device) -> Seen {
     .collect()
 }
 
-/// Promise: in the end all trees are the same, times as far as both disks can hold them.
+/// Promise: in the end all trees are the same, times and modes as far as both disks can hold them.
 pub fn same_trees(a: &Device, b: &Device) -> Result<(), String> {
     let grain = a.fs.grain.max(b.fs.grain);
     let (x, y) = (visible(a), visible(b));
+    let modes = a.fs.modes.0 & b.fs.modes.0;
     let coarse = |s: &Seen| -> Seen {
-        s.iter().map(|(p, e)| (p.clone(), (e.0, e.1, e.2 - e.2.rem_euclid(grain), e.3))).collect()
+        s.iter().map(|(p, e)| (p.clone(), (e.0, e.1 & modes, e.2 - e.2.rem_euclid(grain), e.3))).collect()
     };
     let (x, y) = (coarse(&x), coarse(&y));
     for p in x.keys().chain(y.keys()) {
@@ -274,7 +275,8 @@ pub fn same_table(t: &Tracker<'_>, d: &Device) -> Result<(), String> {
         let (r, s) = (said.get(p), seen.get(p));
         let same = r.zip(s).is_some_and(|(r, s)| {
             let time = r.kind != Kind::File || (r.mtime - r.mtime.rem_euclid(d.fs.grain)) == s.2;
-            r.kind == s.0 && r.mode == s.1 && time && r.content == s.3
+            let mode = if r.kind == Kind::Symlink { r.mode } else { d.fs.masked(r.mode) };
+            r.kind == s.0 && mode == s.1 && time && r.content == s.3
         });
         if !same {
             let name = String::from_utf8_lossy(p);

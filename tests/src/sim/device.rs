@@ -87,6 +87,8 @@ pub struct Device {
     pub absent: bool,
     /// It comes to the home later than the others, and has not yet.
     pub late: bool,
+    /// Files had come to it by another way before it was linked.
+    pub filled: bool,
     /// Its folder is paused, as its configuration has it.
     pub paused: bool,
     /// Turns of its user, and what they did in them or would have.
@@ -134,6 +136,7 @@ impl Device {
             backup: None,
             absent: false,
             late: false,
+            filled: false,
             paused: false,
             turns: 0,
             deeds: 0,
@@ -157,6 +160,14 @@ impl Device {
         let mut buf = PathBuf::new();
         let f = self.ix.path(row, &mut buf);
         (f, buf.get().map_or(Vec::new(), |p| p.bytes().to_vec()))
+    }
+    /// Whether its program can know that a user takes that content away from a path: what had come by another way is
+    /// no file of the home before it was looked at.
+    pub fn knows(&mut self, path: &[u8], content: ContentId) -> bool {
+        let path = dartsync_core::path::Path::new(path).ok().filter(|_| self.filled);
+        let (mut t, row) = (Default::default(), path.and_then(|p| self.ix.find(F, p)));
+        let known = row.is_some_and(|row| self.ix.load(row, &mut t)) && t.disk_content() == Some(content);
+        !self.filled || known
     }
     /// The program starts; `secret`: what its machine draws from.
     pub fn start(&mut self, now: u64, secret: [u8; 32]) {

@@ -78,6 +78,8 @@ pub struct Fs {
     pub grain: i64,
     /// The clock that stamps changes ticks so often (ns).
     pub tick: i64,
+    /// Mode bits that it keeps, and those that it shows whatever is set.
+    pub modes: (u16, u16),
 }
 
 /// What stops an operation.
@@ -121,6 +123,7 @@ impl Fs {
             now: 0,
             grain,
             tick,
+            modes: (0o777, 0),
         }
     }
 
@@ -222,6 +225,10 @@ impl Fs {
         let ns = ns - ns.rem_euclid(self.tick);
         ns - ns.rem_euclid(self.grain)
     }
+    /// What becomes of a mode here.
+    pub fn masked(&self, mode: u16) -> u16 {
+        mode & self.modes.0 | self.modes.1
+    }
     fn keep_past(&mut self) {
         let old = self.names.clone();
         self.past.push((self.now, old));
@@ -263,7 +270,7 @@ impl Fs {
         let at = self.stamp();
         let node = Node {
             kind,
-            mode,
+            mode: self.masked(mode),
             mtime: at,
             ctime: at,
             data: data.unwrap_or_else(Bytes::none),
@@ -374,6 +381,7 @@ impl Fs {
     /// Sets mode and mtime.
     pub fn set_meta(&mut self, at: (Ino, &[u8]), ino: Ino, mode: Option<u16>, mtime: Option<i64>) {
         let (stamp, grain, now) = (self.stamp(), self.grain, self.now);
+        let mode = mode.map(|m| self.masked(m));
         let n = self.node_mut(ino);
         n.mode = mode.unwrap_or(n.mode);
         n.mtime = mtime.map_or(n.mtime, |m| m - m.rem_euclid(grain));

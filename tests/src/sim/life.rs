@@ -103,6 +103,7 @@ impl World<'_> {
         let all = from.walk(ROOT, b"").into_iter().map(|(path, i)| (path, from.node(i)));
         let files = all.filter(|(_, n)| n.kind == Kind::File && n.writers == 0);
         let files: Vec<_> = files.map(|(path, n)| (path, n.data.clone())).collect();
+        self.devices[d].filled = true;
         for (path, data) in files {
             let _ = self.put(d, &path, data);
         }

@@ -43,10 +43,12 @@ pub enum State {
     LateJoiner,
     /// A folder was paused.
     Paused,
+    /// Some disk does not keep every mode.
+    MaskedModes,
 }
 
 /// All of them.
-pub const STATES: [State; 18] = [
+pub const STATES: [State; 19] = [
     State::ConflictCopy,
     State::Withdrawn,
     State::Recovery,
@@ -65,6 +67,7 @@ pub const STATES: [State; 18] = [
     State::Revoked,
     State::LateJoiner,
     State::Paused,
+    State::MaskedModes,
 ];
 
 /// Those that a run has reached.

@@ -82,6 +82,9 @@ pub fn run_less(seed: u64, less: &Less, print: bool) -> Verdict {
     // Many devices that edit fast do nothing but make copies.
     w.pace = draw(2).within(SECOND / 10, 3 * SECOND) * (1 + n as u64 / 4);
     w.draw_late();
+    if w.devices.iter().any(|d| d.fs.modes != (0o777, 0)) {
+        w.reach(State::MaskedModes);
+    }
     w.start_tracker(false);
     w.gather();
     w.faults.draw(&luck);

@@ -150,7 +150,7 @@ impl World<'_> {
         if let Some(w) = self.ledger.contents.get_mut(&old) {
             w.replaced = true;
         }
-        if self.devices[d].torn_until <= self.now {
+        if self.devices[d].torn_until <= self.now && self.devices[d].knows(path, old) {
             self.ledger.take(old, path, d, self.now);
         }
     }
@@ -289,7 +289,9 @@ impl World<'_> {
     }
     /// A content left one path for another: it is not gone.
     fn moved(&mut self, d: usize, id: ContentId, from: &[u8], to: &[u8]) {
-        self.ledger.take(id, from, d, self.now);
+        if self.devices[d].knows(from, id) {
+            self.ledger.take(id, from, d, self.now);
+        }
         self.ledger.put(id, to);
     }
     /// mkdir -p.

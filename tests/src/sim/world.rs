@@ -135,7 +135,15 @@ impl<'m> World<'m> {
     /// A home of `n` devices that have not joined yet.
     pub fn new(seed: u64, n: usize, pool: &'m mut Pool) -> World<'m> {
         let luck = Luck::new(seed);
-        let devices = (0..n).map(|i| Device::new(i, luck.of(For::Device, i as u64, 0))).collect();
+        let mut devices: Vec<Device> =
+            (0..n).map(|i| Device::new(i, luck.of(For::Device, i as u64, 0))).collect();
+        for (i, d) in devices.iter_mut().enumerate() {
+            let mut rand = luck.of(For::Device, i as u64, 1);
+            if rand.chance(1, 10) {
+                // As where a mount has a mask, or a file system has no modes.
+                d.fs.modes = *rand.pick(&[(0o700, 0), (0o755, 0), (0, 0o755)]);
+            }
+        }
         let station = Station::new(pool.0.iter_mut().map(|b| &mut b[..]).collect());
         let (user, faults) = (luck.of(For::Deed, 0, 0), Faults::none(luck.of(For::Strike, 0, 0)));
         World {
