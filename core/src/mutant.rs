@@ -148,6 +148,24 @@ mutants! {
     SeqAgain,
     /// Holder bits of a device that left stay for the next in its slot.
     SlotBits,
+    /// What came to a fellow when it last spoke counts for ever.
+    SwarmDumb,
+    /// What a source owed when its link ended is not asked of another.
+    SwarmLost,
+    /// Any tree is taken for the content's.
+    SwarmRoot,
+    /// What is only asked for is told and served, too.
+    SwarmHolds,
+    /// The part file of an earlier try is fetched again.
+    SwarmPart,
+    /// The part file of an earlier try is not checked.
+    SwarmCheck,
+    /// Who sent what is wrong is asked again.
+    SwarmLiar,
+    /// Who has not what is wanted is asked again.
+    SwarmGone,
+    /// A source that stands still keeps what it was asked for.
+    SwarmStall,
 }
 
 #[cfg(feature = "mutants")]

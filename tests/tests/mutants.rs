@@ -81,6 +81,15 @@ const CAUGHT: &[(&str, How)] = &[
     ("NoMac", Story("a forged roster is not taken")),
     ("SeqAgain", Story("what was torn before anyone had it is waited for by nobody")),
     ("SlotBits", Story("who joins in a slot that was another's holds nothing yet")),
+    ("SwarmDumb", Core("a_fellow_that_stands_still_holds_the_others_up_for_a_moment")),
+    ("SwarmLost", Core("after_any_storm_everybody_has_it")),
+    ("SwarmRoot", Core("after_any_storm_everybody_has_it")),
+    ("SwarmHolds", Core("after_any_storm_everybody_has_it")),
+    ("SwarmPart", Core("after_any_storm_everybody_has_it")),
+    ("SwarmCheck", Core("after_any_storm_everybody_has_it")),
+    ("SwarmLiar", Core("after_any_storm_everybody_has_it")),
+    ("SwarmGone", Core("after_any_storm_everybody_has_it")),
+    ("SwarmStall", Core("after_any_storm_everybody_has_it")),
 ];
 
 /// The disk finds what lies behind a symlink within the folder.

@@ -7,6 +7,7 @@ use super::types::{Bank, Body, Check, Effect, Expect};
 use super::{PAUSE, Place, Swarm};
 use crate::content::Root;
 use crate::ids::{Slot, Ticket};
+use crate::mutant::{self, Mutant};
 use crate::peer::Cause;
 use crate::time::Instant;
 
@@ -127,6 +128,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
                 self.source_mut(slot).busy(at, at + PAUSE);
                 self.tick_at = self.tick_at.min(at + PAUSE);
             }
+            Refusal::Gone | Refusal::Unknown if mutant::on(Mutant::SwarmGone) => {}
             Refusal::Gone | Refusal::Unknown => {
                 self.source_mut(slot).progressed(at);
                 let place = self.place(flight.work);
@@ -167,6 +169,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
 
     pub(super) fn lied_by(&mut self, at: Instant, flight: Flight) {
         self.release(flight);
+        if mutant::on(Mutant::SwarmLiar) {
+            return;
+        }
         match self.place(flight.work) {
             Place::Large(i) => self.lied(at, flight.slot, i),
             Place::Small(i) => {

@@ -8,6 +8,7 @@ use super::places::{Places, WINDOW};
 use crate::content::Hash;
 use crate::data::message::Have;
 use crate::ids::{Slot, SlotSet};
+use crate::mutant::{self, Mutant};
 use crate::time::{Duration, Instant};
 
 /// Fellow seekers of one content that are listened to.
@@ -27,6 +28,7 @@ struct Fellow {
     slot: Slot,
     named: Instant,
     heard: bool,
+    heard_at: Instant,
     base: u32,
     here: Places,
     coming: Places,
@@ -81,8 +83,19 @@ impl Fellows {
         let place = place.or_else(|| {
             let (here, coming) = (Places::NONE, Places::NONE);
             let (heard, base, told, id, mute) = (false, 0, None, 0, None);
-            let fellow =
-                Fellow { slot, named: at, heard, base, here, coming, told, told_at: Instant(0), id, mute };
+            let fellow = Fellow {
+                slot,
+                named: at,
+                heard,
+                heard_at: at,
+                base,
+                here,
+                coming,
+                told,
+                told_at: Instant(0),
+                id,
+                mute,
+            };
             self.list.push(fellow).ok().map(|()| self.list.len() - 1)
         })?;
         Some(&mut self.list[place])
@@ -93,7 +106,7 @@ impl Fellows {
         if !f.heard {
             (f.told, f.mute) = (None, None);
         }
-        (f.heard, f.base) = (true, have.base);
+        (f.heard, f.heard_at, f.base) = (true, at, have.base);
         f.here = Places::of_line(have.base, have.here);
         f.coming = Places::of_line(have.base, have.coming);
     }
@@ -150,11 +163,13 @@ impl Fellows {
         let fellow = self.list.iter().find(|f| f.slot == slot);
         fellow.map_or(Places::NONE, |f| f.seen(base, end).0)
     }
-    /// What any of them has, and what comes to any of them from a holder.
-    pub(super) fn offers(&self, base: u32, end: u32) -> (Places, Places) {
+    /// What any of them has, and what comes to any of them from a holder. Of who has said nothing since `since`, nothing
+    /// is known to come: its process may stand still.
+    pub(super) fn offers(&self, since: Instant, base: u32, end: u32) -> (Places, Places) {
         self.list.iter().filter(|f| f.heard).fold((Places::NONE, Places::NONE), |(here, coming), f| {
             let (h, c) = f.seen(base, end);
-            (here.or(&h), coming.or(&c))
+            let speaks = f.heard_at >= since || mutant::on(Mutant::SwarmDumb);
+            (here.or(&h), if speaks { coming.or(&c) } else { coming })
         })
     }
 
@@ -252,7 +267,8 @@ mod tests {
         let w = WINDOW as u32;
         assert_eq!(f.offer(slot, 90, 200).len(), 12, "all before its base, two after");
         assert!(f.offer(slot, 90, 200).has(102) && !f.offer(slot, 90, 200).has(101));
-        assert_eq!(f.offers(90, 200).1.iter().next(), Some(103));
+        assert_eq!(f.offers(Instant(0), 90, 200).1.iter().next(), Some(103));
+        assert!(!f.offers(Instant(1), 90, 200).1.has_any(), "it has not spoken since");
         assert_eq!(f.offer(slot, 101, 102).len(), 0);
         assert_eq!(f.offer(slot, 100 + w, 100 + 2 * w).len(), 0, "its bits say nothing of the next round");
         f.heard(Instant(0), slot, &have(5 * w, &[], &[]));

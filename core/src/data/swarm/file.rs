@@ -11,6 +11,7 @@ use crate::content::{
 };
 use crate::ids::{ContentId, Slot, SlotSet, Ticket};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::record::Kind;
 use crate::time::Instant;
 
@@ -162,7 +163,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
 
     /// Takes a root, if it is this content's.
     pub(super) fn take_root(&mut self, root: Root) -> bool {
-        let fits = root.is_valid() && root.size == self.size && root.file_id() == self.content;
+        let named = root.file_id() == self.content || mutant::on(Mutant::SwarmRoot);
+        let fits = root.is_valid() && root.size == self.size && named;
         if !fits || !matches!(self.stage, Stage::Rootless(_)) {
             return false;
         }
@@ -272,7 +274,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
                         false => self.mine.remove(place),
                     }
                     // What is zeros need not travel: a hole is as good.
-                    let known = leaf.offset < self.present
+                    let known = (leaf.offset < self.present && !mutant::on(Mutant::SwarmPart))
                         || leaf.hash == ZERO_CHUNK
                         || self.bank.may_have(&leaf.hash);
                     if known {
@@ -348,7 +350,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     /// It is not any more, and free to be asked for.
     pub(super) fn grounded(&mut self, place: usize) {
         self.wanted.add(place);
-        self.coming.remove(place);
+        if self.coming.has(place) {
+            // Fellows who heard that it comes would go on waiting for it.
+            self.coming.remove(place);
+            self.news = self.news.wrapping_add(1);
+        }
     }
     /// Its pieces were of no use: it is wanted whole.
     pub(super) fn want_plain(&mut self, place: usize, useless: bool) {
@@ -416,7 +422,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
         let place = self.checking.iter().find(|p| self.leaf(*p).offset == offset);
         let Some(place) = place else { return };
         self.checking.remove(place);
-        if good {
+        if good || mutant::on(Mutant::SwarmCheck) {
             self.arrived(place);
         } else {
             self.looked.add(place);
@@ -449,12 +455,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
         // The chunk before is the last that begins no later.
         let Some(n) = low.checked_sub(1).filter(|n| *n >= self.base) else { return false };
         let leaf = self.leaf(n as usize % WINDOW);
-        self.done.has(n as usize % WINDOW) && to <= leaf.offset + leaf.len as u64
+        let here = self.done.has(n as usize % WINDOW) || mutant::on(Mutant::SwarmHolds);
+        here && to <= leaf.offset + leaf.len as u64
     }
     /// Writes what is here, for a fellow.
     pub(super) fn encode_have(&self, id: u32, out: &mut [u8]) -> usize {
         let (mut here, mut coming) = ([0; WINDOW / 8], [0; WINDOW / 8]);
-        let n = self.done.line_up(self.base, &mut here);
+        let told = if mutant::on(Mutant::SwarmHolds) { self.done.or(&self.coming) } else { self.done };
+        let n = told.line_up(self.base, &mut here);
         let m = self.coming.line_up(self.base, &mut coming);
         let (content, base) = (self.content, self.base);
         Have { id, content, base, here: &here[..n], coming: &coming[..m] }.encode(out)

@@ -40,6 +40,7 @@ use super::message::Ask;
 use crate::content::{LEVELS, NODE_BYTES, Root};
 use crate::ids::{Slot, SlotSet, Ticket};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::peer::Cause;
 use crate::record::Kind;
 use crate::time::{Duration, Instant};
@@ -329,7 +330,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
     fn release_all(&mut self, slot: Slot) {
         while let Some(flight) = self.flights.find(|f| f.slot == slot) {
-            self.release(flight);
+            match mutant::on(Mutant::SwarmLost) {
+                true => self.end_flight(slot, flight.id),
+                false => self.release(flight),
+            }
         }
     }
     /// Ends a fetch without success.

@@ -8,6 +8,7 @@ use super::{Effect, LARGES, Swarm, place_of};
 use crate::data::message::Ask;
 use crate::ids::{Slot, SlotSet, Ticket};
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::peer::Cause;
 use crate::time::{Duration, Instant};
 
@@ -260,10 +261,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
 
     /// Looks whether a source that owes something is stalled or dead.
     fn look_after(&mut self, at: Instant, slot: Slot) {
+        if mutant::on(Mutant::SwarmStall) {
+            return;
+        }
         let silence = self.source(slot).silence(at);
         if silence >= DEAD {
             self.release_all(slot);
             self.source_mut(slot).died(at, silence);
+            self.larges.iter_mut().flatten().for_each(|l| l.fellows.closed(at, slot));
             self.remark(Effect::Hang(slot));
         } else if at.since(self.source(slot).progress) >= STALL {
             let mut others = self.slots_where(|s| s.is_open() && s.silence(at) < STALL);

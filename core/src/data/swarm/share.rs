@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::millis(300);
 const LOAN: u64 = 4;
 /// When no chunk came for so long, from anybody, a holder is asked for any.
 const DROUGHT: Duration = Duration::millis(700);
-/// When the first chunk of the window has been missing for so long, too.
+/// When the first chunk of the window has been missing for so long, too; and what a fellow said to come to it counts for
+/// so long, from what it last said.
 const STUCK: Duration = Duration::secs(2);
 /// Without a holder, fellows may still have what is missing: if nothing came for so long, they have not.
 const HOPE: Duration = Duration::secs(5);
@@ -62,7 +63,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             return Places::NONE;
         }
         let wanted = self.wanted;
-        let (here, coming) = self.fellows.offers(self.base, self.end);
+        // A slow holder may well need longer for what it sends to others.
+        let slow = Duration(4 * limits::CHUNK_MAX as u64 * 1_000_000 / speed.max(1)).max(STUCK);
+        let since = Instant(at.0.saturating_sub(slow.0));
+        let (here, coming) = self.fellows.offers(since, self.base, self.end);
         let free = wanted.without(&here);
         let free = free.without(&coming);
         let own = free.and(&self.mine);
@@ -71,16 +75,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             (pace.idle, pace.loan) = (None, 0);
             return own;
         }
-        if pace.loan == 0 {
+        if pace.loan == 0 || !free.has_any() {
             if !wanted.has_any() || self.coming.has_any() {
                 pace.idle = None;
                 return Places::NONE;
             }
-            // A slow holder may well need longer for what it sends to others.
-            let slow = Duration(4 * limits::CHUNK_MAX as u64 * 1_000_000 / speed.max(1));
-            let drought = if coming.has_any() { slow.max(STUCK) } else { DROUGHT };
-            if at.since(pace.came) >= drought || at.since(pace.moved) >= slow.max(STUCK) {
+            let drought = if coming.has_any() { slow } else { DROUGHT };
+            if at.since(pace.came) >= drought || at.since(pace.moved) >= slow {
                 return wanted;
+            }
+            if !free.has_any() {
+                return Places::NONE;
             }
             if at.since(*pace.idle.get_or_insert(at)) < PATIENCE {
                 return Places::NONE;

@@ -1,7 +1,10 @@
 //! The machine against a network of honest, lying, slow, silent and vanishing sources, in virtual time.
 
+mod calm;
 mod crowd;
 mod delta;
+mod happenings;
+mod storm;
 mod world;
 
 use super::super::message::{Refusal, SHORT_BYTES};
