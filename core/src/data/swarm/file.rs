@@ -2,6 +2,7 @@
 
 use super::super::message::{Have, SHORT_BYTES, Wants};
 use super::fellows::Fellows;
+use super::notes::{NOTED, fill, note, noted};
 use super::places::{Places, WINDOW};
 use super::share::Pace;
 use super::types::{Bank, Fetch, Lent};
@@ -27,8 +28,6 @@ pub(super) const PIECES_FROM: u32 = 4096;
 /// file that was written anew is soon asked for whole.
 const GIVE_UP: u8 = 4;
 
-/// Bytes of a chunk's place, length and name in the lent memory.
-const NOTED: usize = 8 + 4 + 32;
 /// Bytes of memory for the window's chunks.
 pub(super) const WINDOW_MEMORY: usize = WINDOW * NOTED;
 
@@ -297,11 +296,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
         self.ended && self.base == self.end
     }
     pub(super) fn leaf(&self, place: usize) -> Leaf {
-        let noted = &self.leaves.as_ref()[place * NOTED..][..NOTED];
-        let (offset, rest) = noted.split_first_chunk().expect("it is longer");
-        let (len, hash) = rest.split_first_chunk().expect("it is longer");
-        let hash = Hash(*hash.first_chunk().expect("the rest is the name"));
-        Leaf { offset: u64::from_le_bytes(*offset), len: u32::from_le_bytes(*len), hash }
+        noted(self.leaves.as_ref(), place)
     }
     /// The next chunk among these to ask for, from that place on, which from then on is not wanted; and whether in
     /// pieces, if there is room for some.
@@ -479,24 +474,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             }
         }
     }
-}
-
-/// Writes a chunk to its place in the lent memory.
-fn note(memory: &mut [u8], place: usize, leaf: &Leaf) {
-    let noted = &mut memory[place * NOTED..][..NOTED];
-    noted[..8].copy_from_slice(&leaf.offset.to_le_bytes());
-    noted[8..12].copy_from_slice(&leaf.len.to_le_bytes());
-    noted[12..].copy_from_slice(&leaf.hash.0);
-}
-
-/// Puts entries that came into the places of a node that are empty; the node's bytes if they are as many.
-fn fill(draft: &mut [u8], level: u8, count: usize, wants: &Wants, bytes: &[u8]) -> Option<usize> {
-    let width = entry_bytes(level);
-    let mut entries = bytes.chunks_exact(width);
-    for i in (0..count).filter(|i| wants[i / 8] >> (i % 8) & 1 != 0) {
-        draft[i * width..(i + 1) * width].copy_from_slice(entries.next()?);
-    }
-    (entries.next().is_none() && entries.remainder().is_empty()).then_some(count * width)
 }
 
 /// Whether a content of this kind and size is asked for whole.

@@ -23,6 +23,7 @@ mod answers;
 mod fellows;
 mod file;
 mod flights;
+mod notes;
 mod patch;
 mod places;
 mod plan;

@@ -44,6 +44,31 @@ impl Crowd {
                     s.handle_unreachable(at, Slot(b as u8));
                 }
             }
+            Event::Closed(m, other, link) => {
+                if self.stands(other, m, link) {
+                    self.members[m].links.remove(&other);
+                    self.members[m].queues[other].clear();
+                    if let Some(s) = self.swarm(m) {
+                        s.handle_closed(at, Slot(other as u8));
+                    }
+                }
+            }
+            Event::Break(a, b) => self.part(a, b),
+            Event::Leave(m) => self.leave(m),
+            Event::Back(m) => self.back(m),
+            Event::Stop(m, long) => {
+                let until = self.now + long;
+                self.members[m].stopped = self.members[m].stopped.max(until);
+            }
+            Event::Change => self.change(),
+            Event::Hear(m) => self.hear(m),
+            event => self.carried(event),
+        }
+    }
+    /// What comes over a link.
+    fn carried(&mut self, event: Event) {
+        let at = Instant(self.now);
+        match event {
             Event::Have(from, to, link, bytes) => {
                 let Ok(Message::Have(have)) = decode(&bytes) else { panic!("what was encoded is decoded") };
                 if self.stands(from, to, link)
@@ -77,24 +102,7 @@ impl Crowd {
                     self.come(from, to, ask, good)
                 }
             }
-            Event::Closed(m, other, link) => {
-                if self.stands(other, m, link) {
-                    self.members[m].links.remove(&other);
-                    self.members[m].queues[other].clear();
-                    if let Some(s) = self.swarm(m) {
-                        s.handle_closed(at, Slot(other as u8));
-                    }
-                }
-            }
-            Event::Break(a, b) => self.part(a, b),
-            Event::Leave(m) => self.leave(m),
-            Event::Back(m) => self.back(m),
-            Event::Stop(m, long) => {
-                let until = self.now + long;
-                self.members[m].stopped = self.members[m].stopped.max(until);
-            }
-            Event::Change => self.change(),
-            Event::Hear(m) => self.hear(m),
+            _ => unreachable!("handled before"),
         }
     }
     fn opened(&mut self, a: usize, b: usize) {
