@@ -43,11 +43,35 @@ def count(root):
                     if e.is_dir(follow_symlinks=False):
                         if e.name not in OWN:
                             todo.append(e.path)
-                    elif not e.name.startswith((".syncthing.", ".unison.", "~syncthing")) and not _rsync_part(e.name):
+                    elif _is_users(e.name):
                         n += 1
         except FileNotFoundError:
             return -1
     return n
+
+
+class Arrival:
+    """Whether a tree is there. Looked at directory by directory, each no more once it is full: looking costs the two cores
+    little, whatever the number of files."""
+
+    def __init__(self, of, at):
+        self.left = [(at + d[len(of):], len(fs)) for d, _, fs in os.walk(of)]
+
+    def __call__(self):
+        while self.left:
+            directory, files = self.left[-1]
+            try:
+                names = os.listdir(directory)
+            except FileNotFoundError:
+                return False
+            if len(names) < files or sum(map(_is_users, names)) < files:
+                return False
+            self.left.pop()
+        return True
+
+
+def _is_users(name):
+    return name not in OWN and not name.startswith((".syncthing.", ".unison.", "~syncthing")) and not _rsync_part(name)
 
 
 def _rsync_part(name):

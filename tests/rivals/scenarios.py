@@ -84,9 +84,9 @@ def _trees(figures, systems, rounds, scenario, metric, make):
     for r in range(rounds):
         for s in made:
             staged = make(f"{WORK}/{s.tag}/staged")
-            want = data.count(s.dirs[0]) + data.count(staged)
+            arrival = data.Arrival(staged, f"{s.dirs[1]}/tree{r}")
             began = place(s, staged, f"tree{r}")
-            wait(lambda: data.count(s.dirs[1]) == want, "whole tree", step=0.02)
+            wait(arrival, "whole tree", step=0.005)
             figures.put(scenario, metric, "s", s.name, time.perf_counter() - began)
             s.settled()
             data.same(s.dirs[0], s.dirs[1])
@@ -221,7 +221,7 @@ def rename(figures, systems, rounds):
             s.settled()
             for what, metric, there in (
                 ("big", f"{SIZE // MIB} MiB file", lambda: data.is_there(f"{s.dirs[1]}/big2", SIZE)),
-                ("tree", "directory of 10,000 files", lambda: data.count(f"{s.dirs[1]}/tree2") == 10_000),
+                ("tree", "directory of 10,000 files", data.Arrival(f"{s.dirs[1]}/tree", f"{s.dirs[1]}/tree2")),
             ):
                 time.sleep(2.5)
                 before = s.net.wire(1)
@@ -261,7 +261,7 @@ def _living_scan(figures, s, files, began):
     figures.put("scan", f"{files} first scan", "s", s.name, time.perf_counter() - began)
     began = time.perf_counter()
     s.start_one(1)
-    wait(lambda: data.count(s.dirs[1]) == FILES + 1, "whole tree", step=0.1)
+    wait(data.Arrival(f"{s.dirs[0]}/tree", f"{s.dirs[1]}/tree"), "whole tree", step=0.01)
     figures.put("scan", f"{files} to a second device", "s", s.name, time.perf_counter() - began)
     settle(1)
     for i, role in enumerate(("author", "receiver")):
