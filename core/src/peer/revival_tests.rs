@@ -91,3 +91,23 @@ fn a_file_that_is_displaced_late_brings_no_removed_copy_back() {
         assert_eq!((intent.from, intent.copy.is_some()), ((Kind::File, content("x")), !removed));
     }
 }
+
+#[test]
+fn a_file_whose_copy_was_accepted_otherwise_gives_way_to_a_directory() {
+    for pending in [true, false] {
+        let mut rig = Rig::ready();
+        rig.has("d", Kind::File, "x");
+        let mut c = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"copy").expect("a path"));
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+        o.t.copies.push(c.row).expect("room");
+        c.t.pending = Some((record(Kind::File, content("z"), 4), o.row)).filter(|_| pending);
+        rig.peer.close(&mut rig.ix, rig.now, c);
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        rig.hears("d/y", Kind::File, "y");
+        let mut made = false;
+        while let Some(e) = rig.effect() {
+            made |= matches!(e, Effect::Prepare { kind: Kind::Directory, .. });
+        }
+        assert_eq!(made, !pending, "what is still to be announced goes first");
+    }
+}

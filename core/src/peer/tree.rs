@@ -147,6 +147,9 @@ impl Peer {
         let knows = |r: &Record| ours(&p.t).is_some_and(|x| x.version.covers(r.edit));
         // A file of the remote tree, whatever is here, loses to the directory, too: it is none of its ancestors (R9b).
         let loser = remote.clone().filter(|r| r.has_content() && !same(r) && !knows(r));
+        // A copy that the home came to know by itself is none that is still to go with this file.
+        let mut c = Trees::default();
+        p.t.copies.retain(|row| ix.load(*row, &mut c) && c.pending.is_some());
         if file.as_ref().is_some_and(|f| f.version.is_empty() || loser.is_some() || !p.t.copies.is_empty()) {
             return false;
         }
