@@ -427,7 +427,8 @@ impl Peer {
             }
             self.spoil(&mut o);
             if let Some(l) = &mut o.t.local {
-                l.at = 0;
+                // No file has it: what stands there is hashed. (When it was looked at stays known, R13.)
+                l.stat.ino = 0;
             }
             self.retry(ix, now, o);
         }
