@@ -12,6 +12,7 @@
 //! | `session`, `frames`, `requests` | the tracker link; what is asked of the home |
 //! | `announce`, `merge` | announcing and verdicts; minting, merging, conflict copies |
 //! | `scan`, `guard` | what the disk says, and when it is not believed |
+//! | `torn` | what a power cut has left of it |
 //! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
 //! | `tree` | what hangs together by paths |
 //! | `views` | status |
@@ -55,6 +56,9 @@ mod seek_tests;
 mod seq_tests;
 mod session;
 mod state;
+mod torn;
+#[cfg(test)]
+mod torn_tests;
 mod tree;
 mod trees;
 mod views;

@@ -139,6 +139,13 @@ fn once(t: &mut Trees, c: Context) -> bool {
     if t.local.as_ref().is_some_and(|l| l.made == Made::Unminted) {
         return unminted(t, heard);
     }
+    if let Some(l) = t.local.as_mut().filter(|_| t.remote.is_none() && t.synced.is_none())
+        && l.made == Made::Synced
+    {
+        // It was to give way to what nobody has any more.
+        l.made = Made::Unminted;
+        return true;
+    }
     let Some(r) = heard else { return false };
     if is_outlived(t, &r) {
         (t.local, t.disk_due) = (None, false);
@@ -187,8 +194,9 @@ fn unminted(t: &mut Trees, heard: Option<Record>) -> bool {
         return true;
     }
     match &t.synced {
-        Some(s) if fresh && rec.same_thing(s) => {
+        Some(s) if fresh && (rec.same_thing(s) || is_back(rec, s)) => {
             let s = s.clone();
+            t.disk_due |= !rec.same_meta(&s);
             let l = t.local.as_mut().expect("seen above");
             l.record = s;
             l.made = Made::Synced;
@@ -204,6 +212,14 @@ fn unminted(t: &mut Trees, heard: Option<Record>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether what came to the path is what had been there, with its time as a disk keeps it that has whole seconds alone, or
+/// every other one: what was read back then (R14) is forgotten once nothing stands there.
+fn is_back(rec: &Record, s: &Record) -> bool {
+    let coarse =
+        rec.mtime % 1_000_000_000 == 0 && (0..2_000_000_000).contains(&s.mtime.saturating_sub(rec.mtime));
+    rec.kind == Kind::File && rec.version.is_empty() && rec.same_content(s) && rec.mode == s.mode && coarse
 }
 
 /// Takes a record as ours whose kind and content the disk holds already; metadata that differs is then due on disk.

@@ -170,6 +170,26 @@ fn an_unminted_change_is_minted_unless_it_is_what_the_remote_says_already() {
 }
 
 #[test]
+fn what_comes_back_with_the_time_that_a_coarse_disk_keeps_is_no_edit() {
+    const SECOND: i64 = 1_000_000_000;
+    let file = |mtime| Record { kind: Kind::File, content: ContentId([1; 32]), mtime, ..Record::default() };
+    let s = Record { edit: Edit { tag: Tag(1), counter: 5 }, version: version(5, 0), ..file(5 * SECOND + 7) };
+    for (mtime, same) in
+        [(5 * SECOND, true), (4 * SECOND, true), (3 * SECOND, false), (5 * SECOND + 1, false)]
+    {
+        let mut t = Trees {
+            local: on_disk(&file(mtime), Made::Unminted),
+            synced: Some(s.clone()),
+            remote: heard(&s),
+            ..Trees::default()
+        };
+        absorb(&mut t, NOW);
+        assert_eq!(step(&t, NOW), if same { Step::Follow } else { Step::Mint }, "{mtime}");
+        assert_eq!(t.local.is_some_and(|l| l.record == s), same, "what the disk cannot keep is not told");
+    }
+}
+
+#[test]
 fn a_change_to_what_another_device_has_by_itself_is_an_edit_nevertheless() {
     let edit = |tag, counter| Edit { tag: Tag(tag), counter };
     let file = Record {

@@ -4,16 +4,14 @@ use super::copy_name::is_copy_name;
 use super::effect::{Effect, ScanEntry, Tell, Touch};
 use super::index::{Index, Number};
 use super::machine::Peer;
-use super::reconcile::{is_lost, observed};
+use super::reconcile::observed;
 use super::rows::Open;
 use super::state::{Delay, Work};
-use super::trees::{Cause, Local, Made, Stat};
+use super::trees::{Cause, Made, Stat};
 use crate::ids::{ContentId, Folder, Row, Ticket};
-use crate::mutant::{self, Mutant};
 use crate::path::{Path, PathBuf};
-use crate::record::{Kind, Record};
+use crate::record::Kind;
 use crate::time::{Duration, Instant, Now};
-use crate::version::VersionVector;
 use core::cmp::Ordering;
 
 /// How long a removal waits for what may put the path back.
@@ -335,8 +333,7 @@ impl Peer {
             self.close(ix, now, o);
             return;
         }
-        if self.is_gone(&o, &stat) {
-            self.await_back(&mut o);
+        if self.is_of_power_cut(now, &mut o, &stat, content, at) {
             self.close(ix, now, o);
             return;
         }
@@ -345,18 +342,6 @@ impl Peer {
         {
             // What the invented directory is to displace is no edit on top of it.
             (l.stat, l.at) = (stat, at);
-            self.close(ix, now, o);
-            return;
-        }
-        if is_lost(&o.t) && stat.kind != Kind::Removed {
-            // Who made this did not see what a power cut took: it replaces nothing.
-            o.t.synced = None;
-        }
-        if self.is_torn(&o, &stat, content) {
-            self.set_aside(now, &mut o, stat, content, at);
-            if let Some(seq) = self.lacks(&o.t) {
-                self.note_lack(o.f, seq);
-            }
             self.close(ix, now, o);
             return;
         }
@@ -387,25 +372,6 @@ impl Peer {
         }
     }
 
-    /// R13: announced from the page cache, and after a power cut the name is not there.
-    fn is_gone(&self, o: &Open, stat: &Stat) -> bool {
-        let Some(l) = &o.t.local else { return false };
-        let distrusted = self.session.unclean && l.at == 0 && o.t.unsynced;
-        distrusted && stat.kind == Kind::Removed && l.record.is_live()
-    }
-
-    /// It is no removal: what the home has is fetched back, and nothing told of what only this device had.
-    fn await_back(&mut self, o: &mut Open) {
-        let Some(l) = o.t.local.take() else { return };
-        let known = o.t.remote.as_ref().map(|r| &r.record).filter(|r| r.same_content(&l.record));
-        let before = o.t.synced.take();
-        o.t.synced = known.cloned().or(before.filter(|s| s.same_content(&l.record)));
-        (o.t.unsynced, o.t.disk_due) = (false, false);
-        if let Some(seq) = self.lacks(&o.t) {
-            self.note_lack(o.f, seq);
-        }
-    }
-
     /// No directory is at the path: whatever is known to stand below it is looked at, even if none was known at the path
     /// itself, for one may have come and gone between two looks.
     fn doubt_below(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
@@ -425,41 +391,6 @@ impl Peer {
                 self.close(ix, now, c);
             }
         }
-    }
-
-    /// R13: announced from the page cache, and after a power cut the disk holds something else.
-    fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
-        let Some(l) = o.t.local.as_ref().filter(|_| !mutant::on(Mutant::R13Torn)) else { return false };
-        // Not looked at since the start: what changes later, a user changed.
-        self.session.unclean
-            && l.at == 0
-            && o.t.unsynced
-            && stat.kind == Kind::File
-            && l.record.kind == Kind::File
-            && content.is_some_and(|c| c != l.record.content)
-            && o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record))
-    }
-
-    /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
-    fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
-        let edit = self.mint(now);
-        let announced = o.t.remote.as_ref().expect("seen in is_torn").record.clone();
-        let record = Record {
-            kind: Kind::File,
-            mode: stat.mode,
-            size: stat.size,
-            mtime: announced.mtime.saturating_sub(1),
-            content: content.expect("seen in is_torn"),
-            author: self.session.device,
-            edit,
-            version: VersionVector::of(edit),
-            ..Record::default()
-        };
-        o.t.unsynced = false;
-        o.t.synced = Some(announced);
-        // Whatever becomes of it, the disk has another time by now.
-        o.t.disk_due = true;
-        o.t.local = Some(Local { record, made: Made::Minted, stat, at });
     }
 
     pub(super) fn start_watch(&mut self, now: Now) -> Option<Effect> {

@@ -1,0 +1,140 @@
+//! R13: what a power cut tore, or took, is no user's edit of its path; nor did a user who finds it so see what the home has.
+
+use super::machine::Peer;
+use super::reconcile::{is_aside, is_lost};
+use super::rows::Open;
+use super::trees::{Local, Made, Stat};
+use crate::ids::ContentId;
+use crate::mutant::{self, Mutant};
+use crate::record::{Kind, Record};
+use crate::time::Now;
+use crate::version::VersionVector;
+
+impl Peer {
+    /// Whether what a look found is all a power cut's doing: the trees say so then.
+    pub(super) fn is_of_power_cut(
+        &mut self,
+        now: Now,
+        o: &mut Open,
+        stat: &Stat,
+        content: Option<ContentId>,
+        at: u64,
+    ) -> bool {
+        if self.is_gone(o, stat) {
+            self.await_back(o);
+            return true;
+        }
+        if let Some(s) = self.undone(o, stat, content) {
+            o.t.disk_due = (s.mode, s.mtime) != (stat.mode, stat.mtime);
+            o.t.local = Some(Local { record: s, made: Made::Synced, stat: *stat, at });
+            return true;
+        }
+        if self.is_turned_back(o, stat) {
+            // The directory that a file had replaced is no edit over it: it gives way again.
+            let record = Record { kind: Kind::Directory, mode: stat.mode, ..Record::default() };
+            o.t.local = Some(Local { record, made: Made::Synced, stat: *stat, at });
+            (o.t.synced, o.t.unsynced, o.t.disk_due) = (None, false, false);
+            self.note_torn(o);
+            return true;
+        }
+        if is_aside(&o.t) && is_other(&o.t.local, stat, content) {
+            // A user removed or replaced what was torn, and saw nothing else.
+            (o.t.local, o.t.disk_due) = (None, false);
+        }
+        if is_lost(&o.t) {
+            if stat.kind == Kind::Removed {
+                return true;
+            }
+            // Who made this did not see what a power cut took: it replaces nothing.
+            o.t.synced = None;
+        }
+        if self.is_torn(o, stat, content) {
+            self.set_aside(now, o, *stat, content, at);
+            self.note_torn(o);
+            return true;
+        }
+        false
+    }
+
+    /// Whether the row was announced from the page cache before a power cut, and was not looked at since: what changes later,
+    /// a user changed.
+    fn is_distrusted(&self, o: &Open) -> bool {
+        self.session.unclean && o.t.unsynced && o.t.local.as_ref().is_some_and(|l| l.at == 0)
+    }
+
+    /// After a power cut an edit that nobody took, as far as is known, is not there any more, but what it replaced: no edit
+    /// on top of it. Should somebody have it, it comes back.
+    fn undone(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> Option<Record> {
+        let l = o.t.local.as_ref().filter(|l| self.is_distrusted(o) && l.made != Made::Synced)?;
+        let back =
+            |s: &&Record| s.kind == stat.kind && content == Some(s.content) && !l.record.same_content(s);
+        o.t.synced.as_ref().filter(|s| s.kind == Kind::File).filter(back).cloned()
+    }
+
+    /// Announced from the page cache, and after a power cut the name is not there.
+    fn is_gone(&self, o: &Open, stat: &Stat) -> bool {
+        let Some(l) = &o.t.local else { return false };
+        self.is_distrusted(o) && stat.kind == Kind::Removed && l.record.is_live()
+    }
+
+    /// It is no removal: what the home has is fetched back, and nothing told of what only this device had.
+    fn await_back(&mut self, o: &mut Open) {
+        let Some(l) = o.t.local.take() else { return };
+        let known = o.t.remote.as_ref().map(|r| &r.record).filter(|r| r.same_content(&l.record));
+        let before = o.t.synced.take();
+        o.t.synced = known.cloned().or(before.filter(|s| s.same_content(&l.record)));
+        (o.t.unsynced, o.t.disk_due) = (false, false);
+        self.note_torn(o);
+    }
+
+    /// What was announced is not here any more.
+    fn note_torn(&mut self, o: &Open) {
+        if let Some(seq) = self.lacks(&o.t) {
+            self.note_lack(o.f, seq);
+        }
+    }
+
+    /// Announced from the page cache, and after a power cut a directory stands there.
+    fn is_turned_back(&self, o: &Open, stat: &Stat) -> bool {
+        let Some(l) = o.t.local.as_ref().filter(|l| l.record.has_content()) else { return false };
+        let told = o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record));
+        self.is_distrusted(o) && stat.kind == Kind::Directory && told
+    }
+
+    /// Announced from the page cache, and after a power cut the disk holds something else.
+    fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
+        let Some(l) = o.t.local.as_ref().filter(|_| !mutant::on(Mutant::R13Torn)) else { return false };
+        self.is_distrusted(o)
+            && stat.kind == Kind::File
+            && l.record.kind == Kind::File
+            && content.is_some_and(|c| c != l.record.content)
+            && o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record))
+    }
+
+    /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
+    fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
+        let edit = self.mint(now);
+        let announced = o.t.remote.as_ref().expect("seen in is_torn").record.clone();
+        let record = Record {
+            kind: Kind::File,
+            mode: stat.mode,
+            size: stat.size,
+            mtime: announced.mtime.saturating_sub(1),
+            content: content.expect("seen in is_torn"),
+            author: self.session.device,
+            edit,
+            version: VersionVector::of(edit),
+            ..Record::default()
+        };
+        o.t.unsynced = false;
+        o.t.synced = Some(announced);
+        // Whatever becomes of it, the disk has another time by now.
+        o.t.disk_due = true;
+        o.t.local = Some(Local { record, made: Made::Minted, stat, at });
+    }
+}
+
+/// Whether a look found something else than what is known; `content` is none where the stat is the known one.
+fn is_other(known: &Option<Local>, stat: &Stat, content: Option<ContentId>) -> bool {
+    known.as_ref().is_some_and(|l| l.stat.kind != stat.kind || content.is_some_and(|c| c != l.record.content))
+}

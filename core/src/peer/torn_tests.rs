@@ -1,0 +1,111 @@
+//! R13: what a power cut has left, and what users do with it.
+
+use super::rig::{Rig, content, record};
+use super::trees::{Lane, Made, Trees};
+use crate::ids::ContentId;
+use crate::path::Path;
+use crate::record::{Kind, Record};
+use crate::version::Edit;
+
+/// `x` was announced from the page cache with `whole`, and after a power cut a look finds `left` there (nothing: "").
+fn cut(left: &str) -> Rig {
+    let mut rig = Rig::ready();
+    rig.peer.session.unclean = true;
+    rig.has("x", Kind::File, "whole");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    (o.t.unsynced, o.t.stale) = (true, true);
+    o.t.local.as_mut().expect("it stands").at = 0;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    if left.is_empty() {
+        rig.misses("x")
+    } else {
+        rig.sees("x", Kind::File, left)
+    }
+    rig
+}
+
+fn disk(t: &Trees) -> Option<ContentId> {
+    t.disk_content()
+}
+
+#[test]
+fn who_removes_what_was_torn_has_not_removed_what_the_home_has() {
+    for left in ["torn", ""] {
+        let mut rig = cut(left);
+        rig.misses("x");
+        let t = rig.trees("x");
+        assert!(t.local.is_none() && !t.stale && !t.disk_due, "{left}");
+        assert_eq!(rig.lane("x"), Some(Lane::Quick), "it is fetched back");
+    }
+}
+
+#[test]
+fn who_writes_over_what_was_torn_has_not_replaced_what_the_home_has() {
+    for left in ["torn", ""] {
+        let mut rig = cut(left);
+        rig.sees("x", Kind::File, "new");
+        let t = rig.trees("x");
+        assert_eq!(disk(&t), Some(content("new")));
+        assert!(t.synced.is_none(), "{left}");
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        rig.peer.mint_local(rig.now, &mut o);
+        let new = o.t.local.expect("it stands").record;
+        let whole =
+            Record { edit: Edit { counter: 1, ..new.edit }, ..record(Kind::File, content("whole"), 1) };
+        assert_eq!(new.parent, None);
+        assert!(new.forks(&whole), "{left}: a conflict, though it is of the same tag");
+    }
+}
+
+#[test]
+fn what_was_torn_itself_is_set_aside_once() {
+    let mut rig = cut("torn");
+    let before = rig.trees("x");
+    rig.sees("x", Kind::File, "torn");
+    assert_eq!(rig.trees("x").local.map(|l| l.record), before.local.map(|l| l.record));
+}
+
+#[test]
+fn a_save_after_the_first_look_is_a_user_s_though_a_device_asked_in_vain_for_the_one_before() {
+    let mut rig = cut("whole");
+    assert!(rig.trees("x").local.is_some_and(|l| l.at != 0));
+    rig.peer.handle_gone(&mut rig.ix, rig.now, &content("whole"));
+    assert!(rig.trees("x").stale);
+    rig.sees("x", Kind::File, "new");
+    let l = rig.trees("x").local.expect("it stands");
+    assert_eq!((l.record.content, l.made), (content("new"), Made::Unminted), "an edit, and no leavings");
+    assert_ne!(l.record.version, record(Kind::File, content("new"), 1).version);
+}
+
+#[test]
+fn an_edit_that_a_power_cut_undid_is_not_undone_by_another_edit() {
+    let mut rig = Rig::ready();
+    rig.peer.session.unclean = true;
+    rig.has("x", Kind::File, "old");
+    rig.sees("x", Kind::File, "new");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    rig.peer.mint_local(rig.now, &mut o);
+    (o.t.unsynced, o.t.stale) = (true, true);
+    o.t.local.as_mut().expect("it stands").at = 0;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.sees("x", Kind::File, "old");
+    let t = rig.trees("x");
+    assert_eq!(t.local.map(|l| (l.record, l.made)), t.synced.map(|s| (s, Made::Synced)));
+    assert_eq!(rig.lane("x"), None, "nothing is announced");
+}
+
+#[test]
+fn a_directory_that_a_power_cut_brought_back_gives_way_to_the_file_that_had_replaced_it() {
+    let mut rig = cut("whole");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.local.as_mut().expect("it stands").at = 0;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.sees("x", Kind::Directory, "");
+    let t = rig.trees("x");
+    assert!(t.synced.is_none() && t.local.is_some_and(|l| l.made == Made::Synced));
+    assert_eq!(rig.lane("x"), Some(Lane::Quick), "the file is fetched back");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.remote = None;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert_eq!(rig.lane("x"), Some(Lane::Announce), "nobody has that: the directory is all there is");
+}
