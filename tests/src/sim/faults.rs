@@ -1,5 +1,6 @@
 //! What breaks, and when it is mended: drawn per seed, some kinds switched off altogether.
 
+use super::check::visible;
 use super::device::F;
 use super::rand::{For, Luck, Rand};
 use super::reached::State;
@@ -329,6 +330,7 @@ impl World<'_> {
         }
         self.kill(d);
         let before = self.devices[d].fs.contents();
+        let seen = visible(&self.devices[d]);
         self.devices[d].tick(self.now);
         let dev = &mut self.devices[d];
         let torn = dev.fs.power_cut(&mut self.faults.rand);
@@ -342,6 +344,12 @@ impl World<'_> {
             let w = self.ledger.contents.entry(t.id).or_default();
             if w.text.is_empty() {
                 (w.by, w.text) = (d, format!("torn {text}"));
+            }
+        }
+        // What the disk brings back is put there by nobody, and is an edit for all that (R13 knows of no removal).
+        for (path, e) in visible(&self.devices[d]) {
+            if seen.get(&path).is_none_or(|was| was.3 != e.3) {
+                self.ledger.put(e.3, &path);
             }
         }
         self.note(d + 1, "power cut", 0, 0);
@@ -362,8 +370,8 @@ impl World<'_> {
         }
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
-        // Two or three of a thousand homes whose power fails often do not keep it yet: not judged after a cut.
-        self.leave.returns = true;
+        // A program that files what it moved to the trash may end before that is durable: nobody finds it there then.
+        self.leave.trash = true;
         self.devices[d].torn_until = u64::MAX;
     }
     fn step_clock(&mut self, d: usize) {

@@ -289,7 +289,7 @@ impl World<'_> {
     }
     /// A content left one path for another: it is not gone.
     fn moved(&mut self, d: usize, id: ContentId, from: &[u8], to: &[u8]) {
-        if self.devices[d].knows(from, id) {
+        if self.devices[d].torn_until <= self.now && self.devices[d].knows(from, id) {
             self.ledger.take(id, from, d, self.now);
         }
         self.ledger.put(id, to);
