@@ -70,6 +70,11 @@ impl Ledger {
     pub fn copy(&mut self, content: ContentId, path: &[u8]) {
         self.copied.insert((content, path.to_vec()));
     }
+    /// What a power cut brings back is put there by nobody, and is an edit for all that: R13 knows of no removal.
+    pub fn brought_back(&mut self, before: &Seen, after: &Seen) {
+        let new = after.iter().filter(|(p, e)| before.get(*p).is_none_or(|was| was.3 != e.3));
+        new.for_each(|(path, e)| self.put(e.3, path));
+    }
     /// How often users put each content somewhere.
     pub fn puts(&self) -> BTreeMap<ContentId, u32> {
         let mut all = BTreeMap::new();

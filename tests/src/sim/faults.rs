@@ -346,12 +346,7 @@ impl World<'_> {
                 (w.by, w.text) = (d, format!("torn {text}"));
             }
         }
-        // What the disk brings back is put there by nobody, and is an edit for all that (R13 knows of no removal).
-        for (path, e) in visible(&self.devices[d]) {
-            if seen.get(&path).is_none_or(|was| was.3 != e.3) {
-                self.ledger.put(e.3, &path);
-            }
-        }
+        self.ledger.brought_back(&seen, &visible(&self.devices[d]));
         self.note(d + 1, "power cut", 0, 0);
         self.excuse(d, &before);
         if was_up {
