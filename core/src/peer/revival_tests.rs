@@ -1,8 +1,8 @@
 //! R9b: directories that are made for something in them, over files, and until that is gone.
 
-use super::Effect;
 use super::rig::{Rig, content, record, stat};
-use super::trees::{Local, Made, Remote};
+use super::trees::{Cause, Lane, Local, Made, Remote};
+use super::{Effect, Outcome};
 use crate::ids::{ContentId, Seq};
 use crate::path::Path;
 use crate::record::{Flags, Kind, Record};
@@ -110,4 +110,26 @@ fn a_file_whose_copy_was_accepted_otherwise_gives_way_to_a_directory() {
         }
         assert_eq!(made, !pending, "what is still to be announced goes first");
     }
+}
+
+#[test]
+fn a_directory_that_the_disk_would_not_let_go_is_removed_later() {
+    let mut rig = Rig::ready();
+    let mut made = record(Kind::Directory, ContentId::NONE, 5);
+    made.flags = Flags(Flags::REVIVAL);
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+    o.t.local = Some(Local { record: made.clone(), made: Made::Synced, stat: stat(Kind::Directory), at: 1 });
+    o.t.remote = Some(Remote { record: made.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
+    o.t.synced = Some(made);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.peer.folders[0].revivals_due = true;
+    let mut refused = 0;
+    while let Some(e) = rig.effect() {
+        if let Effect::Remove { ticket, .. } = e {
+            refused += 1;
+            rig.done(ticket, Outcome::Failed(Cause::Os(28)));
+        }
+    }
+    assert_eq!((refused, rig.lane("d")), (1, Some(Lane::Later)));
+    assert_eq!(rig.removals(), ["d"]);
 }

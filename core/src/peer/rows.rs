@@ -169,7 +169,10 @@ impl Peer {
             Step::Rest if self.restores_withdrawn(ix, o) => Step::Get,
             n => n,
         };
-        if next == Step::Rest {
+        // An invented directory that the disk would not let go: looking for such ones is due again when it leaves that lane.
+        let stuck = matches!(o.t.trouble, Some((Cause::Os(_), _))) && !o.retry;
+        let outlived = stuck && o.t.synced.as_ref().is_some_and(Record::is_invented);
+        if next == Step::Rest && !outlived {
             o.t.trouble = None;
             return None;
         }
@@ -191,7 +194,7 @@ impl Peer {
                 if large { Lane::Bulk } else { Lane::Quick }
             }
             Step::Remove => Lane::Remove,
-            Step::Rest => unreachable!("handled above"),
+            Step::Rest => unreachable!("what rests has no trouble any more, or waits"),
         };
         if let Some(d) = o.due.filter(|d| d.lane == lane) {
             return Some(d);
