@@ -41,7 +41,8 @@ impl Tracker<'_> {
         }
         match slot {
             Some(slot) => {
-                if hello.roster == self.sealed_version && hello.roster.version != 0 {
+                // Who has none calls none in doubt, and would show this one at its next Hello.
+                if hello.roster == self.sealed_version || hello.roster.version == 0 {
                     self.presented(slot);
                 }
                 self.come_in(now, i, slot, hello);

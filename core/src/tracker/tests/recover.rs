@@ -72,6 +72,20 @@ fn who_is_put_out_does_not_take_the_quorum_with_him() {
 }
 
 #[test]
+fn who_lost_his_roster_too_is_back_as_well() {
+    let mut h = Home::with(3);
+    let mut n = reborn(&mut h, Past::Lost);
+    for c in &mut n.clients[1..] {
+        (c.sealed, c.sealed_version) = Default::default();
+    }
+    assert!(!come(&mut n, 1), "there is no home yet");
+    assert!(come(&mut n, 0));
+    assert_eq!(n.ask(0, Request::Invite), Reply::Waiting(1, 3));
+    assert!(come(&mut n, 1));
+    n.invite(0);
+}
+
+#[test]
 fn who_joins_a_whole_roster_does_not_call_it_in_doubt() {
     let mut h = Home::with(1);
     let mut n = reborn(&mut h, Past::Lost);
