@@ -3,7 +3,7 @@
 use super::device::{Device, F};
 use super::fs::ROOT;
 use dartsync_core::ids::{ContentId, Epoch, Row, Seq};
-use dartsync_core::peer::{Index, Intent};
+use dartsync_core::peer::{Index, Intent, Trees};
 use dartsync_core::record::{Kind, Record};
 use dartsync_core::tracker::Tracker;
 use dartsync_core::version::{Edit, Order};
@@ -127,6 +127,11 @@ impl Ledger {
                 ];
                 records.into_iter().flatten().any(|x| x.version == e.record.version)
             });
+            let owed = |t: &Trees| t.pending.as_ref().is_some_and(|p| p.0.version == e.record.version);
+            if d.ix.durable(row).is_some_and(owed) {
+                // Whoever has its content makes it.
+                self.copy(e.record.content, e.path.bytes());
+            }
             if e.record.has_content() {
                 let all = self.edits.entry(e.record.content).or_default();
                 all.entry(e.record.edit).or_insert_with(|| e.path.bytes().to_vec());
