@@ -89,6 +89,12 @@ pub struct Device {
     pub late: bool,
     /// Files had come to it by another way before it was linked.
     pub filled: bool,
+    /// Its folder is to be unlinked; the request for that; it was, and is not linked again yet.
+    pub leaving: bool,
+    /// See `leaving`.
+    pub unlinking: Option<u32>,
+    /// See `leaving`.
+    pub unlinked: bool,
     /// Its folder is paused, as its configuration has it.
     pub paused: bool,
     /// Turns of its user, and what they did in them or would have.
@@ -136,6 +142,9 @@ impl Device {
             backup: None,
             absent: false,
             late: false,
+            leaving: false,
+            unlinking: None,
+            unlinked: false,
             filled: false,
             paused: false,
             turns: 0,
@@ -179,7 +188,8 @@ impl Device {
         let config = Config { key: self.key, seed: secret, port: 7421, addrs: Default::default(), caps: 0 };
         let mut peer = Box::new(Peer::new(config));
         let at = self.now(now);
-        self.cleanup(now);
+        self.cleanup(now, true);
+        self.file_trash();
         let roster = Some(&self.roster[..]).filter(|r| !r.is_empty());
         peer.start(&mut self.ix, at, self.boot, roster);
         if let Some(id) = self.folder {
@@ -190,12 +200,17 @@ impl Device {
         }
         self.peer = Some(peer);
     }
-    fn cleanup(&mut self, now: u64) {
+    /// Its folder is unlinked: what lies in tmp goes to the trash, which nobody knows any more.
+    pub fn forget_tmp(&mut self, now: u64) {
+        self.cleanup(now, false);
+        self.tmp = Tmp { trashed: self.tmp.trashed, ..Tmp::default() };
+    }
+    fn cleanup(&mut self, now: u64, linked: bool) {
         self.tick(now);
         let ix = std::cell::RefCell::new(&mut self.ix);
         let known = |n: u64| {
             let mut t = Default::default();
-            ix.borrow_mut().load(Row(n), &mut t).then_some(t.intent.is_some())
+            (linked && ix.borrow_mut().load(Row(n), &mut t)).then_some(t.intent.is_some())
         };
         let mut act = super::acts::Act {
             fs: &mut self.fs,
@@ -206,7 +221,6 @@ impl Device {
             rand: Rand::new(0),
         };
         act.cleanup(&known);
-        self.file_trash();
     }
     /// What acts moved to the trash is filed in the store.
     pub fn file_trash(&mut self) {
@@ -227,7 +241,7 @@ impl Device {
         self.fs.reset();
         self.tmp.news.clear();
         self.link = None;
-        self.asked = None;
+        (self.asked, self.unlinking) = (None, None);
         self.fetches.clear();
         self.reading = false;
     }

@@ -201,7 +201,7 @@ impl World<'_> {
 
     /// The act itself; its outcome is told a little later.
     pub(super) fn act(&mut self, d: usize, life: u32, ticket: Ticket, work: Work) {
-        if self.devices[d].life != life || !self.devices[d].is_up() {
+        if self.devices[d].life != life || !self.devices[d].is_up() || self.devices[d].folder.is_none() {
             return;
         }
         self.devices[d].tick(self.now);

@@ -41,7 +41,7 @@ impl World<'_> {
     }
     pub(super) fn want_folder(&mut self, d: usize) {
         let dev = &mut self.devices[d];
-        if dev.folder.is_none() && dev.asked.is_none() {
+        if dev.folder.is_none() && dev.asked.is_none() && !dev.unlinked {
             dev.asked = dev.peer.as_mut().expect("it spoke").request(Request::LinkFirst("home"));
         }
     }
@@ -53,7 +53,7 @@ impl World<'_> {
             Some(Reply::Folder { id, .. }) if dev.folder.is_none() => {
                 Peer::note_new_root(&mut dev.ix, F);
                 dev.ix.commit();
-                dev.folder = Some(id);
+                (dev.folder, dev.asked) = (Some(id), None);
                 p.link_folder(&mut dev.ix, now, F, id);
                 self.note(d + 1, "linked", id.0, 0);
                 self.invite_next(d);
@@ -66,6 +66,7 @@ impl World<'_> {
                 }
                 self.invite_next(d);
             }
+            Some(Reply::Done(_)) if dev.unlinking == Some(n) => self.give_up(d),
             Some(Reply::Refused(_) | Reply::Waiting { .. }) => dev.asked = None,
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! What users decide about their devices: when one comes into the home, when a folder is paused.
+//! What users decide about their devices: when one comes into the home, when a folder is paused, unlinked,
+//! linked again.
 
 use super::device::F;
 use super::fs::ROOT;
@@ -18,6 +19,10 @@ pub(super) enum Life {
     Pause(usize, u64),
     /// It goes on.
     Resume(usize, u64),
+    /// A device's folder is to be linked no more: asked until it is so.
+    Unlink(usize),
+    /// It is linked again.
+    Relink(usize),
 }
 
 /// Between two invites for one device.
@@ -44,6 +49,11 @@ impl World<'_> {
                 self.after(delay, Event::Life(Life::Pause(d, 0)));
             }
         }
+        let mut rand = self.luck.of(For::Links, 0, 0);
+        let d = rand.below(self.devices.len() as u64) as usize;
+        if rand.chance(1, 8) {
+            self.after(rand.around(10 * SECOND), Event::Life(Life::Unlink(d)));
+        }
     }
     pub(super) fn decide(&mut self, what: Life) {
         match what {
@@ -59,6 +69,12 @@ impl World<'_> {
                 self.after(next, Event::Life(Life::Pause(d, n + 1)));
             }
             Life::Pause(..) | Life::Resume(..) => {}
+            Life::Unlink(d) => self.unlink(d),
+            Life::Relink(d) => {
+                self.devices[d].unlinked = false;
+                self.reach(State::Relinked);
+                self.come(d);
+            }
         }
     }
     /// Who is to come comes now, and no folder is paused.
@@ -69,6 +85,42 @@ impl World<'_> {
             }
             self.pause_folder(d, false);
         }
+    }
+
+    /// As long as another device has the folder, it may go from one; a request that is under way goes with its program.
+    fn unlink(&mut self, d: usize) {
+        let others =
+            self.devices.iter().enumerate().any(|(i, x)| i != d && x.is_member() && x.folder.is_some());
+        let dev = &mut self.devices[d];
+        let Some(id) = dev.folder.filter(|_| !dev.revoked && !dev.absent) else { return };
+        let begins = self.editing && others;
+        if !begins && !dev.leaving {
+            return;
+        }
+        dev.leaving = true;
+        if let Some(p) = &mut dev.peer {
+            dev.unlinking = p.request(Request::Unlink(id));
+            self.pump(d);
+        }
+        self.after(ASK, Event::Life(Life::Unlink(d)));
+    }
+    /// The home has let the device's folder go: its rows go, its files stay. Linked again it is a new one: what others
+    /// removed meanwhile may return.
+    pub(super) fn give_up(&mut self, d: usize) {
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
+        (dev.unlinking, dev.leaving, dev.unlinked) = (None, false, true);
+        (dev.folder, dev.backup) = (None, None);
+        dev.peer.as_mut().expect("it spoke").unlink_folder(&mut dev.ix, now, F);
+        dev.fs.reset();
+        dev.fetches.clear();
+        dev.forget_tmp(self.now);
+        dev.ix.erase_folder(F);
+        dev.ix.commit();
+        self.leave.returns = true;
+        self.note(d + 1, "unlinked", 0, 0);
+        let delay = self.luck.of(For::Links, 1, 0).within(100 * MS, 20 * SECOND);
+        self.after(delay, Event::Life(Life::Relink(d)));
     }
 
     fn come(&mut self, d: usize) {

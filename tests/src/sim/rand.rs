@@ -50,6 +50,8 @@ pub enum For {
     Late,
     /// When a user pauses a folder, and for how long.
     Pauses,
+    /// Who unlinks a folder, and when.
+    Links,
 }
 
 /// Draws of one purpose and one device, told apart by what they are about, within so long (a power of two, µs) are told

@@ -45,10 +45,12 @@ pub enum State {
     Paused,
     /// Some disk does not keep every mode.
     MaskedModes,
+    /// A folder was unlinked, and linked again.
+    Relinked,
 }
 
 /// All of them.
-pub const STATES: [State; 19] = [
+pub const STATES: [State; 20] = [
     State::ConflictCopy,
     State::Withdrawn,
     State::Recovery,
@@ -68,6 +70,7 @@ pub const STATES: [State; 19] = [
     State::LateJoiner,
     State::Paused,
     State::MaskedModes,
+    State::Relinked,
 ];
 
 /// Those that a run has reached.
