@@ -151,3 +151,16 @@ fn every_rule_that_is_left_out_is_noticed() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(CAUGHT.len(), Mutant::ALL.len());
 }
+
+#[test]
+fn the_table_of_mutants_says_what_notices_each() {
+    let doc = include_str!("../../docs/MUTANTS.md");
+    for (name, how) in CAUGHT {
+        let what = match how {
+            Story(what) | Core(what) => what,
+            Real(_) => "the real disk",
+        };
+        let line = doc.lines().find(|l| l.starts_with(&format!("| {name} |")));
+        assert!(line.is_some_and(|l| l.contains(what)), "docs/MUTANTS.md says of {name}: {line:?}");
+    }
+}

@@ -104,6 +104,24 @@ impl World<'_> {
         }
         self.after(ASK, Event::Life(Life::Unlink(d)));
     }
+    /// A tracker lost its roster together with a link that nobody else had heard of: status says so, and users unlink what
+    /// the home does not have, to link it again.
+    pub(super) fn link_anew(&mut self) {
+        if self.linked_at + 30 * SECOND > self.now {
+            return;
+        }
+        self.linked_at = self.now;
+        for d in 0..self.devices.len() {
+            let dev = &mut self.devices[d];
+            let now = dev.now(self.now);
+            let Some(p) = dev.peer.as_mut().filter(|p| p.tracker().0) else { continue };
+            let gone = p.folder_view(&mut dev.ix, now, F).is_some_and(|v| !v.member);
+            if gone && !dev.leaving && !dev.revoked {
+                dev.leaving = true;
+                self.unlink(d);
+            }
+        }
+    }
     /// The home has let the device's folder go: its rows go, its files stay. Linked again it is a new one: what others
     /// removed meanwhile may return.
     pub(super) fn give_up(&mut self, d: usize) {

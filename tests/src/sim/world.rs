@@ -105,6 +105,8 @@ pub struct World<'m> {
     pub(super) made: u64,
     /// When a device was last asked to be put out once more.
     pub(super) asked_at: u64,
+    /// When it was last looked whether a device's folder is to be linked anew.
+    pub(super) linked_at: u64,
     /// Whether users still edit.
     pub(super) editing: bool,
     /// What is left out.
@@ -161,6 +163,7 @@ impl<'m> World<'m> {
             user,
             made: 0,
             asked_at: 0,
+            linked_at: 0,
             editing: false,
             less: Less::default(),
             deeds: Vec::new(),
@@ -307,6 +310,7 @@ impl<'m> World<'m> {
         while self.broken.is_none() && self.now < until {
             self.approve_held();
             self.put_out();
+            self.link_anew();
             self.run_for(SECOND / 4);
             if self.all_in_sync() {
                 self.run_for(SECOND);
