@@ -175,6 +175,9 @@ impl World<'_> {
         let files: Vec<_> = files.map(|(path, n)| (path, n.data.clone())).collect();
         self.devices[d].filled = true;
         for (path, data) in files {
+            // It stands there once more than anyone can see who removes it at the home: in a newly linked root it is a
+            // file to keep (R10). A conflict copy nobody has put there yet.
+            self.ledger.put(data.id, &path);
             let _ = self.put(d, &path, data);
         }
     }
