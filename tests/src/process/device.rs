@@ -1,6 +1,6 @@
 //! A device as a process, its folder, and its user.
 
-use super::program::{Program, binary, command, free_port};
+use super::program::{Program, binary, command_in, free_port};
 use super::{PATIENCE, Tree, tree, wait_for};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -30,6 +30,7 @@ pub struct Device {
     pub tells: Option<PathBuf>,
     binary: PathBuf,
     user: Option<u32>,
+    namespace: Option<String>,
 }
 
 /// What the device's programs are asked.
@@ -51,6 +52,7 @@ impl Device {
             tells: None,
             binary,
             user: None,
+            namespace: None,
         }
     }
     /// From now on its programs run as that user, from a copy that the user may read. As root only.
@@ -69,6 +71,11 @@ impl Device {
                 todo.extend(fs::read_dir(&path).expect("root may").map(|e| e.expect("root may").path()));
             }
         }
+    }
+    /// From now on its programs run in that network namespace, and are reached at that address.
+    pub fn live_in(&mut self, namespace: &str, address: &str) {
+        self.namespace = Some(namespace.to_owned());
+        self.listen = format!("{address}:7421");
     }
     /// Runs a command to its end, whatever it says.
     pub fn try_say(&self, args: &[impl AsRef<OsStr>]) -> Output {
@@ -177,7 +184,7 @@ impl Device {
         format!("\n    [{wait}]{lines}")
     }
     fn command(&self, args: &[&OsStr]) -> std::process::Command {
-        let mut command = command(&self.binary, args);
+        let mut command = command_in(self.namespace.as_deref(), &self.binary, args);
         command.env("HOME", self.log.with_extension("home"));
         if let Some(socket) = &self.tells {
             command.env("NOTIFY_SOCKET", socket);

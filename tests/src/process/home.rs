@@ -38,6 +38,13 @@ impl Home {
         tracker.start();
         Home { tracker, devices: Vec::new(), dir }
     }
+    /// [`Home::found_in`], its tracker in a network namespace, reached at that address.
+    pub fn found_inside(dir: Dir, namespace: &str, address: &str) -> Home {
+        let mut tracker = Tracker::new(dir.path());
+        tracker.live_in(namespace, address);
+        tracker.start();
+        Home { tracker, devices: Vec::new(), dir }
+    }
     /// One more device, invited, joined, running; its number.
     pub fn add(&mut self) -> usize {
         let number = self.devices.len();

@@ -4,6 +4,7 @@
 //! that does not get what it waits for panics with the ends of the logs. Whatever is started ends with the thread that
 //! started it, and directories go when a [`Home`] is dropped.
 
+mod bridge;
 mod device;
 mod home;
 mod lan;
@@ -11,6 +12,7 @@ mod machine;
 mod program;
 mod tracker;
 
+pub use bridge::{Bridge, Small, has_namespaces};
 pub use dartsync::demo::tree::{Thing, Tree, difference, read as tree};
 pub use device::Device;
 pub use home::Home;

@@ -60,6 +60,18 @@ pub(super) fn command(binary: &Path, args: &[&OsStr]) -> Command {
     command
 }
 
+/// [`command`] in a network namespace, if one is named.
+pub(super) fn command_in(namespace: Option<&str>, binary: &Path, args: &[&OsStr]) -> Command {
+    let plain = command(binary, args);
+    let Some(name) = namespace else { return plain };
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{name}")).arg(binary).args(args).stdin(Stdio::null());
+    plain.get_envs().for_each(|(key, value)| {
+        command.env(key, value.expect("none is taken away"));
+    });
+    command
+}
+
 /// A program that runs until it is killed or dropped.
 #[derive(Debug)]
 pub struct Program {

@@ -1,6 +1,6 @@
 //! A tracker as a process.
 
-use super::program::{Program, binary, command, free_port};
+use super::program::{Program, binary, command_in, free_port};
 use dartsync_core::roster::Roster;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ pub struct Tracker {
     /// The running program.
     pub program: Option<Program>,
     more: Vec<String>,
+    namespace: Option<String>,
 }
 
 impl Tracker {
@@ -28,7 +29,13 @@ impl Tracker {
     pub fn with(dir: &Path, more: &[&str]) -> Tracker {
         let listen = format!("127.0.0.1:{}", free_port());
         let more = more.iter().map(|s| (*s).to_owned()).collect();
-        Tracker { state: dir.join("tracker"), listen, log: dir.join("tracker.log"), program: None, more }
+        let (state, log) = (dir.join("tracker"), dir.join("tracker.log"));
+        Tracker { state, listen, log, program: None, more, namespace: None }
+    }
+    /// It runs in that network namespace, and is reached at that address.
+    pub fn live_in(&mut self, namespace: &str, address: &str) {
+        self.namespace = Some(namespace.to_owned());
+        self.listen = format!("{address}:7420");
     }
     /// From its next start on it has this argument, in place of one of that name.
     pub fn give(&mut self, name: &str, value: &str) {
@@ -42,7 +49,7 @@ impl Tracker {
         let mut args = ["tracker", "run", "--listen", &self.listen, "--state"].map(OsStr::new).to_vec();
         args.push(self.state.as_os_str());
         args.extend(self.more.iter().map(OsStr::new));
-        let mut program = Program::start(command(binary(), &args), &self.log);
+        let mut program = Program::start(command_in(self.namespace.as_deref(), binary(), &args), &self.log);
         program.says("listening ");
         self.program = Some(program);
     }
