@@ -87,6 +87,8 @@ pub struct Device {
     pub absent: bool,
     /// It comes to the home later than the others, and has not yet.
     pub late: bool,
+    /// When it was last invited (µs).
+    pub invited_at: u64,
     /// Files had come to it by another way before it was linked.
     pub filled: bool,
     /// Its folder is to be unlinked; the request for that; it was, and is not linked again yet.
@@ -146,6 +148,7 @@ impl Device {
             unlinking: None,
             unlinked: false,
             filled: false,
+            invited_at: 0,
             paused: false,
             turns: 0,
             deeds: 0,

@@ -154,14 +154,16 @@ impl World<'_> {
         if dev.revoked || dev.folder.is_some() {
             return;
         }
-        if dev.roster.is_empty() {
-            self.devices[d].invite = None;
+        // An invite is good as long as its tracker runs, and only 16 are given in an hour.
+        let good = dev.invite.is_some() && self.now < dev.invited_at + 120 * SECOND;
+        if dev.roster.is_empty() && !good {
+            (self.devices[d].invite, self.devices[d].invited_at) = (None, self.now);
             let can = |x: &super::device::Device| x.is_member() && x.is_up() && x.folder.is_some();
             if let Some(by) = self.devices.iter().position(can) {
                 self.devices[by].peer.as_mut().expect("it is up").request(Request::Invite);
                 self.pump(by);
             }
-        } else if dev.is_up() {
+        } else if dev.is_up() && !dev.roster.is_empty() {
             self.want_folder(d);
             self.pump(d);
         }
@@ -178,7 +180,11 @@ impl World<'_> {
             // It stands there once more than anyone can see who removes it at the home: in a newly linked root it is a
             // file to keep (R10). A conflict copy nobody has put there yet.
             self.ledger.put(data.id, &path);
-            let _ = self.put(d, &path, data);
+            let before = self.ledger.contents.get(&data.id).cloned();
+            let _ = self.put(d, &path, data.clone());
+            if let (Some(w), Some(b)) = (self.ledger.contents.get_mut(&data.id), before) {
+                (w.by, w.at) = (b.by, b.at);
+            }
         }
     }
     fn pause_folder(&mut self, d: usize, paused: bool) {
