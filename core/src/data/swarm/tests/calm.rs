@@ -76,3 +76,19 @@ fn a_fellow_that_stands_still_holds_the_others_up_for_a_moment() {
     std::println!("one stands still: {:.3}", last as f64 / ONE as f64);
     assert!(last < 4 * ONE, "{last} of {ONE}");
 }
+
+#[test]
+fn seekers_do_not_wait_for_each_other_for_what_nobody_has() {
+    let mut c = Crowd::new(2);
+    c.events.clear();
+    c.later(1, Event::Leave(0));
+    for m in 1..=2 {
+        c.later(2, Event::Start(m));
+        c.later(MS, Event::Named(m, SlotSet(0), set([3 - m])));
+    }
+    c.run(60 * SECOND);
+    for m in 1..=2 {
+        let end = c.members[m].end;
+        assert!(matches!(end, Some((Err(Cause::NoSource), at)) if at < 10 * SECOND), "{m}: {end:?}");
+    }
+}
