@@ -17,6 +17,10 @@ use crate::version::{Edit, VersionVector};
 /// Written this long ago, a file is on the platter whoever wrote it (µs).
 const SETTLED_ON_DISK: u64 = 120_000_000;
 
+/// A counter that is further ahead (µs, 100 years) comes from no clock: to follow one that somebody made up would use this
+/// store's counters up.
+const FAR: u64 = 100 * 365 * 24 * 3_600 * 1_000_000;
+
 /// Names that are tried for a conflict copy where another content stands under each before.
 const BESIDE: u32 = 8;
 
@@ -39,8 +43,9 @@ impl Peer {
     /// entry tells which is the later (R6), so that it has to be later than all of them, whatever this clock says.
     pub(super) fn mint_over(&mut self, now: Now, version: &VersionVector) -> Edit {
         if version.is_full() {
-            let latest = version.entries().iter().map(|e| e.counter).max();
-            self.counter = self.counter.max(latest.unwrap_or(0));
+            let far = self.counter.max(now.wall) + FAR;
+            let believed = version.entries().iter().map(|e| e.counter).filter(|c| *c <= far);
+            self.counter = self.counter.max(believed.max().unwrap_or(0));
         }
         self.mint(now)
     }

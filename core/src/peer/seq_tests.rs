@@ -3,11 +3,12 @@
 use super::rig::{Rig, content};
 use super::state::{Telling, What};
 use super::trees::Intent;
-use crate::ids::{ContentId, FolderSlot, LinkId, Seq};
+use crate::ids::{ContentId, FolderSlot, LinkId, Seq, Tag};
 use crate::limits;
 use crate::path::Path;
 use crate::record::Kind;
 use crate::sans_io::Sent;
+use crate::version::{Edit, VersionVector};
 use crate::wire::message::{Ranges, SeqRange, ToTracker, Verdict, decode};
 use std::vec::Vec;
 
@@ -97,4 +98,17 @@ fn what_is_withdrawn_is_told_in_the_next_epoch() {
     let t = rig.trees("a");
     let w = t.withdrawn.expect("it is still kept");
     assert_eq!((w.epoch, w.seq, t.remote), (rig.peer.epoch, Seq(3), None));
+}
+
+#[test]
+fn a_made_up_counter_does_not_use_up_the_own_ones() {
+    let mut rig = Rig::ready();
+    let mut version = VersionVector::new();
+    let made_up = |t| Edit { tag: Tag(1000 + t), counter: limits::COUNTER - 1 };
+    (1..limits::VECTOR as u32).for_each(|t| assert!(version.raise(made_up(t))));
+    assert!(version.raise(Edit { tag: Tag(1), counter: rig.now.wall + 5_000_000 }) && version.is_full());
+    let now = rig.now;
+    let edits = [0; 3].map(|_| rig.peer.mint_over(now, &version).counter);
+    assert!(edits[0] > now.wall + 5_000_000, "what a clock may have said is outrun");
+    assert!(edits[0] < edits[1] && edits[1] < edits[2] && edits[2] < now.wall + 6_000_000, "{edits:?}");
 }
