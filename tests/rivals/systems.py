@@ -109,7 +109,6 @@ class DartSync(System):
 class RsyncDaemon(System):
     name = "rsync daemon, plain"
     lives = False
-    options = ()
 
     def setup(self):
         self.daemons = []
@@ -125,7 +124,7 @@ class RsyncDaemon(System):
         return subprocess.run(ask, capture_output=True).returncode == 0
 
     def push(self, i):
-        return self.program(0, "rsync", "-a", "--delete", *self.options, f"{self.dirs[0]}/", f"rsync://{self.net.addresses[i]}:8730/m/")
+        return self.program(0, "rsync", "-a", "--delete", f"{self.dirs[0]}/", f"rsync://{self.net.addresses[i]}:8730/m/")
 
     def sync(self):
         for push in [self.push(i) for i in range(1, self.count)]:
@@ -135,9 +134,10 @@ class RsyncDaemon(System):
         return self.daemons
 
 
-class RsyncSsh(System):
+class RsyncSsh(RsyncDaemon):
+    """The same through sshd, encrypted."""
+
     name = "rsync -e ssh"
-    lives = False
 
     def setup(self):
         self.daemons = []
@@ -154,14 +154,8 @@ class RsyncSsh(System):
             wait(lambda: "Server listening" in self.daemons[-1].words(), "sshd", 10, 0.05)
         self.ssh = f"ssh -q -i {self.key} -p 2222 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
 
-    def sync(self):
-        pushes = [self.program(0, "rsync", "-a", "--delete", "-e", self.ssh, f"{self.dirs[0]}/",
-                               f"root@{self.net.addresses[i]}:{self.dirs[i]}/") for i in range(1, self.count)]
-        for push in pushes:
-            push.finish()
-
-    def programs(self):
-        return self.daemons
+    def push(self, i):
+        return self.program(0, "rsync", "-a", "--delete", "-e", self.ssh, f"{self.dirs[0]}/", f"root@{self.net.addresses[i]}:{self.dirs[i]}/")
 
 
 class Unison(System):
