@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as failed. Debug builds on a busy machine are slow; no test waits for it
 /// where all is well.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A directory of its own, gone when dropped: on tmpfs where there is one.
 #[derive(Debug)]

@@ -79,21 +79,29 @@ fn blind_resets() -> u32 {
     })
 }
 
-/// Resets by somebody who sees the numbers: those links are over, and are dialled again.
-fn sighted_resets() {
+/// Resets by somebody who sees the numbers, until `torn`: those links are over, and are dialled again.
+fn sighted_resets(mut torn: impl FnMut() -> bool) {
     let mut wire = Wire::beside(3, BOARD, CABLE);
     wire.answers("before a reset");
     let (links, mut frame) = (links(&wire, 2), [0; 2048]);
-    let until = Instant::now() + LASTS;
-    while Instant::now() < until {
-        let Some(n) = wire.receive(&mut frame) else { continue };
-        let seen = wire.segment_of(&frame[..n]);
-        // What was seen may be old by now; the next one is newer.
-        if let Some((ends, head)) = seen.filter(|(ends, _)| links.iter().any(|l| l.0 == *ends)) {
+    wait_for("the links are torn", || {
+        // What waits in the queue is old by now: the newest of each link counts.
+        let mut newest = [None; 2];
+        let mut next = wire.receive(&mut frame);
+        while let Some(n) = next {
+            let seen = wire.segment_of(&frame[..n]);
+            let at = seen.and_then(|(ends, _)| links.iter().position(|l| l.0 == ends));
+            if let Some(at) = at {
+                newest[at] = seen;
+            }
+            next = wire.waiting(&mut frame);
+        }
+        for (ends, head) in newest.into_iter().flatten() {
             let reset = wire.segment(ends, Head { seq: head.ack, ack: 0, flags: RST }, &[]);
             wire.send(&reset);
         }
-    }
+        torn().then_some(())
+    });
 }
 
 /// Callers that say what they have to say byte by byte, and such that say nothing at all.
@@ -187,14 +195,14 @@ fn goes_on(kind: &'static Kind) {
         let log = home[n].running().text();
         assert!(!log.contains("disconnected"), "{}: a link was lost: {log}", kind.name);
     }
+    let torn = |device: &Device| {
+        let log = std::fs::read_to_string(&device.log).expect("a device writes its log");
+        log.contains("disconnected")
+    };
     during(&home, "torn", &mut || {
-        sighted_resets();
+        sighted_resets(|| torn(&home[0]) && torn(&home[1]));
         "both links".to_owned()
     });
-    for n in 0..2 {
-        let program = home[n].running();
-        wait_for("the link is torn", || program.text().contains("disconnected").then_some(()));
-    }
     Wire::beside(4, BOARD, CABLE).answers("after all of it");
     let late = device(&home.dir, "late");
     board.joined_by(&late, &home[0].invite()).unwrap();
