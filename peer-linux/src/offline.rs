@@ -107,7 +107,8 @@ impl Here<'_> {
                 Reply::done(&ops::devices(&roster, &me, |_| None))
             }
             Request::Revoke { name, force } => {
-                self.ask(force.as_deref(), message::Request::Revoke(name))?;
+                let key = ops::key_of(&*self.newest_roster()?, name)?;
+                self.ask(force.as_deref(), message::Request::Revoke(key))?;
                 Reply::text(format!("{name} is out of the home, for ever"))
             }
             Request::Link { label, path, make, force } => {

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::control::{
     DeviceEntry, Devices, FolderEntry, FolderStatus, Folders, LIST_MAX, PathEntry, PathError, Paths,
 };
+use anyhow::{Context, Result};
 use dartsync_core::ids::{Folder, PublicKey};
 use dartsync_core::path::{Path, PathBuf};
 use dartsync_core::peer::{Cause, Due, Index, Lane, Number, Trees, is_copy_name};
@@ -158,6 +159,15 @@ pub fn devices(roster: &Roster, me: &PublicKey, online: impl Fn(&str) -> Option<
         folders: folders_of(slot),
     });
     Devices { devices: devices.collect() }
+}
+
+/// The key of the home's device of that name.
+///
+/// # Errors
+/// No such device is known here.
+pub fn key_of(roster: &Roster, name: &str) -> Result<PublicKey> {
+    let found = roster.device_by_name(name).map(|(_, d)| d.key);
+    found.with_context(|| format!("no device \"{name}\" is known here: see `dartsync devices`"))
 }
 
 /// The home's folders, and those linked here that the roster does not name.

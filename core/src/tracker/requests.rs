@@ -29,7 +29,7 @@ impl Tracker<'_> {
                 Reply::Waiting { have, of }
             }
             Request::Invite => self.invite(now, i),
-            Request::Revoke(name) => self.revoke(now, i, slot, name),
+            Request::Revoke(key) => self.revoke(now, i, slot, &key),
             Request::Link { label, make } => self.link(slot, label, make),
             Request::LinkFirst(label) => self.link_first(slot, label),
             Request::Unlink(id) => self.unlink(now, slot, id),
@@ -67,15 +67,18 @@ impl Tracker<'_> {
         }
     }
 
-    fn revoke(&mut self, now: Now, i: usize, slot: Slot, name: &str) -> Reply {
-        let Some((target, device)) = self.roster.device_by_name(name) else {
-            return Reply::Refused("no device of that name");
+    fn revoke(&mut self, now: Now, i: usize, slot: Slot, key: &PublicKey) -> Reply {
+        if self.roster.is_revoked(key) {
+            return Reply::Done(self.sealed_version);
+        }
+        let Some((target, device)) = self.roster.device_by_key(key) else {
+            return Reply::Refused("no such device is in the home");
         };
         if target == slot {
             return self.leave(now, i, slot);
         }
-        let (key, id) = (device.key, self.id(slot));
-        if let Err(full) = self.put_out(&key, None) {
+        let (name, id) = (device.name.clone(), self.id(slot));
+        if let Err(full) = self.put_out(key, None) {
             return Reply::Refused(full.0);
         }
         self.commit(id);

@@ -63,8 +63,9 @@ pub struct RosterPart<'a> {
 pub enum Request<'a> {
     /// A fresh invite. Answer: [`Answer::Invite`].
     Invite,
-    /// Ends the device of that name, for ever. Answer: done.
-    Revoke(&'a str),
+    /// Ends the device of that key, for ever. By its key, for a name may be a newcomer's when this is said again on a new
+    /// link. Answer: done, also where it is so already.
+    Revoke(PublicKey),
     /// This device links the folder of that label; made first if `make` and there is none. Answer: [`Answer::Folder`].
     Link {
         /// The label.

@@ -9,7 +9,7 @@ use crate::trash::{self, Deletable};
 use crate::workers::Priority;
 use crate::{offline, ops};
 use anyhow::{Context, Result, anyhow, bail};
-use dartsync_core::ids::{Folder, FolderId};
+use dartsync_core::ids::{Folder, FolderId, PublicKey};
 use dartsync_core::peer::Reply as Answer;
 use dartsync_core::wire::message;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ struct Asked {
 #[derive(Clone, Debug)]
 enum What {
     Invite,
-    Revoke(String),
+    Revoke(String, PublicKey),
     Link {
         label: String,
         path: PathBuf,
@@ -161,7 +161,10 @@ impl Node {
                 return Ok(None);
             }
             Request::Invite { force } => return self.ask(client, What::Invite, force),
-            Request::Revoke { name, force } => return self.ask(client, What::Revoke(name), force),
+            Request::Revoke { name, force } => {
+                let key = ops::key_of(self.peer.roster(), &name)?;
+                return self.ask(client, What::Revoke(name, key), force);
+            }
             Request::Link { label, path, make, force } => return self.link(client, label, path, make, force),
             Request::Unlink { label } => {
                 let f = self.config.labelled(&label)?;
@@ -216,7 +219,7 @@ impl Node {
     fn send(&mut self, what: &What) -> Option<u32> {
         let request = match what {
             What::Invite => message::Request::Invite,
-            What::Revoke(name) => message::Request::Revoke(name),
+            What::Revoke(_, key) => message::Request::Revoke(*key),
             What::Link { label, make, .. } => message::Request::Link { label, make: *make },
             What::Unlink(_, id) | What::Undo(id) => message::Request::Unlink(*id),
             What::Forget(_, id) => message::Request::Forget(*id),
@@ -256,7 +259,7 @@ impl Node {
                 let at = self.tracker.address.context("the tracker's address is not known")?;
                 offline::invite_code(tracker, id, secret, at, &self.config)
             }
-            (What::Revoke(name), Answer::Done(_)) => format!("{name} is out of the home, for ever"),
+            (What::Revoke(name, _), Answer::Done(_)) => format!("{name} is out of the home, for ever"),
             (What::Link { label, path, .. }, Answer::Folder { id, made, .. }) => {
                 self.linked(client, label, path, id, made)?;
                 return Ok(None);

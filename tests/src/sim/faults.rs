@@ -428,9 +428,7 @@ impl World<'_> {
             return;
         }
         let Some(p) = self.devices[by].peer.as_mut() else { return };
-        let name = p.roster().device_by_key(&key).map(|(_, x)| x.name.clone());
-        let Some(name) = name else { return };
-        if p.request(Request::Revoke(&name)).is_none() {
+        if !p.roster().is_active(&key) || p.request(Request::Revoke(key)).is_none() {
             return;
         }
         // From here on it counts as gone, though it may take a while.
@@ -461,8 +459,7 @@ impl World<'_> {
         for d in self.unwanted() {
             let (Some(by), key) = (by, self.devices[d].key) else { return };
             let p = self.devices[by].peer.as_mut().expect("it is up");
-            let name = p.roster().device_by_key(&key).map(|(_, x)| x.name.clone());
-            if name.is_some_and(|name| p.request(Request::Revoke(&name)).is_some()) {
+            if p.roster().is_active(&key) && p.request(Request::Revoke(key)).is_some() {
                 self.asked_at = self.now;
                 self.note(by + 1, "revoke", d as u64, 1);
                 self.pump(by);

@@ -33,7 +33,7 @@ fn frame(h: &mut Home, rng: &mut Rng, i: usize) -> List<u8> {
     let label = ["f", "g", "k"][rng.below(3) as usize];
     let request = match rng.below(12) {
         0 => Request::Invite,
-        1 => Request::Revoke("c"),
+        1 => Request::Revoke(h.clients[2].key),
         2 => Request::Unlink(id),
         3 => Request::Forget(id),
         4 => Request::Leave,

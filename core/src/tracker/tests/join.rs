@@ -163,10 +163,13 @@ fn a_new_tag_clears_the_bits_and_the_told_of_the_old_store() {
 fn revoking_drops_the_link_for_ever_and_everywhere() {
     let mut h = Home::with(3);
     h.put(1, "x", &file(1, edit(20, 100), None));
-    assert_eq!(h.ask(0, Request::Revoke("b")), Reply::Done);
+    assert_eq!(h.revoke(0, 1), Reply::Done);
     assert!(h.clients[1].link.is_none() && h.open(1).is_err() && !h.t.knows(&h.clients[1].key));
     assert!(notices(&h, 2, "b was revoked by a"));
-    assert!(matches!(h.ask(0, Request::Revoke("b")), Reply::Refused(_)), "only once");
+    let version = h.t.roster().version();
+    assert_eq!(h.revoke(0, 1), Reply::Done, "so it is already");
+    assert_eq!(h.t.roster().version(), version);
+    assert!(matches!(h.ask(0, Request::Revoke(PublicKey([9; 32]))), Reply::Refused(_)));
     h.pass_alive(Duration::secs(1));
     assert!(h.t.files.get(Seq(1)).unwrap().holders().is_empty(), "its bits are gone");
     h.clients[1].invite = Some(h.invite(0));

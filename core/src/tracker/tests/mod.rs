@@ -287,6 +287,9 @@ impl Home {
             _ => unreachable!(),
         }
     }
+    pub(super) fn revoke(&mut self, i: usize, whom: usize) -> Reply {
+        self.ask(i, Request::Revoke(self.clients[whom].key))
+    }
     pub(super) fn link(&mut self, i: usize, label: &str) -> FolderId {
         match self.ask(i, Request::Link { label, make: true }) {
             Reply::Folder(id, _, _) => id,

@@ -53,7 +53,7 @@ fn no_roster_is_written_until_over_half_of_the_devices_are_back() {
         "records flow at once"
     );
     assert!(come(&mut n, 1));
-    assert_eq!((n.ask(1, Request::Revoke("a")), n.saves), (Reply::Waiting(2, 4), 0));
+    assert_eq!((n.revoke(1, 0), n.saves), (Reply::Waiting(2, 4), 0));
     n.clients[2].tag = Tag(555);
     assert!(come(&mut n, 2));
     assert!(n.saves > 0 && n.t.roster().version() > version, "the new tag waited in memory");
@@ -66,8 +66,8 @@ fn who_is_put_out_does_not_take_the_quorum_with_him() {
     let mut h = Home::with(5);
     let mut n = reborn(&mut h, Past::Lost);
     assert!((0..3).all(|i| come(&mut n, i)));
-    assert!(matches!(n.ask(0, Request::Revoke("c")), Reply::Done), "three of five are over half");
-    assert!(matches!(n.ask(0, Request::Revoke("d")), Reply::Done), "it was whole, and stays so");
+    assert!(matches!(n.revoke(0, 2), Reply::Done), "three of five are over half");
+    assert!(matches!(n.revoke(0, 3), Reply::Done), "it was whole, and stays so");
     n.invite(0);
 }
 
@@ -104,7 +104,7 @@ fn who_joins_a_whole_roster_does_not_call_it_in_doubt() {
 fn the_newest_roster_wins_and_an_old_one_cannot_undo_a_revocation() {
     let mut h = Home::with(3);
     let old = (h.clients[2].sealed.clone(), h.clients[2].sealed_version);
-    h.ask(0, Request::Revoke("c"));
+    h.revoke(0, 2);
     let mut n = reborn(&mut h, Past::Lost);
     (n.clients[2].sealed, n.clients[2].sealed_version) = old;
     assert!(come(&mut n, 2), "nobody knows better yet");
@@ -124,7 +124,7 @@ fn a_revocation_in_a_rosters_side_branch_is_taken_too() {
     let base = h.t.sealed_roster().to_vec();
     let versions = h.clients[0].sealed_version;
     // One boot revokes c; another boot, on the older base, goes on for longer.
-    h.ask(0, Request::Revoke("c"));
+    h.revoke(0, 2);
     let side = (h.clients[0].sealed.clone(), h.clients[0].sealed_version);
     let mut n = reborn(&mut h, Past::Sealed(&base));
     (n.clients[0].sealed, n.clients[0].sealed_version) = (base.clone(), versions);
@@ -147,7 +147,7 @@ fn a_revocation_in_a_rosters_side_branch_is_taken_too() {
 fn what_a_device_announced_goes_when_an_older_roster_tells_of_its_revocation() {
     let mut h = Home::with(4);
     let (base, version) = (h.t.sealed_roster().to_vec(), h.clients[1].sealed_version);
-    h.ask(0, Request::Revoke("c"));
+    h.revoke(0, 2);
     let side = (h.clients[0].sealed.clone(), h.clients[0].sealed_version);
     // A boot that had not heard of it went on for longer.
     let mut n = reborn(&mut h, Past::Sealed(&base));

@@ -98,8 +98,7 @@ impl World<'_> {
     pub(super) fn put_out_now(&mut self, by: usize, whom: usize) {
         let key = self.devices[whom].key;
         let p = self.devices[by].peer.as_mut().expect("it runs");
-        let name = p.roster().device_by_key(&key).expect("a device").1.name.clone();
-        p.request(Request::Revoke(&name)).expect("room for a request");
+        p.request(Request::Revoke(key)).expect("room for a request");
         (self.devices[whom].revoked, self.faults.may_reject) = (true, true);
         self.pump(by);
         self.run_for(3 * SECOND);
