@@ -16,6 +16,15 @@ pub struct Near {
     pub distance: u64,
 }
 
+/// The nearest chunks before and after one that both versions of a file have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Neighbours {
+    /// The one before.
+    pub before: Option<Near>,
+    /// The one after.
+    pub after: Option<Near>,
+}
+
 /// A manifest with its chunks and nodes sorted by name. `I`: positions, lent or owned.
 #[derive(Clone, Debug)]
 pub struct Known<L, N, I> {
@@ -108,18 +117,37 @@ impl<L: AsRef<[u8]>, N: AsRef<[Node]>, I: AsRef<[u32]>> Known<L, N, I> {
         &self,
         offset: u64,
         len: u32,
-        before: Option<Near>,
-        after: Option<Near>,
+        neighbours: &Neighbours,
     ) -> impl Iterator<Item = u32> + use<L, N, I> {
-        let old = |near: &Near| self.position(&near.hash).map(|p| self.leaf(p).offset);
-        let from_before = before.and_then(|near| Some(old(&near)? + near.distance));
-        let from_after = after.and_then(|near| Some(old(&near)?.saturating_sub(near.distance)));
-        let first = self.over(from_before.or(from_after).unwrap_or(offset), len);
-        let second = self.over(from_after.or(from_before).unwrap_or(offset), len);
+        // What begins before the file does is near its start.
+        let [before, after] = self.places(neighbours).map(|place| place.map(|at| at.max(0) as u64));
+        let first = self.over(before.or(after).unwrap_or(offset), len);
+        let second = self.over(after.or(before).unwrap_or(offset), len);
         if second.start < first.end && first.start < second.end {
             return (first.start.min(second.start)..first.end.max(second.end)).chain(0..0);
         }
         first.chain(second)
+    }
+    /// Where a chunk begins in this version if nothing differs between it and the one before, or the one after. Chunks
+    /// are cut elsewhere for a while after a difference: their bytes are there, though no chunk has their name.
+    fn places(&self, neighbours: &Neighbours) -> [Option<i64>; 2] {
+        let old = |near: &Near| self.position(&near.hash).map(|p| self.leaf(p).offset as i64);
+        let before = neighbours.before.and_then(|near| old(&near)?.checked_add_unsigned(near.distance));
+        let after = neighbours.after.and_then(|near| old(&near)?.checked_sub_unsigned(near.distance));
+        [before, after]
+    }
+    /// Offsets at which the `len` bytes of a chunk may stand that no chunk here has the name of. A place that is wholly
+    /// one chunk is none: its name would be known.
+    pub fn guesses(&self, len: u32, neighbours: &Neighbours) -> impl Iterator<Item = u64> {
+        let [before, after] = self.places(neighbours).map(|place| u64::try_from(place?).ok());
+        let fits = move |at: &u64| {
+            let end = at.checked_add(len as u64).filter(|end| *end <= self.manifest.root().size);
+            end.is_some() && len > 0 && {
+                let leaf = self.leaf(self.manifest.position_over(*at));
+                (leaf.offset, leaf.len) != (*at, len)
+            }
+        };
+        before.into_iter().chain(after.filter(|at| Some(*at) != before)).filter(fits)
     }
     /// Positions of the chunks that touch these bytes, or those up to [`MARGIN`] before and after.
     fn over(&self, offset: u64, len: u32) -> core::ops::Range<u32> {

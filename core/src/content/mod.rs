@@ -35,7 +35,7 @@ pub use builder::ManifestBuilder;
 pub use chunker::Chunker;
 pub use hasher::{ContentHasher, ZERO_CHUNK};
 pub use id::{EMPTY_ROOT, Hash, Root, chunk_id, file_id, node_id, symlink_id, symlink_root};
-pub use known::{Known, Near, known_room};
+pub use known::{Known, Near, Neighbours, known_room};
 pub use manifest::{Leaves, Manifest, Node, manifest_room};
 pub use node::{BadNode, Entry, LEAF_BYTES, Leaf, NODE_BYTES, NodeView, entry_bytes};
 pub use pieces::{PIECE_BYTES, PIECE_MAX, PIECE_MIN, Piece, decode_pieces, piece_len, pieces};

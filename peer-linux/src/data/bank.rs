@@ -2,7 +2,9 @@
 
 use super::{Bytes, Source};
 use crate::content::manifest;
-use dartsync_core::content::{Entry, Hash, Known, LEAF_BYTES, Leaf, Node, chunk_id, known_room, pieces};
+use dartsync_core::content::{
+    Entry, Hash, Known, LEAF_BYTES, Leaf, Neighbours, Node, chunk_id, known_room, pieces,
+};
 use dartsync_core::data::message::SHORT_BYTES;
 use dartsync_core::data::swarm::{self, Piecemeal};
 use dartsync_core::data::{Ranges, assemble};
@@ -76,12 +78,14 @@ impl Bank {
         self.olds.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Copies a chunk into a part file, if it is here and still what it was. `block` has room for the longest chunk.
-    pub fn copy(&self, leaf: &Leaf, part: &File, block: &mut [u8]) -> bool {
+    /// Copies a chunk into a part file, if it is here, under its name or where its neighbours say, and still what it was.
+    /// `block` has room for the longest chunk.
+    pub fn copy(&self, leaf: &Leaf, neighbours: &Neighbours, part: &File, block: &mut [u8]) -> bool {
         let bytes = &mut block[..leaf.len as usize];
+        let mut is_at = |old: &Old, at: u64| old.read(at, bytes) && chunk_id(bytes) == leaf.hash;
         let here = self.olds().iter().any(|old| {
-            let found = old.known.position(&leaf.hash).map(|p| old.known.leaf(p));
-            found.is_some_and(|found| old.read(&found, bytes) && chunk_id(bytes) == leaf.hash)
+            let named = old.known.position(&leaf.hash).map(|p| old.known.leaf(p).offset);
+            named.into_iter().chain(old.known.guesses(leaf.len, neighbours)).any(|at| is_at(old, at))
         });
         here && part.write_all_at(bytes, leaf.offset).is_ok()
     }
@@ -91,11 +95,11 @@ impl Bank {
         let expect = &piecemeal.expect;
         let olds = self.olds();
         let old = olds.first()?;
-        let around = old.known.around(expect.offset, expect.len, piecemeal.before, piecemeal.after);
+        let around = old.known.around(expect.offset, expect.len, &piecemeal.neighbours);
         let mut chunks = Vec::new();
         for leaf in around.map(|p| old.known.leaf(p)) {
             let mut bytes = vec![0; leaf.len as usize];
-            if old.read(&leaf, &mut bytes) {
+            if old.read(leaf.offset, &mut bytes) {
                 chunks.push(bytes);
             }
         }
@@ -109,8 +113,8 @@ impl Bank {
 }
 
 impl Old {
-    fn read(&self, leaf: &Leaf, bytes: &mut [u8]) -> bool {
-        self.file.read_exact_at(bytes, leaf.offset).is_ok()
+    fn read(&self, at: u64, bytes: &mut [u8]) -> bool {
+        self.file.read_exact_at(bytes, at).is_ok()
     }
 }
 

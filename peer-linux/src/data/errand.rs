@@ -3,7 +3,7 @@
 use super::bank::Bank;
 use super::hub::Shared;
 use super::{Source, part};
-use dartsync_core::content::{Hash, Leaf};
+use dartsync_core::content::{Hash, Leaf, Neighbours};
 use dartsync_core::ids::Ticket;
 use dartsync_core::limits::CHUNK_MAX;
 use std::fs::File;
@@ -19,7 +19,7 @@ pub struct Errand {
 /// See [`Errand`].
 pub enum Look {
     /// Whether the part file holds that chunk, or can get it from what is here.
-    Check(Leaf, Arc<File>),
+    Check(Leaf, Neighbours, Arc<File>),
     /// Whether any file of this device has that chunk.
     Find(Hash),
 }
@@ -30,7 +30,7 @@ impl Errand {
         let Errand { ticket, bank, what } = self;
         drop(bank);
         match what {
-            Look::Check(leaf, part) => {
+            Look::Check(leaf, _, part) => {
                 drop(part);
                 shared.with(|hub, _| hub.swarm.handle_checked(ticket, leaf.offset, good));
             }
@@ -40,7 +40,9 @@ impl Errand {
     /// Looks into it.
     fn run(&self, source: &dyn Source, block: &mut [u8]) -> bool {
         match &self.what {
-            Look::Check(leaf, part) => part::holds(part, leaf, block) || self.bank.copy(leaf, part, block),
+            Look::Check(leaf, neighbours, part) => {
+                part::holds(part, leaf, block) || self.bank.copy(leaf, neighbours, part, block)
+            }
             Look::Find(chunk) => self.bank.find(source, chunk),
         }
     }

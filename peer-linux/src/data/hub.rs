@@ -126,10 +126,10 @@ impl Hub {
             }
             Effect::Dial(slot) => deeds.dials.push(slot),
             Effect::Hang(slot) => deeds.closes.extend(self.chosen.get(&slot).cloned()),
-            Effect::Check(ticket, leaf) => {
+            Effect::Check(ticket, leaf, neighbours) => {
                 let found = self.running.get(&ticket);
                 deeds.errands.extend(found.map(|r| {
-                    let what = Look::Check(leaf, r.part.clone());
+                    let what = Look::Check(leaf, neighbours, r.part.clone());
                     Errand { ticket, bank: r.bank.clone(), what }
                 }));
             }

@@ -8,7 +8,8 @@ use super::share::Pace;
 use super::types::{Bank, Fetch, Lent};
 use super::whence::Whence;
 use crate::content::{
-    Hash, Leaf, NODE_BYTES, NODE_MAX, Near, Root, Step, Walker, Want, ZERO_CHUNK, entry_bytes, is_sampled,
+    Hash, Leaf, NODE_BYTES, NODE_MAX, Near, Neighbours, Root, Step, Walker, Want, ZERO_CHUNK, entry_bytes,
+    is_sampled,
 };
 use crate::ids::{ContentId, Slot, SlotSet, Ticket};
 use crate::limits;
@@ -104,6 +105,8 @@ pub(super) struct Large<B, K> {
     done: Places,
     /// Looked for here, in vain; to be asked for whole, not in pieces.
     looked: Places,
+    /// Looked for where its neighbours say, too; else as `looked`.
+    guessed: Places,
     pub plain: Places,
     /// Who seeks it, too; which chunks this device gets from a holder, and which it has asked one for.
     pub fellows: Fellows,
@@ -148,6 +151,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             checking: Places::default(),
             done: Places::default(),
             looked: Places::default(),
+            guessed: Places::default(),
             plain: Places::default(),
             fellows: Fellows::default(),
             mine: Places::default(),
@@ -266,6 +270,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
                     let place = self.end as usize % WINDOW;
                     note(self.leaves.as_mut(), place, &leaf);
                     self.looked.remove(place);
+                    self.guessed.remove(place);
                     self.plain.remove(place);
                     self.coming.remove(place);
                     match self.fellows.is_mine(&leaf.hash) {
@@ -315,6 +320,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
                 continue;
             }
             let pieces = self.tries_pieces() && !self.plain.has(place) && leaf.len >= PIECES_FROM;
+            // Old bytes that are cut elsewhere now need no list of pieces.
+            if pieces && !self.guessed.has(place) && self.is_placed(place) {
+                self.guessed.add(place);
+                if self.neighbours(place) != Neighbours::default() {
+                    self.wanted.remove(place);
+                    self.check.add(place);
+                    continue;
+                }
+            }
             if !pieces || room && self.is_placed(place) {
                 self.wanted.remove(place);
                 return Some((place, pieces));
@@ -365,14 +379,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     }
     /// Whether it is known how far the old version of a chunk can reach: what follows it, or that nothing near does.
     fn is_placed(&self, place: usize) -> bool {
-        self.ended || self.ordinal(place) + NEAR < self.end as usize || self.neighbours(place).1.is_some()
+        self.ended || self.ordinal(place) + NEAR < self.end as usize || self.neighbours(place).after.is_some()
     }
     /// A place's chunk, counted from the file's start.
     fn ordinal(&self, place: usize) -> usize {
         self.base as usize + (place + WINDOW - self.base as usize % WINDOW) % WINDOW
     }
     /// The nearest chunks before and after that may be here.
-    pub(super) fn neighbours(&self, place: usize) -> (Option<Near>, Option<Near>) {
+    pub(super) fn neighbours(&self, place: usize) -> Neighbours {
         let at = self.ordinal(place);
         let first = (self.end as usize).saturating_sub(WINDOW).max(at.saturating_sub(NEAR));
         let offset = self.leaf(place).offset;
@@ -383,17 +397,18 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
         };
         let before = (first..at).rev().find_map(near);
         let after = (at + 1..(self.end as usize).min(at + 1 + NEAR)).find_map(near);
-        (before, after)
+        Neighbours { before, after }
     }
-    /// A chunk of the part file to check now.
-    pub(super) fn next_check(&mut self) -> Option<Leaf> {
+    /// A chunk to look for here now, and what is near it.
+    pub(super) fn next_check(&mut self) -> Option<(Leaf, Neighbours)> {
         if self.checking.len() >= CHECKS {
             return None;
         }
         let place = self.check.first_from(self.base as usize % WINDOW)?;
         self.check.remove(place);
         self.checking.add(place);
-        Some(self.leaf(place))
+        let guessed = self.guessed.has(place).then(|| self.neighbours(place));
+        Some((self.leaf(place), guessed.unwrap_or_default()))
     }
     /// A chunk to look for in all files now.
     pub(super) fn next_find(&mut self) -> Option<Hash> {

@@ -8,6 +8,7 @@ use super::super::message::{Ask, Ranges};
 use super::flights::{Goal, Work};
 use super::types::{Bank, Body, Draft, Effect, Piecemeal};
 use super::{Swarm, place_of};
+use crate::content::Neighbours;
 use crate::ids::{Slot, SlotSet};
 use crate::peer::Cause;
 use crate::time::Instant;
@@ -77,11 +78,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// What the list of pieces that answers that ask is of; none if nobody waits for it any more.
     pub fn expect_pieces(&self, slot: Slot, id: u32) -> Option<Piecemeal> {
         let Work::Pieces(goal) = self.flights.get(slot, id)?.work else { return None };
-        let (before, after) = match goal {
-            Goal::Small(_) => (None, None),
+        let neighbours = match goal {
+            Goal::Small(_) => Neighbours::default(),
             Goal::Leaf(i, place) => self.large(i).neighbours(place as usize),
         };
-        Some(Piecemeal { expect: self.expect_of(goal), before, after })
+        Some(Piecemeal { expect: self.expect_of(goal), neighbours })
     }
 
     /// A list of pieces that [`Swarm::expect_pieces`] told of came, and this could be made of it.

@@ -203,7 +203,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         self.larges.iter_mut().flatten().find_map(next)
     }
     fn next_check(&mut self) -> Option<Effect> {
-        let next = |l: &mut super::Large<B, K>| l.next_check().map(|leaf| Effect::Check(l.ticket, leaf));
+        let next = |l: &mut super::Large<B, K>| {
+            l.next_check().map(|(leaf, near)| Effect::Check(l.ticket, leaf, near))
+        };
         self.larges.iter_mut().flatten().find_map(next)
     }
 

@@ -1,7 +1,7 @@
 //! What the download machine is told, what it says, and what it is lent.
 
 use super::super::message::{Ask, Ranges, SHORT_BYTES};
-use crate::content::{Entry, Hash, Leaf, Near};
+use crate::content::{Entry, Hash, Leaf, Neighbours};
 use crate::ids::{ContentId, Slot, SlotSet, Ticket};
 use crate::peer::Cause;
 use crate::record::Kind;
@@ -62,11 +62,9 @@ impl Expect {
 pub struct Piecemeal {
     /// What it will be when it is put together.
     pub expect: Expect,
-    /// The nearest chunk before it that this device has somewhere, and the nearest after it: they say where its old
-    /// version stood ([`crate::content::Known::around`]).
-    pub before: Option<Near>,
-    /// See `before`.
-    pub after: Option<Near>,
+    /// Chunks near it that this device has somewhere: they say where its old version stood
+    /// ([`crate::content::Known::around`]).
+    pub neighbours: Neighbours,
 }
 
 /// What could be made of a list of pieces.
@@ -127,9 +125,9 @@ pub enum Effect {
     Dial(Slot),
     /// Its link is dead: close it.
     Hang(Slot),
-    /// See whether the part file holds this chunk (a hole is a chunk of zeros), else whether the bank has it, and write
-    /// it: [`Swarm::handle_checked`].
-    Check(Ticket, Leaf),
+    /// See whether the part file holds this chunk (a hole is a chunk of zeros), else whether the bank has it, by its name
+    /// or where its neighbours say ([`crate::content::Known::guesses`]), and write it: [`Swarm::handle_checked`].
+    Check(Ticket, Leaf, Neighbours),
     /// See whether any file of this device holds a chunk of that name: [`Swarm::handle_found`] when the bank knows it,
     /// or none was found.
     ///

@@ -248,7 +248,7 @@ impl Crowd {
                 assert!(self.retry.is_some(), "no link is silent for so long");
                 self.part(m, slot.0 as usize);
             }
-            Effect::Check(ticket, leaf) => {
+            Effect::Check(ticket, leaf, _) => {
                 let member = &mut self.members[m];
                 let here = member.part.get(&leaf.offset) == Some(&leaf.hash);
                 assert!(!here || member.got.insert(leaf.offset), "nothing is taken twice");
