@@ -1,6 +1,6 @@
 //! Trackers and devices that are killed, come back, and have lost something.
 
-use dartsync_tests::process::{Home, noise, wait_for, wait_within};
+use dartsync_tests::process::{Device, Home, noise, wait_for, wait_within};
 use std::fs;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -116,6 +116,51 @@ fn a_device_killed_while_it_fetches_goes_on() {
     home[1].start();
     home.converge();
     wait_for("part files to be used or removed", || home[1].part_files().is_empty().then_some(()));
+    home.status_is_true();
+}
+
+#[test]
+fn part_files_stay_as_long_as_they_are_of_use() {
+    let mut home = Home::start("parts", 2);
+    let has_part =
+        |device: &Device| device.part_files().iter().any(|name| name.as_encoded_bytes().ends_with(b".part"));
+    let begins = |device: &Device| wait_for("a fetch to begin", || has_part(device).then_some(()));
+    let parts_go = |device: &Device| {
+        wait_within(Duration::from_secs(120), "what nobody wants to be removed from tmp", || {
+            (device.part_files() == ["notes"]).then_some(())
+        });
+    };
+    fs::write(home[1].root.join(".dartsync/tmp/notes"), "a user's").unwrap();
+    // Its fetch goes on after a restart, and waits for a source meanwhile.
+    home[0].put("wanted", noise(6, 64 << 20));
+    begins(&home[1]);
+    home[1].stop();
+    home[0].stop();
+    home[1].start();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(8) {
+        assert!(has_part(&home[1]) || home[1].has("wanted"), "it is still to come");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    home[0].start();
+    home.converge();
+    parts_go(&home[1]);
+    // What is fetched is removed meanwhile.
+    home[0].put("running", noise(7, 64 << 20));
+    begins(&home[1]);
+    home[0].remove("running");
+    home.converge();
+    parts_go(&home[1]);
+    // So it is while the device is down.
+    home[0].put("killed", noise(8, 64 << 20));
+    begins(&home[1]);
+    home[1].kill();
+    home[0].remove("killed");
+    home[0].wait();
+    home[1].start();
+    home.converge();
+    parts_go(&home[1]);
+    assert_eq!(fs::read(home[1].root.join(".dartsync/tmp/notes")).unwrap(), b"a user's");
     home.status_is_true();
 }
 

@@ -173,6 +173,24 @@ pub enum Effect {
         /// behind, be it an empty one, unless it was a directory: a recovery sees by it that nothing was swapped in.
         unused: bool,
     },
+    /// List the rows that have a part file, a taken or a swap file, by `handle_parts`, then [`Outcome::Done`]; or
+    /// [`Outcome::Failed`].
+    Parts {
+        /// Names the answer.
+        ticket: Ticket,
+        /// Where.
+        folder: Folder,
+    },
+    /// Nothing waits any more for what lies in tmp for a row, which may be forgotten by now: delete its part file; anything
+    /// else may be a user's, and goes to the trash. [`Outcome::Done`] or [`Outcome::Failed`].
+    Clear {
+        /// Names the answer.
+        ticket: Ticket,
+        /// Where.
+        folder: Folder,
+        /// Whose.
+        row: Row,
+    },
     /// Make every install and removal of the folder that was answered before this durable (directories).
     /// [`Outcome::Done`] or [`Outcome::Failed`].
     Sync {

@@ -290,6 +290,7 @@ impl Peer {
             sooner(f.recheck_at.filter(|_| f.watched));
             sooner(f.resay_at);
             sooner(self.judgement_at(f));
+            sooner(self.parts_at(f));
         }
         if self.commits.dirty > 0 && self.commits.running.is_none() {
             let quiet = self.commits.since + Duration::secs(1);

@@ -14,6 +14,7 @@
 //! | `scan`, `guard` | what the disk says, and when it is not believed |
 //! | `torn` | what a power cut has left of it |
 //! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
+//! | `parts` | what was given up half done is cleared away |
 //! | `tree` | what hangs together by paths |
 //! | `views` | status |
 
@@ -33,6 +34,9 @@ mod machine;
 pub mod mem_index;
 mod merge;
 mod obtain;
+mod parts;
+#[cfg(test)]
+mod parts_tests;
 mod plan;
 mod reconcile;
 #[cfg(test)]

@@ -50,7 +50,8 @@ impl Peer {
                 .or_else(|| self.plan_installs(ix, now, Lane::Bulk))
                 .or_else(|| self.plan_sync(now))
                 .or_else(|| self.plan_flush(now))
-                .or_else(|| self.plan_revivals(ix, now));
+                .or_else(|| self.plan_revivals(ix, now))
+                .or_else(|| self.plan_parts(now));
             if effect.is_some() || !self.placed {
                 return effect;
             }
@@ -132,9 +133,7 @@ impl Peer {
                     self.recheck(now, f);
                     break;
                 }
-                let installs =
-                    |j: &&Job| matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta { .. });
-                if self.jobs.iter().filter(installs).count() >= INSTALLS {
+                if self.installs() >= INSTALLS {
                     return None;
                 }
                 let bulk = self.jobs.iter().filter(|j| j.bulk).count();
@@ -153,6 +152,14 @@ impl Peer {
             }
         }
         None
+    }
+
+    /// Jobs that [`INSTALLS`] bounds.
+    pub(super) fn installs(&self) -> usize {
+        let counted = |j: &&Job| {
+            matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta { .. } | Work::Clear)
+        };
+        self.jobs.iter().filter(counted).count()
     }
 
     fn plan_sync(&mut self, now: Now) -> Option<Effect> {
@@ -280,24 +287,25 @@ impl Peer {
                 self.kept(ix, now, job, copy, outcome);
                 None
             }
-            Work::Watch => {
+            Work::Parts | Work::Clear | Work::Watch | Work::Sync | Work::Flush => {
                 self.end_job(ticket);
-                self.watch_done(now, job.f, failed);
-                None
-            }
-            Work::Sync => {
-                self.end_job(ticket);
-                self.synced(ix, now, job.f, failed.is_none());
-                None
-            }
-            Work::Flush => {
-                self.end_job(ticket);
-                self.flushed(ix, now, job, failed.is_none());
+                self.chore_done(ix, now, job, failed);
                 None
             }
         };
         if let Some(e) = effect {
             self.push_ready(e);
+        }
+    }
+
+    fn chore_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, failed: Option<Cause>) {
+        let ok = failed.is_none();
+        match job.work {
+            Work::Parts => self.parts_listed(now, job.f, ok),
+            Work::Clear => self.cleared(ix, now, job),
+            Work::Watch => self.watch_done(now, job.f, failed),
+            Work::Sync => self.synced(ix, now, job.f, ok),
+            _ => self.flushed(ix, now, job, ok),
         }
     }
 
@@ -309,7 +317,7 @@ impl Peer {
     }
 
     /// Each job has at most one effect out, so that there is always room however many facts come before a drain.
-    fn push_ready(&mut self, e: Effect) {
+    pub(super) fn push_ready(&mut self, e: Effect) {
         assert!(self.ready.push_back(e).is_ok(), "no more effects than jobs");
     }
 
@@ -361,6 +369,7 @@ impl Peer {
     }
     pub(super) fn end_job(&mut self, ticket: Ticket) {
         self.release(ticket);
+        self.note_parts(ticket);
         self.jobs.retain(|j| j.ticket != ticket);
     }
     /// The second row of a job is free again. If it was passed over in its lane or put there meanwhile, a recheck is

@@ -23,6 +23,10 @@ pub(super) struct Rig {
     pub peer: Box<Peer>,
     pub ix: MemIndex,
     pub now: Now,
+    /// Rows that something lies in tmp for.
+    pub tmp: Vec<Row>,
+    /// How often that was listed.
+    pub listed: u32,
     seq: u64,
 }
 
@@ -55,7 +59,7 @@ impl Rig {
         let config =
             Config { key: PublicKey([1; 32]), seed: [1; 32], port: 1, addrs: Default::default(), caps: 0 };
         let now = Now { at: Instant(START), wall: START };
-        let mut rig = Rig { peer: Box::new(Peer::new(config)), ix, now, seq: 0 };
+        let mut rig = Rig { peer: Box::new(Peer::new(config)), ix, now, tmp: Vec::new(), listed: 0, seq: 0 };
         rig.peer.start(&mut rig.ix, now, 1, None);
         rig.peer.epoch = Epoch(7);
         rig
@@ -117,10 +121,15 @@ impl Rig {
     pub fn done(&mut self, ticket: Ticket, outcome: Outcome) {
         self.peer.handle_done(&mut self.ix, self.now, ticket, outcome);
     }
-    /// The next effect; commits are made at once.
+    /// The next effect; commits are made at once, and tmp is listed.
     pub fn effect(&mut self) -> Option<Effect> {
         loop {
             match self.peer.poll_effect(&mut self.ix, self.now)? {
+                Effect::Parts { ticket, .. } => {
+                    self.listed += 1;
+                    self.peer.handle_parts(&mut self.ix, self.now, ticket, &self.tmp);
+                    self.done(ticket, Outcome::Done);
+                }
                 Effect::Commit { ticket } => {
                     self.ix.commit();
                     self.done(ticket, Outcome::Done);

@@ -25,6 +25,8 @@ pub(super) struct Open {
     pub due: Option<Due>,
     counts: Counts,
     have: Option<Seq>,
+    /// It bore an intent.
+    intent: bool,
     /// Found by a scan: behind what a user touches.
     pub bulk: bool,
     /// Its trouble, if any, does not postpone it this time.
@@ -47,7 +49,8 @@ impl Peer {
         let due = ix.due_of(row);
         let counts = Counts::of(&t, due);
         let have = self.has(&t);
-        Some(Open { row, f, t, due, counts, have, bulk: false, retry: false, judged: false })
+        let intent = t.intent.is_some();
+        Some(Open { row, f, t, due, counts, have, intent, bulk: false, retry: false, judged: false })
     }
 
     /// The row of a path, made if there is none.
@@ -64,6 +67,7 @@ impl Peer {
             due: None,
             counts: Counts::default(),
             have: None,
+            intent: false,
             bulk: false,
             retry: false,
             judged: false,
@@ -112,6 +116,9 @@ impl Peer {
         {
             // The copy half counts as accepted (R9); the winner forgets it at its next record.
             o.t.pending = None;
+        }
+        if o.intent && o.t.intent.is_none() {
+            self.folders[o.f].parts.ended = self.commits.open;
         }
         let next = step(&o.t, ctx);
         let busy = self.is_busy(o.row);

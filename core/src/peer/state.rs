@@ -186,7 +186,25 @@ pub struct FolderState {
     pub recheck_pause: u64,
     /// The R9b sweep of invented directories is due.
     pub revivals_due: bool,
+    /// See [`Parts`].
+    pub parts: Parts,
 }
+
+/// When files in tmp that nothing wants any more are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// There may be some.
+    pub due: bool,
+    /// Not before.
+    pub at: Instant,
+    /// The pause before the next time (µs).
+    pub pause: u64,
+    /// The transaction in which an intent was last ended: until it is durable, a recovery may still ask for them (R11).
+    pub ended: u64,
+}
+
+/// The shortest pause between two looks for such files, and the longest (µs).
+pub const PARTS_PAUSE: (u64, u64) = (5_000_000, 30_000_000);
 
 impl FolderState {
     /// A folder as it is when it is linked.
@@ -231,6 +249,8 @@ impl FolderState {
             recheck_at: None,
             recheck_pause: 20_000,
             revivals_due: false,
+            // What an earlier run has left.
+            parts: Parts { due: true, at: Instant(0), pause: PARTS_PAUSE.0, ended: 0 },
         }
     }
     /// Whether rows may be acted on: the root is there, the start scan is done, the user did not pause it.
@@ -287,6 +307,10 @@ pub enum Work {
         /// The copy's row.
         copy: Row,
     },
+    /// [`super::Effect::Parts`].
+    Parts,
+    /// [`super::Effect::Clear`].
+    Clear,
     /// [`super::Effect::Watch`].
     Watch,
     /// [`super::Effect::Sync`].

@@ -27,6 +27,15 @@ pub(super) struct Tmp {
     pub took: HashSet<u64>,
 }
 
+impl Tmp {
+    /// Nothing of row `n` is there any more.
+    pub fn forget(&mut self, n: u64) {
+        self.ready.remove(&n);
+        self.taken.remove(&n);
+        self.took.remove(&n);
+    }
+}
+
 pub(super) fn part_name(n: u64) -> String {
     format!("{n}.part")
 }

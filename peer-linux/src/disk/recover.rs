@@ -91,26 +91,52 @@ impl Root {
         })
     }
 
-    /// At start, before any act: parts of rows that nobody waits for are deleted; copies being made, and taken and swap
-    /// files of rows that bear no intent, go to the trash; what is no file of ours stays. `known` says of a row whether
-    /// it bears an intent, none if nothing is waited for.
-    pub fn cleanup_tmp(&self, known: &dyn Fn(u64) -> Option<bool>) -> Result<Vec<Trashed>, Cause> {
+    /// At start, before any act: copies being made, and taken and swap files of rows that bear no intent (`intends`), go to
+    /// the trash. Part files stay, and so does what is no file of ours.
+    pub fn cleanup_tmp(&self, intends: &dyn Fn(u64) -> bool) -> Result<Vec<Trashed>, Cause> {
         self.verify()?;
         let tmp = self.tmp()?;
         let mut trashed = Vec::new();
         for name in list(&tmp)? {
             let Some((n, suffix)) = parse(&name) else { continue };
-            let known = n.and_then(known);
             match suffix {
-                b"part" if known.is_none() => remove_part(&tmp, &String::from_utf8_lossy(&name))?,
                 // What a recovery is still to look at.
-                b"take" | b"swap" if known == Some(true) => {}
+                b"take" | b"swap" if n.is_some_and(intends) => {}
                 // A copy that was being made, or a name that was being taken back: perhaps someone's.
                 b"take" | b"copy" | b"swap" => self.rescue(&tmp, &name, n, &mut trashed)?,
                 _ => {}
             }
         }
         Ok(trashed)
+    }
+
+    /// `Effect::Parts`: the rows that have a part file, a taken or a swap file.
+    pub fn tmp_rows(&self) -> Result<Vec<u64>, Cause> {
+        self.verify()?;
+        let names = list(&self.tmp()?)?;
+        let ours = |suffix: &[u8]| matches!(suffix, b"part" | b"take" | b"swap");
+        let rows = names.iter().filter_map(|name| parse(name).filter(|(_, suffix)| ours(suffix))?.0);
+        let mut rows: Vec<u64> = rows.collect();
+        rows.sort_unstable();
+        rows.dedup();
+        Ok(rows)
+    }
+
+    /// `Effect::Clear` of row `n`.
+    pub fn tmp_clear(&self, n: u64) -> Act {
+        act(|trashed| {
+            self.verify()?;
+            let tmp = self.tmp()?;
+            for name in [take_name(n), swap_name(n)] {
+                if stat_at(&tmp, name.as_bytes())?.is_some() {
+                    self.rescue(&tmp, name.as_bytes(), Some(n), trashed)?;
+                    self.touch(TMP);
+                }
+            }
+            lock(&self.tmp_state).forget(n);
+            remove_part(&tmp, &part_name(n))?;
+            Ok(Outcome::Done)
+        })
     }
 
     fn rescue(

@@ -8,7 +8,7 @@ use super::probe::{self, Probe};
 use super::sync::Touched;
 use super::watcher::Watch;
 use super::{Trashed, stat};
-use dartsync_core::peer::Cause;
+use dartsync_core::peer::{Cause, Outcome};
 use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 use std::fmt;
@@ -182,7 +182,14 @@ impl Root {
     /// Ends the link: parts are deleted, swap files moved to the trash, the marker removed. The trash stays.
     pub fn unlink(&self) -> Result<Vec<Trashed>, Cause> {
         self.verify()?;
-        let trashed = self.cleanup_tmp(&|_| None)?;
+        let mut trashed = self.cleanup_tmp(&|_| false)?;
+        for n in self.tmp_rows()? {
+            let act = self.tmp_clear(n);
+            trashed.extend(act.trashed);
+            if let Outcome::Failed(cause) = act.outcome {
+                return Err(cause);
+            }
+        }
         let own = marker::own_dir(&self.dir)?;
         unlinkat(&own, marker::NAME, AtFlags::empty()).map_err(cause)?;
         // Something unknown may lie in it; that stays.

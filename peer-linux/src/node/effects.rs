@@ -32,6 +32,8 @@ const TROUBLES: usize = 1024;
 pub enum Done {
     /// A look or a copy.
     Found(Found),
+    /// The rows that have files in a folder's tmp.
+    Parts(Ticket, Result<Vec<Row>, Cause>),
     /// An act on users' files.
     Act(Ticket, Folder, Act),
     /// Anything else with an outcome.
@@ -96,6 +98,12 @@ impl Node {
             Effect::Commit { .. } => unreachable!("the loop commits"),
             Effect::Reach(device) => self.reach(device),
             Effect::Tell(tell) => self.hear(tell),
+            Effect::Parts { ticket, folder } => self.with_root(ticket, folder, move |root| {
+                Done::Parts(ticket, root.tmp_rows().map(|all| all.into_iter().map(Row).collect()))
+            }),
+            Effect::Clear { ticket, folder, row } => {
+                self.with_root(ticket, folder, move |root| Done::Act(ticket, folder, root.tmp_clear(row.0)))
+            }
             Effect::Sync { ticket, folder } => self.on_root(ticket, folder, |root| root.sync_dirs()),
             Effect::Flush { ticket, folder } => self.on_root(ticket, folder, |root| root.flush()),
             Effect::Look { ticket, row, known, bulk } => {
@@ -167,12 +175,21 @@ impl Node {
         folder: Folder,
         run: impl FnOnce(&Root) -> Result<(), Cause> + Send + 'static,
     ) {
+        self.with_root(ticket, folder, move |root| {
+            Done::Outcome(ticket, run(root).map_or_else(Outcome::Failed, |()| Outcome::Done))
+        });
+    }
+
+    fn with_root(
+        &mut self,
+        ticket: Ticket,
+        folder: Folder,
+        run: impl FnOnce(&Root) -> Done + Send + 'static,
+    ) {
         let Some(root) = self.folders.root(folder) else {
             return self.finish(ticket, Outcome::Failed(Cause::RootGone));
         };
-        self.workers.submit(Priority::Interactive, move |_| {
-            Done::Outcome(ticket, run(&root).map_or_else(Outcome::Failed, |()| Outcome::Done))
-        });
+        self.workers.submit(Priority::Interactive, move |_| run(&root));
     }
 
     /// A row's folder and path.
@@ -305,6 +322,12 @@ impl Node {
                     self.store.put_manifest(content, leaves);
                 }
                 self.finish(found.ticket, found.outcome);
+            }
+            Done::Parts(ticket, found) => {
+                if let Ok(rows) = &found {
+                    self.peer.handle_parts(&mut self.store, now(), ticket, rows);
+                }
+                self.finish(ticket, found.map_or_else(Outcome::Failed, |_| Outcome::Done));
             }
             Done::Act(ticket, folder, act) => {
                 act.trashed.iter().for_each(|t| self.file_trash(folder, t));

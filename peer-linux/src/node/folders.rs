@@ -234,14 +234,11 @@ impl Node {
         live.cleaned = true;
         let label = live.label.clone();
         let store = std::cell::RefCell::new((&mut self.store, Box::<Trees>::default()));
-        let known = |n: u64| {
+        let intends = |n: u64| {
             let (store, trees) = &mut *store.borrow_mut();
-            let waits = store.load(Row(n), trees)
-                && (trees.intent.is_some()
-                    || trees.remote.as_ref().map(|r| &r.record) != trees.synced.as_ref());
-            waits.then_some(trees.intent.is_some())
+            store.load(Row(n), trees) && trees.intent.is_some()
         };
-        match root.cleanup_tmp(&known) {
+        match root.cleanup_tmp(&intends) {
             Ok(trashed) => trashed.iter().for_each(|t| self.file_trash(folder, t)),
             Err(e) => log(&format!("{label}: .dartsync/tmp: {}", ops::cause(e))),
         }

@@ -42,13 +42,13 @@ pub struct Act<'a> {
     pub rand: Rand,
 }
 
-fn part(n: u64) -> Vec<u8> {
+pub(super) fn part(n: u64) -> Vec<u8> {
     format!("{n}.part").into_bytes()
 }
-fn take(n: u64) -> Vec<u8> {
+pub(super) fn take(n: u64) -> Vec<u8> {
     format!("{n}.take").into_bytes()
 }
-fn swap(n: u64) -> Vec<u8> {
+pub(super) fn swap(n: u64) -> Vec<u8> {
     format!("{n}.swap").into_bytes()
 }
 
@@ -64,7 +64,14 @@ fn is_same_data(a: &Stat, b: &Stat) -> bool {
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
 
-type Done = Result<Outcome, Cause>;
+pub(super) type Done = Result<Outcome, Cause>;
+
+impl<'a> Act<'a> {
+    /// One that nothing disturbs.
+    pub(super) fn plain(fs: &'a mut Fs, tmp: &'a mut Tmp) -> Act<'a> {
+        Act { fs, tmp, root_gone: false, fail: None, race: None, rand: Rand::new(0) }
+    }
+}
 
 impl Act<'_> {
     /// Runs one: what stops it is its outcome.
@@ -75,7 +82,7 @@ impl Act<'_> {
         }
         f(&mut self).unwrap_or_else(Outcome::Failed)
     }
-    fn may_fail(&mut self) -> Result<(), Cause> {
+    pub(super) fn may_fail(&mut self) -> Result<(), Cause> {
         self.fail.take().map_or(Ok(()), |e| Err(Cause::Os(e)))
     }
     fn place<'p>(&self, path: &'p [u8]) -> Result<(Ino, &'p [u8]), Cause> {
@@ -165,7 +172,7 @@ impl Act<'_> {
             self.trash_it(&take(n));
         }
     }
-    fn trash_it(&mut self, name: &[u8]) {
+    pub(super) fn trash_it(&mut self, name: &[u8]) {
         let Some(ino) = self.fs.entry(TMP, name) else { return };
         if mutant::on(Mutant::R15Trash) && self.fs.unlink(TMP, name).is_ok() {
             return;
@@ -459,32 +466,7 @@ impl Act<'_> {
         }
         Ok(Outcome::Done)
     }
-
-    /// At start: what nobody knows in tmp. `known`: rows that exist, and whether they bear an intent.
-    pub fn cleanup(&mut self, known: &dyn Fn(u64) -> Option<bool>) {
-        let names: Vec<Vec<u8>> = self.fs.entries(TMP).map(|e| e.0.clone()).collect();
-        for name in names {
-            let text = String::from_utf8_lossy(&name).into_owned();
-            let (n, what) = text.split_once('.').expect("names in tmp have two parts");
-            let known = known(n.parse().expect("a row's number"));
-            match what {
-                "part" if known.is_none() => drop(self.fs.unlink(TMP, &name)),
-                "take" if known != Some(true) => self.trash_it(&name),
-                "swap" if known != Some(true) && self.fs.unlink_empty_dir(&name).is_err() => {
-                    self.trash_it(&name);
-                }
-                _ => {}
-            }
-        }
-    }
 }
 
 /// What a user does at the last instant, at a path.
 pub type Race<'a> = &'a mut dyn FnMut(&mut Fs, &[u8]);
-
-impl Fs {
-    fn unlink_empty_dir(&mut self, name: &[u8]) -> Result<(), Errno> {
-        let ino = self.entry(TMP, name).ok_or(Errno::NoEntry)?;
-        if self.node(ino).kind == Kind::Directory { self.unlink(TMP, name) } else { Err(Errno::NotEmpty) }
-    }
-}

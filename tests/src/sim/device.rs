@@ -1,6 +1,6 @@
 //! One device of the world: the real peer machine, its store, its disk, its clocks.
 
-use super::acts::Tmp;
+use super::acts::{Act, Tmp};
 use super::fs::Fs;
 use super::rand::Rand;
 use crate::mem_index::MemIndex;
@@ -208,22 +208,23 @@ impl Device {
         self.cleanup(now, false);
         self.tmp = Tmp { trashed: self.tmp.trashed, ..Tmp::default() };
     }
+    /// A fetch begins.
+    pub fn opens_part(&mut self, now: u64, row: Row) {
+        self.tick(now);
+        Act::plain(&mut self.fs, &mut self.tmp).open_part(row.0);
+    }
     fn cleanup(&mut self, now: u64, linked: bool) {
         self.tick(now);
         let ix = std::cell::RefCell::new(&mut self.ix);
-        let known = |n: u64| {
+        let intends = |n: u64| {
             let mut t = Default::default();
-            (linked && ix.borrow_mut().load(Row(n), &mut t)).then_some(t.intent.is_some())
+            linked && ix.borrow_mut().load(Row(n), &mut t) && t.intent.is_some()
         };
-        let mut act = super::acts::Act {
-            fs: &mut self.fs,
-            tmp: &mut self.tmp,
-            root_gone: false,
-            fail: None,
-            race: None,
-            rand: Rand::new(0),
-        };
-        act.cleanup(&known);
+        let mut act = Act::plain(&mut self.fs, &mut self.tmp);
+        act.cleanup(&intends);
+        for row in if linked { Vec::new() } else { super::parts::rows(act.fs) } {
+            act.clear(row.0).expect("nothing fails");
+        }
     }
     /// What acts moved to the trash is filed in the store.
     pub fn file_trash(&mut self) {

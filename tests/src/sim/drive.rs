@@ -172,6 +172,7 @@ impl World<'_> {
                 self.must(r);
                 self.act_later(d, ticket, e, row);
             }
+            Effect::Parts { .. } | Effect::Clear { .. } => self.tidy_later(d, ticket, e),
             Effect::Make { from, .. } => self.act_later(d, ticket, e, from),
             _ => self.act_later(d, ticket, e, row),
         }
@@ -203,6 +204,9 @@ impl World<'_> {
     pub(super) fn act(&mut self, d: usize, life: u32, ticket: Ticket, work: Work) {
         if self.devices[d].life != life || !self.devices[d].is_up() || self.devices[d].folder.is_none() {
             return;
+        }
+        if let Effect::Parts { .. } = work.effect {
+            return self.list_tmp(d, life, ticket);
         }
         self.devices[d].tick(self.now);
         let which = number(&work.path);
@@ -404,6 +408,7 @@ fn perform(act: Act<'_>, w: &Work) -> Outcome {
         Effect::Meta { expect, mode, mtime, .. } => a.meta(path, expect, *mode, *mtime),
         Effect::Remove { row, expect, .. } => a.remove(path, row.0, expect),
         Effect::Recover { row, .. } => a.recover(path, row.0),
+        Effect::Clear { row, .. } => a.clear(row.0),
         Effect::Discard { row, unused, .. } => a.discard(row.0, *unused),
         Effect::Watch { .. } => {
             a.fs.watch_all();

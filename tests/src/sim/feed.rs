@@ -25,6 +25,9 @@ impl World<'_> {
         if f.cancelled {
             return give_up(self, Cause::Unreachable);
         }
+        if tries == 0 {
+            self.devices[d].opens_part(self.now, f.row);
+        }
         let mut lacking = Vec::new();
         let mut got = None;
         let keys: Vec<_> = {

@@ -5,6 +5,7 @@
 //! | `world` | what happens when: a heap of events in virtual time |
 //! | `device`, `fs`, `bytes`, `acts` | a device: its machine, its clocks, its disk, what the driver does there |
 //! | `enrol` | how devices come in |
+//! | `parts` | what lies in tmp |
 //! | `drive`, `feed` | effects become events, outcomes come back; contents and the kernel's news come in |
 //! | `net` | links to the tracker, and the tracker itself |
 //! | `user`, `life`, `faults` | who edits, what users decide, what breaks |
@@ -30,6 +31,7 @@ mod fs;
 mod less;
 mod life;
 mod net;
+mod parts;
 mod rand;
 mod reached;
 #[cfg(test)]

@@ -41,6 +41,9 @@ pub(super) fn name_of(e: &Effect) -> (&'static str, Ticket, Row) {
         Effect::Remove { ticket, row, .. } => ("remove", (*ticket, *row)),
         Effect::Recover { ticket, row } => ("recover", (*ticket, *row)),
         Effect::Discard { ticket, row, .. } => ("discard", (*ticket, *row)),
+        Effect::Parts { ticket, .. } => ("parts", (*ticket, Row(0))),
+        // Its row may be forgotten.
+        Effect::Clear { ticket, .. } => ("clear", (*ticket, Row(0))),
         Effect::Sync { ticket, .. } => ("sync", (*ticket, Row(0))),
         Effect::Flush { ticket, .. } => ("flush", (*ticket, Row(0))),
         Effect::Commit { ticket } => ("commit", (*ticket, Row(0))),

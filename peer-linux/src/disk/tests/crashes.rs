@@ -73,15 +73,40 @@ fn nothing_unknown_in_tmp_is_deleted() {
     }
     fs::create_dir(place.at(".dartsync/tmp/9.swap")).unwrap();
     place.restart();
-    let trashed = place.root.cleanup_tmp(&|n| (n == 2).then_some(true)).unwrap();
+    let trashed = place.root.cleanup_tmp(&|n| n == 2).unwrap();
     assert_eq!(trashed.len(), 4);
-    assert_eq!(place.tmp(), ["2.part", "2.swap", "notes.txt"]);
+    assert_eq!(place.tmp(), ["1.part", "2.part", "2.swap", "notes.txt"]);
     place.trash_is(&[
         (b"recovered-1.swap", b"unknown"),
         (b"recovered-3.take", b"taken"),
         (b"recovered-4.copy", b"aside"),
         (b"recovered-restore-5.swap", b"being restored"),
     ]);
+}
+
+#[test]
+fn of_what_nothing_waits_for_parts_alone_are_deleted() {
+    let place = Place::new("clear");
+    let taken = place.put("t", b"taken");
+    drop(place.root.make_take(3, &place.root, p(b"t"), &taken).unwrap());
+    for (name, bytes) in [
+        ("1.part", "half"),
+        ("2.part", "newer"),
+        ("2.swap", "displaced"),
+        ("7.part", "kept"),
+        ("notes.txt", ""),
+    ] {
+        fs::write(place.at(format!(".dartsync/tmp/{name}")), bytes).unwrap();
+    }
+    fs::create_dir(place.at(".dartsync/tmp/9.swap")).unwrap();
+    assert_eq!(place.root.tmp_rows().unwrap(), [1, 2, 3, 7, 9]);
+    for n in [1, 2, 3, 9, 11] {
+        assert_eq!(place.root.tmp_clear(n).outcome, Outcome::Done, "{n}");
+    }
+    assert_eq!(place.tmp(), ["7.part", "notes.txt"]);
+    place.trash_is(&[(b"recovered-2.swap", b"displaced"), (b"recovered-3.take", b"taken")]);
+    place.root.unlink().unwrap();
+    assert_eq!(place.tmp(), ["notes.txt"]);
 }
 
 #[test]
