@@ -105,7 +105,12 @@ impl Peer {
     /// Puts a row back: does what needs no act, finds its next step and lane, keeps the folder's counts.
     pub(super) fn close(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
         let ctx = self.context(o.f);
+        let put = o.t.local.as_ref().filter(|l| l.made == Made::Unminted).map(|l| l.stat);
         absorb(&mut o.t, ctx);
+        if let Some(stat) = put.filter(|_| o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced)) {
+            // A user put there what the home has already: it is in the page cache as any edit is (R13).
+            self.mark_unsynced(now, &mut o, &stat);
+        }
         if !o.t.is_over_file() {
             o.t.over = None;
         }

@@ -1,11 +1,11 @@
 //! R13: what a power cut has left, and what users do with it.
 
-use super::rig::{Rig, content, record};
-use super::trees::{Lane, Made, Trees};
+use super::rig::{Rig, content, record, stat};
+use super::trees::{Lane, Made, Stat, Trees};
 use crate::ids::ContentId;
 use crate::path::Path;
 use crate::record::{Kind, Record};
-use crate::version::Edit;
+use crate::version::{Edit, Order};
 
 /// `x` was announced from the page cache with `whole`, and after a power cut a look finds `left` there (nothing: "").
 fn cut(left: &str) -> Rig {
@@ -55,6 +55,43 @@ fn who_writes_over_what_was_torn_has_not_replaced_what_the_home_has() {
         assert_eq!(new.parent, None);
         assert!(new.forks(&whole), "{left}: a conflict, though it is of the same tag");
     }
+}
+
+/// A user put there what the home has, as a copy by another way; the power failed before that was on the platter.
+fn put_and_cut(left: &str) -> Rig {
+    let mut rig = Rig::ready();
+    rig.hears("x", Kind::File, "whole");
+    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let now = Stat { ctime: rig.now.wall as i64 * 1000, ..stat(Kind::File) };
+    rig.peer.looked(&mut rig.ix, rig.now, o, now, Some(content("whole")), rig.now.wall);
+    let t = rig.trees("x");
+    assert!(t.unsynced && t.local.is_some_and(|l| l.made == Made::Synced), "adopted, and not flushed yet");
+    rig.peer.session.unclean = true;
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.stale = true;
+    o.t.local.as_mut().expect("it stands").at = 0;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    if left.is_empty() {
+        rig.misses("x")
+    } else {
+        rig.sees("x", Kind::File, left)
+    }
+    rig
+}
+
+#[test]
+fn what_was_put_where_the_home_has_it_and_went_with_the_power_is_no_removal() {
+    let mut rig = put_and_cut("");
+    assert!(rig.trees("x").local.is_none());
+    assert_eq!(rig.lane("x"), Some(Lane::Quick), "it is fetched back");
+}
+
+#[test]
+fn what_was_put_where_the_home_has_it_and_was_torn_is_no_edit_of_it() {
+    let t = put_and_cut("torn").trees("x");
+    let (torn, whole) = (t.local.expect("it stands").record, t.synced.expect("what the home has"));
+    assert_eq!(whole.content, content("whole"));
+    assert_eq!(torn.version.compare(&whole.version), Order::Concurrent, "it leaves for a copy's name");
 }
 
 #[test]

@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Written {
     /// The user closed the file: it may not be lost.
     pub closed: bool,
-    /// Who wrote it.
+    /// Who wrote it first.
     pub by: usize,
-    /// When (µs).
-    pub at: u64,
+    /// When (µs) each device's user last wrote it there: what came by another way is written once more.
+    pub at: BTreeMap<usize, u64>,
     /// A user overwrote or removed it, seeing it.
     pub replaced: bool,
     /// A power cut may have taken it before anyone else had it, or its one device is gone.
@@ -86,6 +86,16 @@ impl Ledger {
         let key = (content, path.to_vec());
         let puts = self.puts.get(&key).copied().unwrap_or(0);
         self.taken.insert(key, (by, at, puts));
+    }
+    /// A power cut took those contents from a device, and no other has them: what a user had written there in the last
+    /// half minute only the page cache had.
+    pub fn excuse(&mut self, d: usize, now: u64, gone: &[ContentId]) {
+        const WRITTEN_BACK: u64 = 31_000_000;
+        for id in gone {
+            if let Some(w) = self.contents.get_mut(id) {
+                w.excused |= w.at.get(&d).is_some_and(|at| at + WRITTEN_BACK > now);
+            }
+        }
     }
     /// What that user removed since then may return: the disk forgot it.
     pub fn forgive(&mut self, user: usize, since: u64) {
@@ -295,4 +305,25 @@ pub fn same_table(t: &Tracker<'_>, d: &Device) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_was_fetched() {
+        const SECOND: u64 = 1_000_000;
+        let id = ContentId([1; 32]);
+        let after = |cuts: &[(usize, u64)]| {
+            let mut ledger = Ledger::default();
+            ledger.contents.entry(id).or_default().at = [(0, SECOND), (1, 9 * SECOND)].into();
+            cuts.iter().for_each(|(d, at)| ledger.excuse(*d, at * SECOND, &[id]));
+            ledger.contents[&id].excused
+        };
+        assert!(after(&[(0, 20)]) && after(&[(1, 20)]), "whoever is the last to lose it");
+        assert!(!after(&[(0, 40)]), "on the platter by then");
+        assert!(after(&[(1, 39)]) && !after(&[(1, 41)]), "each has its own time");
+        assert!(!after(&[(2, 20)]), "who fetched it has it durably");
+    }
 }

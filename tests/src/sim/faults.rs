@@ -358,11 +358,8 @@ impl World<'_> {
         let after = self.devices[d].fs.contents();
         let others: Vec<_> =
             self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| x.1.fs.kept()).collect();
-        for id in before.difference(&after).filter(|id| !others.iter().any(|c| c.contains(id))) {
-            if let Some(w) = self.ledger.contents.get_mut(id) {
-                w.excused |= w.by == d && w.at + 31 * SECOND > self.now;
-            }
-        }
+        let gone = before.difference(&after).filter(|id| !others.iter().any(|c| c.contains(id)));
+        self.ledger.excuse(d, self.now, &gone.copied().collect::<Vec<_>>());
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
         // A program that files what it moved to the trash may end before that is durable: nobody finds it there then.

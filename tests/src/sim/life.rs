@@ -180,11 +180,7 @@ impl World<'_> {
             // It stands there once more than anyone can see who removes it at the home: in a newly linked root it is a
             // file to keep (R10). A conflict copy nobody has put there yet.
             self.ledger.put(data.id, &path);
-            let before = self.ledger.contents.get(&data.id).cloned();
-            let _ = self.put(d, &path, data.clone());
-            if let (Some(w), Some(b)) = (self.ledger.contents.get_mut(&data.id), before) {
-                (w.by, w.at) = (b.by, b.at);
-            }
+            let _ = self.put(d, &path, data);
         }
     }
     fn pause_folder(&mut self, d: usize, paused: bool) {

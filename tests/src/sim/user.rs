@@ -138,7 +138,11 @@ impl World<'_> {
         let text = String::from_utf8_lossy(&data.bytes).into_owned();
         let at = self.now;
         let w = self.ledger.contents.entry(data.id).or_default();
-        (w.by, w.at, w.text) = (d, at, text);
+        if w.at.is_empty() {
+            w.by = d;
+        }
+        w.text = text;
+        w.at.insert(d, at);
         w.closed |= closed;
         self.ledger.put(data.id, path);
         if let Some(old) = old.filter(|o| *o != data.id) {
@@ -401,7 +405,7 @@ impl World<'_> {
             if let Some(w) = self.ledger.contents.get_mut(&id) {
                 // What is closed without a name is nobody's.
                 w.closed |= named;
-                w.at = at;
+                w.at.insert(d, at);
             }
         } else {
             let mut bytes = fs.node(ino).data.bytes.to_vec();

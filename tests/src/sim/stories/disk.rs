@@ -6,6 +6,7 @@ use crate::sim::faults::Kind as Fault;
 pub(super) const STORIES: &[Story] = &[
     story("what a power cut tore is no edit", 2, torn),
     story("what was torn before anyone had it is waited for by nobody", 2, torn_alone),
+    story("what was copied by another way and went with the power is no removal", 2, copied),
     Story { grain: 2_000_000_000, ..story("coarse times are no edits", 2, coarse) },
     story("what is removed elsewhere lies in the trash", 2, trash),
     story("a save at the last instant outlives a crash", 2, last_instant),
@@ -47,6 +48,24 @@ fn torn_alone(w: &mut World<'_>) {
     w.run_for(SECOND);
     w.start(B);
     w.same();
+}
+
+/// B's user puts there what A wrote, and the power takes it from B before it is on the platter.
+fn copied(w: &mut World<'_>) {
+    w.kill(B);
+    w.write(A, "x", "the whole of it");
+    w.write(B, "x", "the whole of it");
+    w.run_for(SECOND);
+    w.start(B);
+    w.run_for(2 * SECOND);
+    w.kill(B);
+    let (dev, now) = (&mut w.devices[B], w.now);
+    dev.tick(now);
+    dev.fs.unlink(super::super::fs::ROOT, b"x").unwrap();
+    dev.boot += 1;
+    w.start(B);
+    w.same();
+    assert_eq!(w.shows(A, "the whole of it"), ["x"], "{:?}", w.paths(A));
 }
 
 /// The tracker's time of a file is its author's, though B's disk keeps even seconds only.
