@@ -97,6 +97,10 @@ impl Ledger {
             }
         }
     }
+    /// Whether a removal of that content at that path is held against whoever brings it back.
+    pub(super) fn is_taken(&self, content: ContentId, path: &[u8]) -> bool {
+        self.taken.contains_key(&(content, path.to_vec()))
+    }
     /// What that user removed since then may return: the disk forgot it.
     pub fn forgive(&mut self, user: usize, since: u64) {
         self.taken.retain(|_, (by, at, _)| *by != user || *at < since);

@@ -185,7 +185,6 @@ impl Device {
     pub fn start(&mut self, now: u64, secret: [u8; 32]) {
         assert!(self.peer.is_none());
         self.life += 1;
-        self.torn_until = self.torn_until.min(now + 3_000_000);
         self.joined = true;
         self.tmp = Tmp { trashed: self.tmp.trashed, ..Tmp::default() };
         let config = Config { key: self.key, seed: secret, port: 7421, addrs: Default::default(), caps: 0 };

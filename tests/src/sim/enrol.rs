@@ -2,7 +2,7 @@
 
 use super::device::F;
 use super::reached::State;
-use super::world::World;
+use super::world::{SECOND, World};
 use dartsync_core::ids::InviteId;
 use dartsync_core::peer::{Peer, Reply, Tell};
 use dartsync_core::wire::message::Request;
@@ -35,6 +35,11 @@ impl World<'_> {
             Tell::Reply(n) => self.replied(d, n),
             Tell::Revoked => self.devices[d].revoked = true,
             Tell::Conflict(_) => self.reach(State::ConflictCopy),
+            // Until the first scan after a power cut nothing tells a user's removal from the power cut's doing (R13), however
+            // long the root is gone meanwhile; looks at what it found follow within seconds.
+            Tell::Ready(_) => {
+                self.devices[d].torn_until = self.devices[d].torn_until.min(self.now + 3 * SECOND)
+            }
             Tell::Twice => self.reach(State::Twice),
             _ => {}
         }

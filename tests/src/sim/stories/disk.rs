@@ -5,6 +5,7 @@ use crate::sim::faults::Kind as Fault;
 
 pub(super) const STORIES: &[Story] = &[
     story("what a power cut tore is no edit", 2, torn),
+    story("after a power cut a removal counts from the first scan on", 2, unseen),
     story("what was torn before anyone had it is waited for by nobody", 2, torn_alone),
     story("what was copied by another way and went with the power is no removal", 2, copied),
     Story { grain: 2_000_000_000, ..story("coarse times are no edits", 2, coarse) },
@@ -25,6 +26,29 @@ fn torn(w: &mut World<'_>) {
     w.start(A);
     w.same();
     assert_eq!(w.shows(B, "the whole of it"), ["x"], "{:?}", w.paths(B));
+}
+/// The power fails at A, whose program starts and then stands still: a removal before its first scan may as well be the
+/// power cut's doing, and is undone; the next one is a user's.
+fn unseen(w: &mut World<'_>) {
+    w.write(A, "x", "one");
+    w.same();
+    w.kill(A);
+    w.devices[A].boot += 1;
+    w.devices[A].torn_until = u64::MAX;
+    w.start(A);
+    w.devices[A].asleep = w.now + 40 * SECOND;
+    w.run_for(10 * SECOND);
+    w.remove(A, b"x").expect("it stands");
+    w.run_for(40 * SECOND);
+    w.same();
+    assert_eq!((w.shows(A, "one"), w.shows(B, "one")), (vec!["x".into()], vec!["x".into()]));
+    w.judge();
+    assert_eq!(w.verdict(), None);
+    w.remove(A, b"x").expect("it is back");
+    w.same();
+    assert!(w.paths(A).is_empty() && w.paths(B).is_empty(), "{:?}", w.paths(B));
+    let id = Bytes::file(b"one").id;
+    assert!(w.ledger.is_taken(id, b"x"), "the second removal is judged");
 }
 fn tear(w: &mut World<'_>) {
     w.kill(A);

@@ -11,6 +11,7 @@ pub(super) const STORIES: &[Story] = &[
     Story { memory: 9 << 10, ..story("a store of before knows no removal that was forgotten", 3, before) },
     story("what a tracker forgot is not removed", 2, forgot),
     story("who joins in a slot that was another's holds nothing yet", 3, slot_again),
+    story("who takes the name of one that was put out stays", 3, name_again),
     story("a forged roster is not taken", 3, forged),
     story("who was put out does not come back with an old roster", 3, put_out),
     story("a tracker that lost its roster waits for half of its devices", 3, quorum),
@@ -106,10 +107,8 @@ impl World<'_> {
     }
 }
 
-/// C leaves and a new device takes its slot, with the files still to come.
-fn slot_again(w: &mut World<'_>) {
-    w.write(A, "x", "one");
-    w.same();
+/// A has C put out, whose slot and name wait for D then.
+fn make_room(w: &mut World<'_>) {
     w.put_out_now(A, C);
     w.kill(C);
     let n = w.devices.len();
@@ -119,6 +118,35 @@ fn slot_again(w: &mut World<'_>) {
     w.devices[A].peer.as_mut().expect("it runs").request(Request::Invite);
     w.pump(A);
     w.run_for(2 * SECOND);
+}
+
+/// A and B both ask to have C put out, B over a link that stands still until D has C's name.
+fn name_again(w: &mut World<'_>) {
+    w.write(A, "x", "one");
+    w.same();
+    w.stall(B, true, true);
+    let key = w.devices[C].key;
+    let name = |w: &World<'_>, d: usize| {
+        let roster = w.station.tracker.as_ref().expect("it runs").roster();
+        roster.device_by_key(&w.devices[d].key).map(|(_, x)| x.name.clone())
+    };
+    let was = name(w, C);
+    w.devices[B].peer.as_mut().expect("it runs").request(Request::Revoke(key)).expect("room for a request");
+    w.pump(B);
+    make_room(w);
+    w.join(D);
+    w.run_for(2 * SECOND);
+    assert!(was.is_some() && name(w, D) == was, "{:?} and {was:?}", name(w, D));
+    w.stall(B, false, false);
+    w.same();
+    assert_eq!(name(w, D), was, "it was put out");
+}
+
+/// C leaves and a new device takes its slot, with the files still to come.
+fn slot_again(w: &mut World<'_>) {
+    w.write(A, "x", "one");
+    w.same();
+    make_room(w);
     w.kill(B);
     w.join(D);
     // What A has, it cannot serve for a while.
