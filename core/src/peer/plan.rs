@@ -7,13 +7,14 @@ use super::state::{BULK_INSTALLS, INSTALLS, Job, LOOKS, Stage, Work};
 use super::trees::{Cause, Lane, Local, Stat};
 use crate::ids::{ContentId, Row, Ticket};
 use crate::limits::BULK;
-use crate::record::Kind;
+use crate::record::{Kind, Record};
 use crate::time::{Duration, Instant, Now};
 use crate::version::Edit;
 
 /// How long the tracker may take to say who has a content.
 const SEEKING: Duration = Duration::secs(3);
-/// What takes longer to fetch is sought again: the tracker forgets after a minute who seeks, and wholly when it starts.
+/// What takes longer to fetch is sought again, for the tracker forgets after a minute who seeks, and wholly when it starts;
+/// or given up, if it is wanted no more.
 const SEEK_AGAIN: Duration = Duration::secs(30);
 /// How long after a content was asked for in vain all that is held is told again, once for all that came meanwhile.
 const RESAY: Duration = Duration::secs(1);
@@ -410,9 +411,12 @@ impl Peer {
         while let Some(i) = self.jobs.iter().position(due) {
             self.jobs[i].since = now.at;
             let job = self.jobs[i];
-            if let Some(o) = self.open(ix, job.f, job.row)
-                && let Some(r) = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch)
-            {
+            let Some(o) = self.open(ix, job.f, job.row) else { continue };
+            let wants = |w: &Record| (w.kind, w.content) == (job.want.0, job.want.1);
+            if o.t.intent.is_none() && !o.t.stale && self.wanted(ix, &o).is_none_or(|w| !wants(&w)) {
+                // It may wait for sources that never come.
+                self.hint(Effect::Cancel(job.ticket));
+            } else if let Some(r) = o.t.remote.as_ref().filter(|r| job.sought && r.epoch == self.epoch) {
                 let _ = self.seeks.push_back((job.f, job.row, r.seq));
             }
         }
@@ -448,7 +452,7 @@ impl Peer {
 fn times_out(job: &Job) -> Option<Instant> {
     match job.work {
         Work::Install(Stage::Seeking) => Some(job.since + SEEKING),
-        Work::Install(Stage::Fetching) if job.sought => Some(job.since + SEEK_AGAIN),
+        Work::Install(Stage::Fetching) => Some(job.since + SEEK_AGAIN),
         _ => None,
     }
 }
