@@ -10,8 +10,13 @@ use crate::version::{Edit, Order};
 /// `x` was announced from the page cache with `whole`, and after a power cut a look finds `left` there (nothing: "").
 fn cut(left: &str) -> Rig {
     let mut rig = Rig::ready();
-    rig.peer.session.unclean = true;
     rig.has("x", Kind::File, "whole");
+    power_fails(rig, left)
+}
+
+/// The power fails before `x` is on the platter; at the next start a look finds `left` there (nothing: "").
+fn power_fails(mut rig: Rig, left: &str) -> Rig {
+    rig.peer.session.unclean = true;
     let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
     (o.t.unsynced, o.t.stale) = (true, true);
     o.t.local.as_mut().expect("it stands").at = 0;
@@ -66,17 +71,7 @@ fn put_and_cut(left: &str) -> Rig {
     rig.peer.looked(&mut rig.ix, rig.now, o, now, Some(content("whole")), rig.now.wall);
     let t = rig.trees("x");
     assert!(t.unsynced && t.local.is_some_and(|l| l.made == Made::Synced), "adopted, and not flushed yet");
-    rig.peer.session.unclean = true;
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
-    o.t.stale = true;
-    o.t.local.as_mut().expect("it stands").at = 0;
-    rig.peer.close(&mut rig.ix, rig.now, o);
-    if left.is_empty() {
-        rig.misses("x")
-    } else {
-        rig.sees("x", Kind::File, left)
-    }
-    rig
+    power_fails(rig, left)
 }
 
 #[test]
