@@ -63,16 +63,32 @@ impl Home {
     }
     /// Waits until all running devices hold the same tree, say that they are in sync, and hold it still.
     pub fn converge(&self) -> Tree {
+        self.converge_within(PATIENCE)
+    }
+    /// [`Home::converge`] with a limit of its own.
+    pub fn converge_within(&self, limit: Duration) -> Tree {
         let running: Vec<&Device> = self.devices.iter().filter(|d| d.program.is_some()).collect();
-        self.converge_of(&running)
+        self.converge_of_within(&running, limit)
     }
     /// [`Home::converge`] of some devices.
     pub fn converge_of(&self, devices: &[&Device]) -> Tree {
-        let until = Instant::now() + PATIENCE;
+        self.converge_of_within(devices, PATIENCE)
+    }
+    /// Waits until all devices hold the same tree, whatever they say.
+    pub fn equals_within(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        let all: Vec<&Device> = self.devices.iter().collect();
+        while let Err(why) = self.equal(&all) {
+            assert!(Instant::now() < until, "not equal within {limit:?}: {why}{}", self.last_words());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    fn converge_of_within(&self, devices: &[&Device], limit: Duration) -> Tree {
+        let until = Instant::now() + limit;
         loop {
             let why = match self.equal(devices) {
                 Ok(tree) => {
-                    devices.iter().for_each(|d| self.must_be_in_sync(d));
+                    devices.iter().for_each(|d| self.must_be_in_sync(d, limit));
                     match self.equal(devices) {
                         Ok(after) if after == tree => return tree,
                         Ok(_) => "it changed after all said that they were in sync".into(),
@@ -81,7 +97,7 @@ impl Home {
                 }
                 Err(why) => why,
             };
-            assert!(Instant::now() < until, "not equal within {PATIENCE:?}: {why}{}", self.last_words());
+            assert!(Instant::now() < until, "not equal within {limit:?}: {why}{}", self.last_words());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -117,8 +133,8 @@ impl Home {
         }
         Ok(first)
     }
-    fn must_be_in_sync(&self, device: &Device) {
-        let out = device.try_say(&["wait", "--timeout", "20"]);
+    fn must_be_in_sync(&self, device: &Device, limit: Duration) {
+        let out = device.try_say(&["wait", "--timeout", &limit.as_secs().to_string()]);
         let why = String::from_utf8_lossy(&out.stdout);
         assert!(
             out.status.success(),
