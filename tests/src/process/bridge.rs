@@ -17,9 +17,7 @@ pub fn has_namespaces() -> bool {
     let name = format!("dt{}x", std::process::id());
     let can = ip(&["netns", "add", &name]) && ip(&["netns", "del", &name]) && has("nsenter");
     if !can {
-        eprintln!(
-            "\n*** SKIPPED: not root, or no ip(8) and nsenter(1): nothing was tortured in namespaces ***\n"
-        );
+        super::skipped("not root, or no ip(8) and nsenter(1): nothing was tortured in namespaces");
     }
     can
 }

@@ -19,7 +19,7 @@ pub fn on_a_lan(body: impl FnOnce() + Send) {
                 Ok(()) => return body(),
                 Err(why) => why,
             };
-            eprintln!("\n*** SKIPPED: no network namespace with a tap ({why}): that was not tested ***\n");
+            super::skipped(&format!("no network namespace with a tap ({why}): that was not tested"));
         });
         thread.join()
     });
@@ -60,9 +60,8 @@ impl Dnsmasq {
         let found = Command::new(DNSMASQ).arg("--version").stdout(Stdio::null()).status();
         let found = found.is_ok_and(|status| status.success());
         if !found {
-            eprintln!(
-                "\n*** SKIPPED: {DNSMASQ} is not installed (Debian: dnsmasq-base): no lease was tested ***\n"
-            );
+            let why = "is not installed (Debian: dnsmasq-base): no lease was tested";
+            super::skipped(&format!("{DNSMASQ} {why}"));
         }
         found
     }

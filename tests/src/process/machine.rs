@@ -31,9 +31,7 @@ pub fn has_qemu() -> bool {
     let found = Command::new(QEMU).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
     if !found {
-        eprintln!(
-            "\n*** SKIPPED: {QEMU} is not installed (Debian: qemu-system-arm): no board was tested ***\n"
-        );
+        super::skipped(&format!("{QEMU} is not installed (Debian: qemu-system-arm): no board was tested"));
     }
     found
 }

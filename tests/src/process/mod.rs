@@ -64,6 +64,11 @@ impl Drop for Dir {
     }
 }
 
+/// Says that something is not tested here, and why: past what the harness keeps of a test that passes, so that it is seen.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: {why} ***\n");
+}
+
 /// Waits until `holds` gives something; `why` names what did not come.
 pub fn wait_for<T>(why: &str, mut holds: impl FnMut() -> Option<T>) -> T {
     wait_within(PATIENCE, why, &mut holds)
