@@ -112,6 +112,8 @@ mutants! {
     R12Writers,
     /// What a power cut left is an edit.
     R13Torn,
+    /// That the power failed is known to the next start alone, however soon it ends.
+    R13Later,
     /// Compared later is what was to be set, not what was read back.
     R14ReadBack,
     /// What is displaced or removed is gone, not in the trash (drivers).

@@ -63,6 +63,7 @@ const CAUGHT: &[(&str, How)] = &[
     ("R11Unknown", Story("a save at the last instant outlives a crash")),
     ("R12Writers", Story("a file that is written to is not displaced")),
     ("R13Torn", Story("what a power cut tore is no edit")),
+    ("R13Later", Story("what a power cut tore is no edit for a later start either")),
     ("R14ReadBack", Story("coarse times are no edits")),
     ("R15Trash", Story("what is removed elsewhere lies in the trash")),
     ("R16Durable", Story("two edits at once make one copy")),

@@ -65,7 +65,7 @@ pub enum Number {
     ToAnnounce = 10,
     /// Conflict copies that stand on disk.
     Conflicts = 11,
-    /// Bits: paused by the user, held by the guard, approved.
+    /// Bits: paused by the user, held by the guard, after a power cut (`FolderState::unclean`).
     State = 12,
     /// R8 is done in the epoch of this value.
     ToldIn = 13,

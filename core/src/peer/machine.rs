@@ -5,12 +5,13 @@
 //! [`Peer::poll_transmit`] until `Idle`, and sleeps until [`Peer::poll_timeout`].
 
 use super::effect::{Effect, Tell};
-use super::index::{DEVICE, Index, Mark, Number};
+use super::index::{DEVICE, Index, Number};
 use super::session::Session;
 use super::state::*;
 use super::trees::Lane;
 use crate::ids::*;
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::path::PathBuf;
 use crate::rng::Rng;
 use crate::roster::{ROSTER_BYTES, Roster, RosterAssembler};
@@ -184,7 +185,7 @@ impl Peer {
         state.watch_at = now.at;
         state.lost = ix.number(folder, Number::Known) == 0;
         let bits = ix.number(folder, Number::State);
-        (state.paused, state.held) = (bits & 1 != 0, bits & 2 != 0);
+        (state.paused, state.held, state.unclean) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
         for (i, n) in COUNTED.iter().enumerate() {
             state.counts.0[i] = ix.number(folder, *n);
         }
@@ -203,9 +204,7 @@ impl Peer {
         };
         self.find_slots();
         self.requeue_folder(ix, now, f);
-        if self.session.unclean {
-            self.distrust_unsynced(ix, now, f);
-        }
+        self.take_up_marks(ix, now, f);
     }
 
     /// The folder is linked no more: what is under way for it is forgotten; the driver erases its rows.
@@ -343,7 +342,10 @@ impl Peer {
 
     pub(super) fn keep_state(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
         let s = &self.folders[f];
-        ix.set_number(s.folder, Number::State, u64::from(s.paused) | u64::from(s.held) << 1);
+        let bits = u64::from(s.paused)
+            | u64::from(s.held) << 1
+            | u64::from(s.unclean && !mutant::on(Mutant::R13Later)) << 2;
+        ix.set_number(s.folder, Number::State, bits);
         let folder = s.folder;
         self.dirty(now);
         self.commits.wanted = true;
@@ -411,21 +413,6 @@ impl Peer {
             }
             if let Some(o) = self.open(ix, f, row) {
                 self.retry(ix, now, o);
-            }
-        }
-    }
-
-    /// R13: after an unclean boot, what was announced from the page cache is looked at again.
-    fn distrust_unsynced(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
-        let mut after = None;
-        while let Some(row) = ix.marked(self.folders[f].folder, Mark::Unsynced, after) {
-            after = Some(row);
-            if let Some(mut o) = self.open(ix, f, row) {
-                o.t.stale = true;
-                if let Some(l) = &mut o.t.local {
-                    l.at = 0;
-                }
-                self.close(ix, now, o);
             }
         }
     }

@@ -11,11 +11,8 @@ use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::path::PathBuf;
 use crate::record::{Flags, Kind, Record};
-use crate::time::{Duration, Now};
+use crate::time::Now;
 use crate::version::{Edit, VersionVector};
-
-/// Written this long ago, a file is on the platter whoever wrote it (µs).
-const SETTLED_ON_DISK: u64 = 120_000_000;
 
 /// A counter that is further ahead (µs, 100 years) comes from no clock: to follow one that somebody made up would use this
 /// store's counters up.
@@ -85,15 +82,6 @@ impl Peer {
         let keep = (l.record.edit, l.record.parent);
         self.raise(&mut version, edit, keep);
         o.t.local.as_mut().expect("as above").record.version = version;
-    }
-
-    /// R13: what users made just now may be in the page cache alone, its name, too. Its times can be set, that of its change cannot.
-    pub(super) fn mark_unsynced(&mut self, now: Now, o: &mut Open, stat: &Stat) {
-        let fresh = now.wall.saturating_sub((stat.ctime / 1000).max(0) as u64) < SETTLED_ON_DISK;
-        o.t.unsynced = fresh && stat.kind != Kind::Removed;
-        if o.t.unsynced {
-            self.folders[o.f].flush_at.get_or_insert(now.at + Duration::secs(3));
-        }
     }
 
     /// Raises an entry; a full vector loses a dead tag's smallest counter first (R6).

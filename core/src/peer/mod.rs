@@ -21,6 +21,9 @@
 mod announce;
 mod copy_name;
 mod effect;
+mod flush;
+#[cfg(test)]
+mod flush_tests;
 mod frames;
 mod guard;
 #[cfg(test)]

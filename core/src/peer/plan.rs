@@ -1,7 +1,7 @@
 //! What is done next: lanes are pulled as capacity frees, interactive before bulk; outcomes come back here.
 
 use super::effect::{Effect, Outcome};
-use super::index::{Index, Mark};
+use super::index::Index;
 use super::machine::Peer;
 use super::state::{BULK_INSTALLS, INSTALLS, Job, LOOKS, Stage, Work};
 use super::trees::{Cause, Lane, Local, Stat};
@@ -18,8 +18,6 @@ const SEEKING: Duration = Duration::secs(3);
 const SEEK_AGAIN: Duration = Duration::secs(30);
 /// How long after a content was asked for in vain all that is held is told again, once for all that came meanwhile.
 const RESAY: Duration = Duration::secs(1);
-/// How long a file may be written before it is flushed for good (R13).
-const FLUSH_EVERY: Duration = Duration::secs(5);
 
 impl Peer {
     /// The next effect that follows from the state; `None` when nothing more can be begun.
@@ -53,6 +51,9 @@ impl Peer {
                 .or_else(|| self.plan_flush(now))
                 .or_else(|| self.plan_revivals(ix, now))
                 .or_else(|| self.plan_parts(now));
+            if effect.is_none() {
+                self.end_distrust(ix, now);
+            }
             if effect.is_some() || !self.placed {
                 return effect;
             }
@@ -69,7 +70,7 @@ impl Peer {
         self.ready.pop_front()
     }
 
-    fn is_idle(&self, f: usize) -> bool {
+    pub(super) fn is_idle(&self, f: usize) -> bool {
         self.scan.ticket.0 == 0 && !self.jobs.iter().any(|j| j.f == f)
     }
 
@@ -188,48 +189,6 @@ impl Peer {
             }
         }
         None
-    }
-
-    fn plan_flush(&mut self, now: Now) -> Option<Effect> {
-        let due = |s: &super::state::FolderState| {
-            s.linked && !s.root_gone && !s.flushing && s.flush_at.is_some_and(|at| at <= now.at)
-        };
-        let f = self.folders.iter().position(due)?;
-        if self.jobs.is_full() {
-            return None;
-        }
-        let ticket = self.ticket();
-        self.folders[f].flushing = true;
-        self.push_job(now, ticket, f, Row(0), Work::Flush);
-        Some(Effect::Flush { ticket, folder: self.folders[f].folder })
-    }
-
-    /// What was announced before the flush began is on the platter now.
-    fn flushed(&mut self, ix: &mut dyn Index, now: Now, job: Job, ok: bool) {
-        let s = &mut self.folders[job.f];
-        s.flushing = false;
-        s.flush_at = None;
-        if !ok {
-            s.flush_at = Some(now.at + FLUSH_EVERY);
-            return;
-        }
-        let folder = s.folder;
-        let mut left = false;
-        let mut after = None;
-        let began = now.wall.saturating_sub(now.at.since(job.since).0);
-        while let Some(row) = ix.marked(folder, Mark::Unsynced, after) {
-            after = Some(row);
-            let Some(mut o) = self.open(ix, job.f, row) else { continue };
-            if o.t.local.as_ref().is_some_and(|l| (began + 1..=now.wall).contains(&l.at)) {
-                left = true;
-                continue;
-            }
-            o.t.unsynced = false;
-            self.close(ix, now, o);
-        }
-        if left {
-            self.folders[job.f].flush_at = Some(now.at + FLUSH_EVERY);
-        }
     }
 
     fn swap_ready(&self) -> Option<Ticket> {

@@ -87,15 +87,15 @@ impl Peer {
             self.retry(ix, now, o);
             return None;
         };
-        let Traces { intact, as_before, swapped, known } =
-            traces(&intent, disk, swap, part, self.session.unclean);
+        let unclean = self.folders[job.f].unclean;
+        let Traces { intact, as_before, swapped, known } = traces(&intent, disk, swap, part, unclean);
         if let Some(row) = intent.copy {
             self.look_at_copy(ix, now, job.f, row);
         }
         o.t.trouble = None;
         // The trees have the outcome of the swap already: what it left differently now, a user or a power cut did.
         let taken = o.t.target.is_none();
-        if !swapped && (self.session.unclean || !taken) {
+        if !swapped && (unclean || !taken) {
             self.end_job(job.ticket);
             o.t.stale = !as_before;
             if taken && as_before {
@@ -104,7 +104,7 @@ impl Peer {
             self.close(ix, now, o);
             return self.start_discard(ix, now, job.f, job.row, None);
         }
-        if taken && !self.session.unclean {
+        if taken && !unclean {
             o.t.stale = true;
         } else {
             self.take_over(now, &mut o, intent, disk.map_or(Stat::default(), |d| d.0), at, intact);

@@ -52,7 +52,7 @@ fn what_a_user_removed_before_the_swap_was_durable_is_removed() {
 #[test]
 fn what_a_power_cut_undid_is_installed_again() {
     let mut rig = Rig::ready();
-    rig.peer.session.unclean = true;
+    rig.peer.folders[0].unclean = true;
     rig.has("x", Kind::File, "new");
     let old = content("old");
     recover(&mut rig, "x", (Kind::File, old), Some((stat(Kind::File), old)));
@@ -67,7 +67,7 @@ fn what_a_power_cut_undid_is_installed_again() {
 #[test]
 fn what_a_power_cut_undid_is_not_waited_for_once_it_is_removed() {
     let mut rig = Rig::ready();
-    rig.peer.session.unclean = true;
+    rig.peer.folders[0].unclean = true;
     rig.has("x", Kind::File, "new");
     recover(&mut rig, "x", NOTHING, None);
     assert!(rig.trees("x").disk_due, "it is to be made again");
@@ -105,7 +105,7 @@ fn what_is_neither_a_part_nor_a_swap_file_any_more_was_swapped_in() {
     // Killed between a swap over nothing and its note: a user removed what it made, unless a power cut took it.
     for (part, unclean, removed) in [(false, false, true), (true, false, false), (false, true, false)] {
         let mut rig = Rig::ready();
-        rig.peer.session.unclean = unclean;
+        rig.peer.folders[0].unclean = unclean;
         rig.hears("x", Kind::File, "new");
         let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
         let target = o.t.remote.as_ref().expect("just heard").record.clone();

@@ -56,11 +56,15 @@ fn path(p: &str) -> Path<'_> {
 impl Rig {
     /// A machine over a store, that has not linked the folder yet.
     pub fn over(ix: MemIndex) -> Rig {
+        Rig::booted(ix, 1)
+    }
+    /// [`Rig::over`] in that boot of the machine.
+    pub fn booted(ix: MemIndex, boot: u64) -> Rig {
         let config =
             Config { key: PublicKey([1; 32]), seed: [1; 32], port: 1, addrs: Default::default(), caps: 0 };
         let now = Now { at: Instant(START), wall: START };
         let mut rig = Rig { peer: Box::new(Peer::new(config)), ix, now, tmp: Vec::new(), listed: 0, seq: 0 };
-        rig.peer.start(&mut rig.ix, now, 1, None);
+        rig.peer.start(&mut rig.ix, now, boot, None);
         rig.peer.epoch = Epoch(7);
         rig
     }

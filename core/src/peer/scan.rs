@@ -328,6 +328,9 @@ impl Peer {
         let was_dir = was == Kind::Directory;
         o.t.stale = false;
         o.t.trouble = None;
+        if self.is_distrusted(&o) {
+            self.want_flush(now, o.f);
+        }
         if self.is_pending_copy(&o, content) {
             self.copy_made(now, &mut o, stat, at);
             self.close(ix, now, o);

@@ -67,7 +67,7 @@ pub struct Session {
     pub(super) replies: Vec<(u32, Reply), REQUESTS>,
     pub(super) last_request: u32,
     pub(super) unreachable: Deque<DeviceId, 16>,
-    /// The machine's boot is another than the one the store was last open in.
+    /// The machine's boot is another than the one the store was last open in (`FolderState::unclean`).
     pub(super) unclean: bool,
     /// Records in the tracker's table, and how many fit.
     pub(super) room: (u32, u32),

@@ -135,6 +135,8 @@ pub struct FolderState {
     pub watch_at: Instant,
     /// The start scan has passed every path.
     pub scanned: bool,
+    /// The power failed, and not all that was under way then was looked at since, in whichever run (R11, R13).
+    pub unclean: bool,
     /// Its store was lost, and no scan of all was finished since: what is found without a row may be what was removed
     /// elsewhere (R10).
     pub lost: bool,
@@ -224,6 +226,7 @@ impl FolderState {
             unwatched: false,
             watch_at: Instant(0),
             scanned: false,
+            unclean: false,
             lost: false,
             ready: false,
             rescan: false,

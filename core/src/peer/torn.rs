@@ -58,8 +58,8 @@ impl Peer {
 
     /// Whether the row was announced from the page cache before a power cut, and was not looked at since: what changes later,
     /// a user changed.
-    fn is_distrusted(&self, o: &Open) -> bool {
-        self.session.unclean && o.t.unsynced && o.t.local.as_ref().is_some_and(|l| l.at == 0)
+    pub(super) fn is_distrusted(&self, o: &Open) -> bool {
+        self.folders[o.f].unclean && o.t.unsynced && o.t.local.as_ref().is_some_and(|l| l.at == 0)
     }
 
     /// After a power cut an edit that nobody took, as far as is known, is not there any more, but what it replaced: no edit

@@ -16,7 +16,7 @@ fn cut(left: &str) -> Rig {
 
 /// The power fails before `x` is on the platter; at the next start a look finds `left` there (nothing: "").
 fn power_fails(mut rig: Rig, left: &str) -> Rig {
-    rig.peer.session.unclean = true;
+    rig.peer.folders[0].unclean = true;
     let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
     (o.t.unsynced, o.t.stale) = (true, true);
     o.t.local.as_mut().expect("it stands").at = 0;
@@ -112,7 +112,7 @@ fn a_save_after_the_first_look_is_a_user_s_though_a_device_asked_in_vain_for_the
 #[test]
 fn an_edit_that_a_power_cut_undid_is_not_undone_by_another_edit() {
     let mut rig = Rig::ready();
-    rig.peer.session.unclean = true;
+    rig.peer.folders[0].unclean = true;
     rig.has("x", Kind::File, "old");
     rig.sees("x", Kind::File, "new");
     let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));

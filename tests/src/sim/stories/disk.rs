@@ -5,6 +5,7 @@ use crate::sim::faults::Kind as Fault;
 
 pub(super) const STORIES: &[Story] = &[
     story("what a power cut tore is no edit", 2, torn),
+    story("what a power cut tore is no edit for a later start either", 2, torn_later),
     story("after a power cut a removal counts from the first scan on", 2, unseen),
     story("what was torn before anyone had it is waited for by nobody", 2, torn_alone),
     story("what was copied by another way and went with the power is no removal", 2, copied),
@@ -26,6 +27,29 @@ fn torn(w: &mut World<'_>) {
     w.start(A);
     w.same();
     assert_eq!(w.shows(B, "the whole of it"), ["x"], "{:?}", w.paths(B));
+}
+/// As before, but the first program after the power cut ends before it sees the root, and the power is soon forgotten.
+fn torn_later(w: &mut World<'_>) {
+    w.write(A, "x", "the whole of it");
+    w.same();
+    tear(w);
+    w.devices[A].root_gone = true;
+    w.start(A);
+    w.run_for(5 * SECOND);
+    w.kill(A);
+    w.devices[A].root_gone = false;
+    w.start(A);
+    w.same();
+    assert_eq!(w.shows(B, "the whole of it"), ["x"], "{:?}", w.paths(B));
+    w.run_for(10 * SECOND);
+    // From here on a torn file is one that a user tore.
+    w.write(A, "x", "torn");
+    w.run_for(2 * SECOND);
+    w.kill(A);
+    w.remove(A, b"x").expect("it stands");
+    w.start(A);
+    w.same();
+    assert!(w.paths(B).iter().all(|p| p != "x"), "{:?}", w.paths(B));
 }
 /// The power fails at A, whose program starts and then stands still: a removal before its first scan may as well be the
 /// power cut's doing, and is undone; the next one is a user's.

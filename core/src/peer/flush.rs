@@ -1,0 +1,126 @@
+//! R13: what is announced from the page cache is marked until it is flushed; after a power cut what bears the mark is looked
+//! at before it counts as anything (`torn.rs` says what such a look means).
+
+use super::effect::Effect;
+use super::index::{Index, Mark};
+use super::machine::Peer;
+use super::rows::Open;
+use super::state::{FolderState, Job, Work};
+use super::trees::{Lane, Stat};
+use crate::ids::Row;
+use crate::record::Kind;
+use crate::time::{Duration, Now};
+
+/// Written this long ago, a file is on the platter whoever wrote it (µs).
+const SETTLED_ON_DISK: u64 = 120_000_000;
+/// How long what users wrote may stand in the page cache alone.
+const FLUSH_AFTER: Duration = Duration::secs(3);
+/// How long a file may be written before it is flushed for good.
+const FLUSH_EVERY: Duration = Duration::secs(5);
+
+impl Peer {
+    /// R13: what users made just now may be in the page cache alone, its name, too. Its times can be set, that of its change cannot.
+    pub(super) fn mark_unsynced(&mut self, now: Now, o: &mut Open, stat: &Stat) {
+        let fresh = now.wall.saturating_sub((stat.ctime / 1000).max(0) as u64) < SETTLED_ON_DISK;
+        o.t.unsynced = fresh && stat.kind != Kind::Removed;
+        if o.t.unsynced {
+            self.want_flush(now, o.f);
+        }
+    }
+
+    /// There is something to flush.
+    pub(super) fn want_flush(&mut self, now: Now, f: usize) {
+        self.folders[f].flush_at.get_or_insert(now.at + FLUSH_AFTER);
+    }
+
+    pub(super) fn plan_flush(&mut self, now: Now) -> Option<Effect> {
+        let due = |s: &FolderState| {
+            s.linked && !s.root_gone && !s.flushing && s.flush_at.is_some_and(|at| at <= now.at)
+        };
+        let f = self.folders.iter().position(due)?;
+        if self.jobs.is_full() {
+            return None;
+        }
+        let ticket = self.ticket();
+        self.folders[f].flushing = true;
+        self.push_job(now, ticket, f, Row(0), Work::Flush);
+        Some(Effect::Flush { ticket, folder: self.folders[f].folder })
+    }
+
+    /// What was announced before the flush began is on the platter now.
+    pub(super) fn flushed(&mut self, ix: &mut dyn Index, now: Now, job: Job, ok: bool) {
+        let s = &mut self.folders[job.f];
+        s.flushing = false;
+        s.flush_at = None;
+        if !ok {
+            s.flush_at = Some(now.at + FLUSH_EVERY);
+            return;
+        }
+        let folder = s.folder;
+        let mut left = false;
+        let mut after = None;
+        let began = now.wall.saturating_sub(now.at.since(job.since).0);
+        while let Some(row) = ix.marked(folder, Mark::Unsynced, after) {
+            after = Some(row);
+            let Some(mut o) = self.open(ix, job.f, row) else { continue };
+            if self.is_distrusted(&o) {
+                // What the power cut left is on the platter; what was announced may not be. The look marks it anew.
+                continue;
+            }
+            if o.t.local.as_ref().is_some_and(|l| (began + 1..=now.wall).contains(&l.at)) {
+                left = true;
+                continue;
+            }
+            o.t.unsynced = false;
+            self.close(ix, now, o);
+        }
+        if left {
+            self.folders[job.f].flush_at = Some(now.at + FLUSH_EVERY);
+        }
+    }
+
+    /// A folder is linked: marks of an earlier run are flushed; after a power cut, what bears one is looked at again, and so
+    /// is all that was under way, be it by a later run, for this one may end before it comes to it.
+    pub(super) fn take_up_marks(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        if ix.marked(self.folders[f].folder, Mark::Unsynced, None).is_some() {
+            self.want_flush(now, f);
+        }
+        if self.session.unclean {
+            self.folders[f].unclean = true;
+            self.keep_state(ix, now, f);
+            self.distrust_unsynced(ix, now, f);
+        }
+    }
+
+    fn distrust_unsynced(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        let mut after = None;
+        while let Some(row) = ix.marked(self.folders[f].folder, Mark::Unsynced, after) {
+            after = Some(row);
+            if let Some(mut o) = self.open(ix, f, row) {
+                o.t.stale = true;
+                if let Some(l) = &mut o.t.local {
+                    l.at = 0;
+                }
+                self.close(ix, now, o);
+            }
+        }
+    }
+
+    /// All that a power cut may have torn was looked at, and what was under way then has been recovered: from here on,
+    /// what changes is users' doing.
+    pub(super) fn end_distrust(&mut self, ix: &mut dyn Index, now: Now) {
+        let passed = |s: &FolderState, lanes: &[Lane]| lanes.iter().all(|l| s.drained[*l as usize]);
+        for f in 0..self.folders.len() {
+            let s = &self.folders[f];
+            if !s.unclean || !s.may_act() || s.rescan || !s.subtrees.is_empty() {
+                continue;
+            }
+            let through = passed(s, &[Lane::Look, Lane::Quick, Lane::Bulk, Lane::Remove]);
+            let failed = ix.due(s.folder, Lane::Later, None).is_some();
+            if through && !failed && !self.has_delays(f) && self.is_idle(f) {
+                self.folders[f].unclean = false;
+                self.keep_state(ix, now, f);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! R13: marks of what stands in the page cache alone, over flushes, starts and power cuts.
+
+use super::effect::{Effect, Outcome};
+use super::mem_index::MemIndex;
+use super::rig::Rig;
+use super::trees::Made;
+use crate::path::Path;
+use crate::record::Kind;
+use crate::time::Duration;
+
+/// The program starts anew with that store, in that boot; its folder is linked.
+fn starts(ix: MemIndex, boot: u64) -> Rig {
+    let mut rig = Rig::booted(ix, boot);
+    rig.link();
+    rig
+}
+
+/// A store in which `x` was announced and not flushed yet; the boot was 1.
+fn marked() -> Rig {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "whole");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.unsynced = true;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig
+}
+
+fn ends(mut rig: Rig) -> MemIndex {
+    rig.ix.commit();
+    rig.ix
+}
+
+/// Time in which flushes are made that are due.
+fn flushes(rig: &mut Rig) -> u32 {
+    let mut n = 0;
+    for _ in 0..10 {
+        while let Some(e) = rig.effect() {
+            if let Effect::Flush { ticket, .. } = e {
+                n += 1;
+                rig.done(ticket, Outcome::Done);
+            }
+        }
+        rig.pass(Duration::secs(1));
+    }
+    n
+}
+
+#[test]
+fn that_the_power_failed_outlives_a_run_that_ends_before_its_first_look() {
+    for (boots, torn) in [(&[2][..], true), (&[2, 2], true), (&[2, 2, 2], true), (&[1, 1], false)] {
+        let mut ix = ends(marked());
+        let (last, before) = boots.split_last().expect("some");
+        for boot in before {
+            ix = ends(starts(ix, *boot));
+        }
+        let mut rig = starts(ix, *last);
+        rig.scan(&[("x", Kind::File, "half")]);
+        let l = rig.trees("x").local.expect("it stands");
+        assert_eq!(l.made == Made::Minted && l.record.parent.is_none(), torn, "{boots:?}");
+    }
+}
+
+#[test]
+fn once_all_was_looked_at_the_power_cut_is_over() {
+    let mut rig = starts(ends(marked()), 2);
+    rig.begin_scan(&[("x", Kind::File, "whole")]);
+    assert!(rig.peer.folders[0].unclean);
+    let mut rig = starts(ends(rig), 2);
+    rig.scan(&[("x", Kind::File, "whole")]);
+    rig.catch_up();
+    flushes(&mut rig);
+    assert!(!rig.peer.folders[0].unclean && !rig.trees("x").unsynced);
+    assert!(!starts(ends(rig), 2).peer.folders[0].unclean, "nor does the next run know of it");
+}
+
+#[test]
+fn a_flush_before_the_look_says_nothing_of_what_was_announced() {
+    let mut rig = starts(ends(marked()), 2);
+    rig.pass(Duration::secs(4));
+    let Some(Effect::Flush { ticket, .. }) = rig.peer.plan_flush(rig.now) else { panic!("it is due") };
+    rig.done(ticket, Outcome::Done);
+    assert!(rig.trees("x").unsynced);
+    rig.scan(&[("x", Kind::File, "whole")]);
+    assert!(rig.trees("x").unsynced, "whole, but in the page cache");
+    rig.catch_up();
+    assert!(flushes(&mut rig) > 0 && !rig.trees("x").unsynced);
+}
+
+#[test]
+fn what_an_earlier_run_left_marked_is_flushed() {
+    let mut rig = starts(ends(marked()), 1);
+    rig.scan(&[("x", Kind::File, "whole")]);
+    assert!(flushes(&mut rig) > 0 && !rig.trees("x").unsynced);
+}
