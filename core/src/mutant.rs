@@ -168,6 +168,8 @@ mutants! {
     SwarmGone,
     /// A source that stands still keeps what it was asked for.
     SwarmStall,
+    /// The tree is asked of those alone who have all of the content.
+    SwarmTree,
 }
 
 #[cfg(feature = "mutants")]

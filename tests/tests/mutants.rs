@@ -91,6 +91,7 @@ const CAUGHT: &[(&str, How)] = &[
     ("SwarmLiar", Core("after_any_storm_everybody_has_it")),
     ("SwarmGone", Core("after_any_storm_everybody_has_it")),
     ("SwarmStall", Core("after_any_storm_everybody_has_it")),
+    ("SwarmTree", Core("what_seekers_have_together_they_all_get_when_one_starts_anew")),
 ];
 
 /// The disk finds what lies behind a symlink within the folder.

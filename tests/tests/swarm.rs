@@ -1,6 +1,9 @@
 //! One file, many devices: they get it from each other.
 
-use dartsync_tests::process::{Home, noise};
+use dartsync_core::content::Leaf;
+use dartsync_tests::process::{Home, noise, wait_for};
+use dartsync_tests::raw_data::hashed;
+use std::os::unix::ffi::OsStrExt;
 
 const SIZE: usize = 40 << 20;
 
@@ -87,4 +90,41 @@ fn seekers_that_are_killed_go_on_where_they_were() {
     for device in 0..4 {
         assert_eq!(home[device].get("big").unwrap(), noise(2, SIZE));
     }
+}
+
+/// Between them two devices have all of a file whose author is gone; one of them has started anew since, so that it knows
+/// what it has by the other alone.
+#[test]
+fn what_two_have_together_both_get_though_one_has_started_anew() {
+    let mut home = Home::start("together", 3);
+    home.converge();
+    let data = noise(5, 24 << 20);
+    home[0].say(&["limit", "--up", "4M"]);
+    for device in [1, 2] {
+        home[device].say(&["limit", "--up", "100K"]);
+    }
+    home[0].put("big", &data);
+    let chunks: Vec<_> = hashed(&data).1.leaves().collect();
+    let has = |home: &Home, device: usize| -> Vec<bool> {
+        let part = home[device].part_files().into_iter().find(|name| name.as_bytes().ends_with(b".part"));
+        let path = part.map(|name| home[device].path(".dartsync/tmp").join(name));
+        let got = path.and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let range = |c: &Leaf| c.offset as usize..c.offset as usize + c.len as usize;
+        chunks.iter().map(|c| got.get(range(c)) == Some(&data[range(c)])).collect()
+    };
+    let mut had = [Vec::new(), Vec::new()];
+    wait_for("each chunk to have come to one of two", || {
+        had = [has(&home, 1), has(&home, 2)];
+        (0..chunks.len()).all(|n| had[0][n] || had[1][n]).then_some(())
+    });
+    home[0].kill();
+    home[1].kill();
+    assert!(had.iter().all(|had| had.contains(&false)), "neither has all of it");
+    home[2].say(&["limit", "--up", "off"]);
+    home[1].start();
+    home[1].say(&["limit", "--up", "off"]);
+    home[1].gets("big", &data);
+    home[2].gets("big", &data);
+    home[0].start();
+    home.converge();
 }

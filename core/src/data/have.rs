@@ -34,6 +34,14 @@ impl Have<'_> {
     pub fn encode(&self, out: &mut [u8]) -> usize {
         put(message::HAVE_ASK, self, out)
     }
+    /// Chunks from the base on to the last one that it speaks of.
+    pub(super) fn reach(&self) -> u32 {
+        let of = |bits: &[u8]| {
+            let last = bits.iter().rposition(|b| *b != 0);
+            last.map_or(0, |i| i as u32 * 8 + u8::BITS - bits[i].leading_zeros())
+        };
+        of(self.here).max(of(self.coming))
+    }
     /// Reads what follows the message's number.
     pub(super) fn decode(bytes: &[u8]) -> Result<Have<'_>, Reject> {
         let have: Have<'_> = whole(bytes)?;
@@ -59,8 +67,12 @@ mod tests {
             let mut out = vec![0; HAVE];
             let n = have.encode(&mut out);
             assert_eq!(decode(&out[..n]), Ok(Message::Have(have)));
+            assert_eq!(have.reach(), HAVE_CHUNKS as u32);
             assert!(decode(&out[..n - 1]).is_err());
         }
+        let (here, coming) = (&[0b100, 0], &[0b1, 0b110_0000][..]);
+        let reach = |coming| Have { id: 1, content, base: 9, here, coming }.reach();
+        assert_eq!([&[][..], coming, &[0; 9]].map(reach), [3, 15, 3]);
         let more = vec![0; HAVE_CHUNKS / 8 + 1];
         let mut out = vec![0; 2 * HAVE];
         let n = Have { id: 1, content, base: 0, here: &more, coming: &[] }.encode(&mut out);

@@ -60,6 +60,8 @@ pub enum Effect {
         size: u64,
         /// Devices that may have it.
         from: SlotSet,
+        /// Devices that seek it, too, and may have some of it.
+        seekers: SlotSet,
     },
     /// More, or other, sources for a fetch that is under way.
     Sources {

@@ -5,10 +5,10 @@ use super::index::Index;
 use super::machine::Peer;
 use super::reconcile::{Step, step};
 use super::rows::Open;
-use super::state::{Job, Stage, Work};
+use super::state::{ALONE, Job, Stage, Work};
 use super::trees::{Cause, Made, Stat, Trees};
 use crate::ids::{ContentId, Row, SlotSet, Ticket};
-use crate::limits::BULK;
+use crate::limits::{BULK, CHUNK_MAX};
 use crate::record::{Kind, Record};
 use crate::time::Now;
 
@@ -31,6 +31,7 @@ impl Peer {
             again: false,
             since: now.at,
             bulk,
+            alone: false,
         };
         assert!(self.jobs.push(job).is_ok(), "the plan leaves room");
         if want.kind == Kind::Directory {
@@ -80,7 +81,8 @@ impl Peer {
         }
         j.work = Work::Install(Stage::Fetching);
         let (kind, content, size) = (want.kind, want.content, want.size);
-        Some(Effect::Fetch { ticket, row: job.row, kind, content, size, from })
+        let seekers = SlotSet::default();
+        Some(Effect::Fetch { ticket, row: job.row, kind, content, size, from, seekers })
     }
 
     /// The author's slot, if it is online and is not us.
@@ -161,40 +163,63 @@ impl Peer {
         holders: SlotSet,
         seekers: SlotSet,
     ) {
-        let Some(job) = self.jobs.iter().find(|j| j.f == f && j.row == row).copied() else { return };
         let online = |s: &crate::ids::Slot| {
             self.roster.device(*s).is_some_and(|d| self.presence(d.id).is_some_and(|p| p.online))
         };
         let mut from = SlotSet::default();
         holders.iter().filter(online).filter(|s| Some(*s) != self.session.slot).for_each(|s| from.add(s));
-        match job.work {
-            Work::Install(Stage::Fetching) => {
-                self.hint(Effect::Sources { ticket: job.ticket, holders: from, seekers });
+        let job = self.jobs.iter().find(|j| j.f == f && j.row == row).copied();
+        match job.map(|j| (j.ticket, j.work)) {
+            None => self.sources_again(ix, now, f, row, from, seekers),
+            Some((ticket, Work::Install(Stage::Fetching))) => {
+                self.job_mut(ticket).expect("it is there").alone &= from.is_empty();
+                self.hint(Effect::Sources { ticket, holders: from, seekers });
             }
-            Work::Install(Stage::Seeking) if from.is_empty() => {
-                self.end_job(job.ticket);
-                if let Some(o) = self.open(ix, f, row) {
+            Some((ticket, Work::Install(Stage::Seeking))) => {
+                let o = self.open(ix, f, row);
+                let want = o.as_ref().and_then(|o| self.wanted(ix, o));
+                let full = self.jobs.iter().filter(|j| j.alone).count() >= ALONE;
+                let shared = want.as_ref().is_some_and(|w| is_shared(w, seekers));
+                if from.is_empty() && (full || !shared) {
+                    self.end_job(ticket);
                     let cause = if holders.is_empty() { Cause::NoHolder } else { Cause::NoSource };
-                    self.trouble(ix, now, o, cause);
+                    o.into_iter().for_each(|o| self.trouble(ix, now, o, cause));
+                    return;
                 }
-            }
-            Work::Install(Stage::Seeking) => {
-                let Some(o) = self.open(ix, f, row) else { return };
-                let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
-                let Some(want) = want else {
-                    self.drop_install(ix, now, job);
+                let same = |w: &Record| job.is_some_and(|j| (w.kind, w.content) == (j.want.0, j.want.1));
+                let Some(want) = want.filter(same) else {
+                    if let (Some(_), Some(job)) = (o, job) {
+                        self.drop_install(ix, now, job);
+                    }
                     return;
                 };
-                let (ticket, kind, content, size) = (job.ticket, want.kind, want.content, want.size);
-                if self.ready.push_back(Effect::Fetch { ticket, row, kind, content, size, from }).is_err() {
+                let (kind, content, size) = (want.kind, want.content, want.size);
+                let fetch = Effect::Fetch { ticket, row, kind, content, size, from, seekers };
+                if self.ready.push_back(fetch).is_err() {
                     return;
                 }
                 if let Some(j) = self.job_mut(ticket) {
                     j.work = Work::Install(Stage::Fetching);
-                    j.since = now.at;
+                    (j.alone, j.since) = (from.is_empty(), now.at);
                 }
             }
             _ => {}
+        }
+    }
+    /// The same of what is not being fetched: nobody had it, and now somebody may, or several together.
+    fn sources_again(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        f: usize,
+        row: Row,
+        from: SlotSet,
+        seekers: SlotSet,
+    ) {
+        let Some(o) = self.open(ix, f, row).filter(Open::is_starved) else { return };
+        let shared = self.wanted(ix, &o).is_some_and(|w| is_shared(&w, seekers));
+        if !from.is_empty() || shared {
+            self.retry(ix, now, o);
         }
     }
 
@@ -220,4 +245,9 @@ impl Peer {
             self.retry(ix, now, o);
         }
     }
+}
+
+/// Whether devices that seek a content, too, may have some of it: it has several chunks.
+fn is_shared(want: &Record, seekers: SlotSet) -> bool {
+    !seekers.is_empty() && want.size > CHUNK_MAX as u64
 }

@@ -318,6 +318,7 @@ impl Peer {
             again: false,
             since: now.at,
             bulk: false,
+            alone: false,
         };
         assert!(self.jobs.push(job).is_ok(), "the plan leaves room for all kinds of jobs");
     }

@@ -35,6 +35,13 @@ pub(super) struct Open {
     pub judged: bool,
 }
 
+impl Open {
+    /// Whether it waits for somebody who has its content.
+    pub(super) fn is_starved(&self) -> bool {
+        matches!(self.t.trouble, Some((Cause::NoSource | Cause::NoHolder | Cause::Unreachable, _)))
+    }
+}
+
 impl Peer {
     pub(super) fn context(&self, f: usize) -> Context {
         Context { epoch: self.epoch, told: self.folders[f].telling == Telling::Done }
@@ -303,9 +310,7 @@ impl Peer {
                     break;
                 }
                 let Some(o) = self.open(ix, f, row) else { continue };
-                let starved =
-                    matches!(o.t.trouble, Some((Cause::NoSource | Cause::NoHolder | Cause::Unreachable, _)));
-                if key <= now.at.0 || starved {
+                if key <= now.at.0 || o.is_starved() {
                     self.retry(ix, now, o);
                 }
             }

@@ -1,8 +1,13 @@
 //! Who has a content is asked of the tracker as long as it is being fetched.
 
 use super::Effect;
+use super::Outcome;
 use super::rig::Rig;
 use super::state::{Stage, Work};
+use super::trees::{Cause, Lane};
+use crate::ids::{Row, Slot, SlotSet};
+use crate::limits::CHUNK_MAX;
+use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
 
@@ -46,5 +51,41 @@ fn what_is_wanted_no_more_is_not_waited_for() {
             rig.hears_removal("big", "big");
         }
         assert!(gives_up(&mut rig) && gives_up(&mut rig), "until it is answered");
+    }
+}
+
+/// Who seeks a content, too, is a source of it, if it has several chunks: where nobody has all of it, the only one.
+#[test]
+fn what_seekers_alone_may_have_is_fetched_from_them_and_again_when_one_comes() {
+    for size in [CHUNK_MAX as u64, CHUNK_MAX as u64 + 1] {
+        let mut rig = Rig::ready();
+        rig.hears("big", Kind::File, "big");
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"big").unwrap());
+        let row: Row = o.row;
+        o.t.remote.as_mut().unwrap().record.size = size;
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        let others = SlotSet::one(Slot(9));
+        let tells = |rig: &mut Rig, seekers| {
+            while rig.effect().is_some() {}
+            rig.peer.sources(&mut rig.ix, rig.now, 0, row, SlotSet(0), seekers);
+            core::iter::from_fn(|| rig.effect()).find_map(|e| match e {
+                Effect::Fetch { ticket, from, seekers, .. } => Some((ticket, from, seekers)),
+                _ => None,
+            })
+        };
+        assert_eq!(tells(&mut rig, SlotSet(0)), None);
+        assert_eq!(rig.lane("big"), Some(Lane::Later));
+        // One comes who seeks it, too: the tracker is asked once more.
+        rig.peer.seeks.clear();
+        assert_eq!(tells(&mut rig, others), None);
+        assert_eq!(rig.peer.seeks.len(), usize::from(size > CHUNK_MAX as u64));
+        if rig.peer.seeks.is_empty() {
+            continue;
+        }
+        let (ticket, from, seekers) = tells(&mut rig, others).expect("it is fetched");
+        assert_eq!((from, seekers), (SlotSet(0), others));
+        assert!(rig.peer.jobs.iter().any(|j| j.ticket == ticket && j.alone), "few of these at a time");
+        rig.done(ticket, Outcome::Failed(Cause::NoSource));
+        assert_eq!(rig.lane("big"), Some(Lane::Later));
     }
 }

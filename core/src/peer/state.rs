@@ -19,6 +19,8 @@ pub const LOOKS: usize = 64;
 pub const INSTALLS: usize = 224;
 /// Bulk installs among those.
 pub const BULK_INSTALLS: usize = 8;
+/// Of those, the ones that hope for devices which have not all of it either.
+pub const ALONE: usize = 2;
 /// Paths that wait for quiet.
 pub const DELAYS: usize = 512;
 /// Subtrees of one folder that wait for a scan; more make it a scan of the whole.
@@ -373,6 +375,8 @@ pub struct Job {
     pub since: Instant,
     /// It counts among the bulk ones.
     pub bulk: bool,
+    /// It is fetched, and nobody is known to have all of it.
+    pub alone: bool,
 }
 
 /// Which record of a row was announced.

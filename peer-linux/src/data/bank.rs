@@ -1,9 +1,10 @@
 //! What a fetch may find on this device: older versions of what it fetches, and files alike, by their chunks.
 
+use super::tree::Tree;
 use super::{Bytes, Source};
 use crate::content::manifest;
 use dartsync_core::content::{
-    Entry, Hash, Known, LEAF_BYTES, Leaf, Neighbours, Node, chunk_id, known_room, pieces,
+    Entry, Hash, Known, LEAF_BYTES, Leaf, Neighbours, Node, Root, chunk_id, known_room, pieces,
 };
 use dartsync_core::data::message::SHORT_BYTES;
 use dartsync_core::data::swarm::{self, Piecemeal};
@@ -13,7 +14,7 @@ use dartsync_core::limits::CHUNK_MAX;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Chunks of one file that are known by their names, at most (10 MiB of memory): a longer file is no base.
 const CHUNKS: usize = 256 * 1024;
@@ -33,8 +34,9 @@ pub struct Bank {
     olds: RwLock<Vec<Old>>,
     /// Contents that were looked at because they have a chunk that this one has.
     alike: Mutex<Vec<ContentId>>,
-    /// The flat list of the content's chunks, as far as it is known.
-    leaves: Mutex<Vec<u8>>,
+    /// What is known of the content's tree; and what an earlier try knew of it.
+    tree: Mutex<Tree>,
+    earlier: Option<Tree>,
 }
 
 impl Bank {
@@ -62,17 +64,13 @@ impl Bank {
     pub fn has_base(&self) -> bool {
         !self.olds().is_empty()
     }
-    /// More of the list of chunks.
-    pub fn add_leaves(&self, leaves: &[u8]) {
-        self.leaves.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(leaves);
+    /// Gives it what an earlier try knew of the content's tree.
+    pub fn go_on_from(&mut self, earlier: Tree) {
+        self.earlier = Some(earlier);
     }
-    /// The list of chunks.
-    pub fn leaves(&self) -> Vec<u8> {
-        self.leaves.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-    /// The list of chunks, which it forgets.
-    pub fn take_leaves(&self) -> Vec<u8> {
-        std::mem::take(&mut self.leaves.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What is known of the content's tree.
+    pub fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
     fn olds(&self) -> std::sync::RwLockReadGuard<'_, Vec<Old>> {
         self.olds.read().unwrap_or_else(PoisonError::into_inner)
@@ -145,7 +143,14 @@ fn only_chunk(file: &File, size: u64) -> Option<Vec<u8>> {
 pub struct Teller(pub Arc<Bank>);
 
 impl swarm::Bank for Teller {
-    fn node(&self, level: u8, hash: &Hash, out: &mut [u8]) -> Option<usize> {
+    fn root(&self) -> Option<Root> {
+        self.0.earlier.as_ref()?.root()
+    }
+    fn node(&self, level: u8, offset: u64, hash: &Hash, out: &mut [u8]) -> Option<usize> {
+        if let Some(node) = self.0.earlier.as_ref().and_then(|tree| tree.node(level, offset)) {
+            out.get_mut(..node.len())?.copy_from_slice(node);
+            return Some(node.len());
+        }
         let olds = self.0.olds();
         olds.iter().find_map(|old| Some(old.known.manifest().encode(old.known.node(level, hash)?, out)))
     }
@@ -158,7 +163,10 @@ impl swarm::Bank for Teller {
     fn is_empty(&self) -> bool {
         !self.0.has_base()
     }
-    fn listed(&self, leaves: &[u8]) {
-        self.0.add_leaves(leaves);
+    fn rooted(&self, root: &Root) {
+        self.0.tree().rooted(root);
+    }
+    fn listed(&self, level: u8, offset: u64, node: &[u8]) {
+        self.0.tree().add(level, offset, node);
     }
 }

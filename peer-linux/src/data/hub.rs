@@ -6,9 +6,10 @@ use super::deeds::Deeds;
 use super::errand::{Errand, Look};
 use super::link::Link;
 use super::partial::{self, Arrived};
+use super::tree::Tree;
 use super::{Book, Job, Report, Setup, Source, dial, part};
 use dartsync_core::data::message::HAVE;
-use dartsync_core::data::swarm::{Body, Effect, Fetch, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
+use dartsync_core::data::swarm::{Body, Effect, Fetch, LARGES, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
 use dartsync_core::data::{Have, Limit, Ranges};
 use dartsync_core::ids::{ContentId, Slot, SlotSet, Ticket};
 use dartsync_core::link::StaticKey;
@@ -31,6 +32,9 @@ const OF_ONE: usize = 4;
 /// A link used within this is not closed to make room for another.
 const FRESH: u64 = 5_000;
 
+/// Fetches that failed whose trees are kept for the next try.
+const TREES: usize = LARGES;
+
 /// A fetch that is under way.
 struct Running {
     content: ContentId,
@@ -47,8 +51,6 @@ struct Prepared {
     fetch: Fetch,
     part: File,
     bank: Bank,
-    /// Who fetches it, too.
-    seekers: SlotSet,
 }
 
 /// A chunk that is put together but for some parts.
@@ -66,6 +68,8 @@ pub struct Hub {
     waiting: [VecDeque<Prepared>; 2],
     /// Fetches that are over, but a thread still writes to their part file what it verified before.
     ending: Vec<(Running, Ticket, Outcome)>,
+    /// Of fetches that failed: what they knew of their contents' trees, the latest last.
+    trees: VecDeque<(ContentId, Tree)>,
     /// Contents that are here and that the shelf may not know yet.
     pub arrived: Vec<Arrived>,
     links: Vec<Arc<Link>>,
@@ -161,7 +165,7 @@ impl Hub {
         let running = self.running.remove(&ticket).expect("a fetch ends once");
         self.patches.retain(|(t, _), _| *t != ticket);
         if let (Outcome::Ready, Some(file), true) = (&outcome, &running.served, running.shared) {
-            self.keep_arrived(running.content, file.clone(), running.bank.leaves());
+            self.keep_arrived(running.content, file.clone(), running.bank.tree().leaves().to_vec());
         }
         self.ending.push((running, ticket, outcome));
     }
@@ -171,7 +175,16 @@ impl Hub {
     fn report_ends(&mut self, deeds: &mut Deeds) {
         let free = |e: &mut (Running, Ticket, Outcome)| Arc::strong_count(&e.0.part) == 1;
         for (running, ticket, outcome) in self.ending.extract_if(.., free) {
-            let leaves = if outcome == Outcome::Ready { running.bank.take_leaves() } else { Vec::new() };
+            let mut tree = running.bank.tree();
+            let leaves = if outcome == Outcome::Ready { tree.take_leaves() } else { Vec::new() };
+            if tree.root().is_some() {
+                self.trees.retain(|(content, _)| *content != running.content);
+                if self.trees.len() == TREES {
+                    self.trees.pop_front();
+                }
+                self.trees.push_back((running.content, std::mem::take(&mut *tree)));
+            }
+            drop(tree);
             deeds.reports.push(Report::Done { ticket, outcome, leaves });
         }
     }
@@ -192,7 +205,10 @@ impl Hub {
     }
 
     fn begin(&mut self, at: Instant, job: Prepared) {
-        let Prepared { fetch, part, bank, seekers } = job;
+        let Prepared { fetch, part, mut bank } = job;
+        if let Some(i) = self.trees.iter().position(|(content, _)| *content == fetch.content) {
+            self.trees.remove(i).into_iter().for_each(|(_, tree)| bank.go_on_from(tree));
+        }
         let bank = Arc::new(bank);
         let large = Machine::needs_memory(fetch.size);
         let lend = || Lent {
@@ -202,18 +218,15 @@ impl Hub {
         };
         let lent = large.then(lend);
         let served = if large { partial::for_reading(&part).map(Arc::new) } else { None };
-        let (content, part, shared) = (fetch.content, Arc::new(part), !seekers.is_empty());
+        let (content, part, shared) = (fetch.content, Arc::new(part), !fetch.seekers.is_empty());
         self.running.insert(fetch.ticket, Running { content, part, served, bank, shared });
         self.swarm.handle_fetch(at, &fetch, lent);
-        if shared {
-            self.swarm.handle_sources(at, fetch.ticket, fetch.from, seekers);
-        }
     }
 
     /// See [`super::Fetcher::sources`].
     pub fn sources(&mut self, at: Instant, ticket: Ticket, holders: SlotSet, seekers: SlotSet) {
         for job in self.waiting.iter_mut().flatten().filter(|j| j.fetch.ticket == ticket) {
-            (job.fetch.from, job.seekers) = (holders, seekers);
+            (job.fetch.from, job.fetch.seekers) = (holders, seekers);
         }
         if let Some(running) = self.running.get_mut(&ticket) {
             running.shared |= !seekers.is_empty();
@@ -224,7 +237,7 @@ impl Hub {
     pub fn cancel(&mut self, ticket: Ticket) {
         // One that waits is begun without sources, and fails at once.
         if let Some(job) = self.waiting.iter_mut().flatten().find(|j| j.fetch.ticket == ticket) {
-            job.fetch.from = SlotSet(0);
+            (job.fetch.from, job.fetch.seekers) = (SlotSet(0), SlotSet(0));
         }
         self.swarm.handle_cancel(ticket);
     }
@@ -240,6 +253,10 @@ impl Hub {
     /// Whether a content is being fetched.
     pub fn is_fetched(&self, content: &ContentId) -> bool {
         self.running.values().any(|r| r.content == *content)
+    }
+    /// What is known of the tree of a content that is being fetched.
+    pub fn tree(&self, content: &ContentId) -> Option<Arc<Bank>> {
+        self.running.values().find(|r| r.content == *content).map(|r| r.bank.clone())
     }
     /// What is here of what a fetch gets.
     pub fn bank(&self, ticket: Ticket) -> Option<Arc<Bank>> {
@@ -322,6 +339,7 @@ impl Shared {
             waiting: Default::default(),
             minding: false,
             ending: Vec::new(),
+            trees: VecDeque::new(),
             arrived: Vec::new(),
             links: Vec::new(),
             chosen: HashMap::new(),
@@ -380,16 +398,13 @@ impl Shared {
 
     /// See [`super::Fetcher::fetch`].
     pub fn fetch(self: &Arc<Self>, job: Job) {
-        let Job { ticket, kind, content, size, from, part, bank } = job;
+        let Job { ticket, kind, content, size, from, seekers, part, bank } = job;
         // Chunks of zeros stay holes, so the length comes first. Should it fail, so will the writes.
         let _ = part.set_len(size);
         let large = Machine::needs_memory(size);
         let present = if large { part::written(&part) } else { 0 };
-        let fetch = Fetch { ticket, kind, content, size, present, from, based: bank.has_base() };
-        self.with(|hub, _| {
-            let seekers = SlotSet::default();
-            hub.waiting[usize::from(large)].push_back(Prepared { fetch, part, bank, seekers });
-        });
+        let fetch = Fetch { ticket, kind, content, size, present, from, seekers, based: bank.has_base() };
+        self.with(|hub, _| hub.waiting[usize::from(large)].push_back(Prepared { fetch, part, bank }));
     }
     /// See [`super::Fetcher::connect_back`].
     pub fn connect_back(self: &Arc<Self>, slot: Slot) {

@@ -30,6 +30,7 @@ mod serve;
 mod shelf;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use dartsync_core::content::Hash;
 use dartsync_core::ids::{ContentId, DeviceId, PublicKey, Slot, SlotSet, Ticket};
@@ -146,6 +147,8 @@ pub struct Job {
     pub size: u64,
     /// Devices that may have it.
     pub from: SlotSet,
+    /// Devices that seek it, too, and may have some of it.
+    pub seekers: SlotSet,
     /// The part file, open for reading and writing; it becomes `size` bytes long. Right bytes of an earlier try are
     /// kept; chunks of zeros are left as holes.
     pub part: File,

@@ -154,7 +154,7 @@ fn take(shared: &Arc<Shared>, expect: &Expect, bytes: &[u8]) -> Body {
         (hub.part(expect.ticket), hub.bank(expect.ticket))
     };
     if let Some(bank) = bank {
-        bank.add_leaves(&leaves);
+        bank.tree().add_leaves(&leaves);
     }
     match part.map(|p| p.write_all_at(bytes, expect.offset)) {
         Some(Err(e)) => Body::Unwritten(e.raw_os_error().unwrap_or(nix::libc::EIO)),

@@ -312,10 +312,20 @@ impl Server {
         form: Form,
     ) -> Result<(), Refusal> {
         let mut bytes = vec![0; NODE_BYTES];
-        let manifest = self.manifest(shared, content)?;
-        let node = manifest.node(level, offset).ok_or(Refusal::Unknown)?;
-        let n = manifest.encode(node, &mut bytes);
-        let entries = bytes[..n].chunks(entry_bytes(level)).enumerate();
+        match self.manifest(shared, content) {
+            Ok(manifest) => {
+                let node = manifest.node(level, offset).ok_or(Refusal::Unknown)?;
+                let n = manifest.encode(node, &mut bytes);
+                bytes.truncate(n);
+            }
+            // It is on its way: a fellow is told what is known of its tree.
+            Err(Refusal::Busy) => {
+                let bank = shared.hub().tree(content).ok_or(Refusal::Busy)?;
+                bytes = bank.tree().node(level, offset).ok_or(Refusal::Busy)?.to_vec();
+            }
+            Err(why) => return Err(why),
+        }
+        let entries = bytes.chunks(entry_bytes(level)).enumerate();
         self.record(|out| {
             let mut at = match form {
                 Form::Short => message::encode_short_head(id, out),
@@ -337,10 +347,16 @@ impl Server {
     }
 
     fn root(&mut self, shared: &Arc<Shared>, id: u32, content: &ContentId) -> Result<(), Refusal> {
-        let i = self.find(shared, content, None)?;
-        let root: Root = match &self.open[i].bytes {
-            Held::Text(text) => symlink_root(text),
-            _ => self.manifest(shared, content)?.root(),
+        let root: Root = match self.find(shared, content, None) {
+            Ok(i) => match &self.open[i].bytes {
+                Held::Text(text) => symlink_root(text),
+                _ => self.manifest(shared, content)?.root(),
+            },
+            Err(Refusal::Busy) => {
+                let bank = shared.hub().tree(content).ok_or(Refusal::Busy)?;
+                bank.tree().root().ok_or(Refusal::Busy)?
+            }
+            Err(why) => return Err(why),
         };
         self.record(|out| message::encode_root(id, &root, out));
         Ok(())

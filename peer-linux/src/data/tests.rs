@@ -149,7 +149,17 @@ impl Node {
         let part = self.part(&format!("{ticket}.part"));
         let kind = Kind::File;
         let size = size as u64;
-        self.fetcher.fetch(Job { ticket: Ticket(ticket), kind, content, size, from: set, part, bank });
+        let seekers = SlotSet(0);
+        self.fetcher.fetch(Job {
+            ticket: Ticket(ticket),
+            kind,
+            content,
+            size,
+            from: set,
+            seekers,
+            part,
+            bank,
+        });
     }
     fn got(&self, ticket: u32) -> Vec<u8> {
         std::fs::read(self.path(&format!("{ticket}.part"))).unwrap()
@@ -238,6 +248,7 @@ fn many_small_files_and_a_link_text_come_at_once() {
         content: link.content,
         size: 13,
         from,
+        seekers: SlotSet(0),
         part,
         bank: Bank::default(),
     });

@@ -39,7 +39,7 @@ pub enum Done {
     /// Anything else with an outcome.
     Outcome(Ticket, Outcome),
     /// A part file is open: its fetch may begin.
-    Part(Fetch, Result<(File, Bank), Cause>),
+    Part(Folder, Fetch, Result<(File, Bank), Cause>),
     /// A folder's root was looked for.
     Root(Ticket, Folder, Result<Box<Root>, String>),
     /// The tracker's addresses were looked up.
@@ -63,11 +63,11 @@ pub enum Done {
 /// A fetch whose part file is being opened.
 pub struct Fetch {
     ticket: Ticket,
-    folder: Folder,
     kind: Kind,
     content: ContentId,
     size: u64,
     from: SlotSet,
+    seekers: SlotSet,
 }
 
 impl Node {
@@ -81,8 +81,8 @@ impl Node {
             }
             Effect::Watch { ticket, folder } => self.watch(ticket, folder),
             Effect::Scan { ticket, folder, dir } => self.scan(ticket, folder, dir),
-            Effect::Fetch { ticket, row, kind, content, size, from } => {
-                self.fetch(ticket, row, kind, content, size, from)
+            Effect::Fetch { ticket, row, kind, content, size, from, seekers } => {
+                self.fetch(row, Fetch { ticket, kind, content, size, from, seekers })
             }
             Effect::Sources { ticket, holders, seekers } => match self.opening.get_mut(&ticket) {
                 // Its part file is still being opened.
@@ -232,25 +232,25 @@ impl Node {
         self.pull();
     }
 
-    fn fetch(&mut self, ticket: Ticket, row: Row, kind: Kind, content: ContentId, size: u64, from: SlotSet) {
+    fn fetch(&mut self, row: Row, fetch: Fetch) {
+        let Fetch { ticket, content, size, .. } = fetch;
         let Some(spot) = self.spot(ticket, row) else { return };
         self.flag(ticket);
         self.folders.contents.insert(ticket, content);
         self.opening.insert(ticket, None);
-        let fetch = Fetch { ticket, folder: spot.folder, kind, content, size, from };
         let base = self.content_of(row).filter(|base| *base != content && size >= WORTH_PIECES);
         let fetcher = self.fetcher.clone();
         self.workers.submit(Priority::Interactive, move |_| {
             let part = spot.root.part_open(spot.n, size);
             let bank = || base.map_or(Bank::default(), |base| fetcher.bank(&base));
-            Done::Part(fetch, part.map(|part| (part, bank())))
+            Done::Part(spot.folder, fetch, part.map(|part| (part, bank())))
         });
     }
 
-    fn begin_fetch(&mut self, f: Fetch, part: Result<(File, Bank), Cause>) {
-        if let Some(root) = self.folders.root(f.folder) {
+    fn begin_fetch(&mut self, folder: Folder, f: Fetch, part: Result<(File, Bank), Cause>) {
+        if let Some(root) = self.folders.root(folder) {
             for t in root.take_strays() {
-                self.file_trash(f.folder, &t);
+                self.file_trash(folder, &t);
             }
         }
         let said = self.opening.remove(&f.ticket).flatten();
@@ -265,8 +265,8 @@ impl Node {
                 self.finish(f.ticket, Outcome::Failed(Cause::Raced));
             }
             Ok((part, bank)) => {
-                let (ticket, kind, content) = (f.ticket, f.kind, f.content);
-                self.fetcher.fetch(Job { ticket, kind, content, size: f.size, from: f.from, part, bank });
+                let Fetch { ticket, kind, content, size, from, seekers } = f;
+                self.fetcher.fetch(Job { ticket, kind, content, size, from, seekers, part, bank });
                 if let Some((holders, seekers)) = said {
                     self.fetcher.sources(ticket, holders, seekers);
                 }
@@ -334,7 +334,7 @@ impl Node {
                 self.finish(ticket, act.outcome);
             }
             Done::Outcome(ticket, outcome) => self.finish(ticket, outcome),
-            Done::Part(fetch, part) => self.begin_fetch(fetch, part),
+            Done::Part(folder, fetch, part) => self.begin_fetch(folder, fetch, part),
             Done::Root(ticket, folder, root) => self.root_found(ticket, folder, root),
             Done::Addresses(addresses) => self.dial_at(addresses),
             Done::Whereabouts(addresses) => {

@@ -52,6 +52,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         self.end_flight(slot, id);
         self.large_mut(i).flight = None;
         if self.large_mut(i).take_root(root) {
+            self.large_mut(i).pace.grows(at);
             self.finish_if_complete(i);
         } else {
             self.lied(at, slot, i);
@@ -64,6 +65,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         self.end_flight(slot, id);
         self.large_mut(i).flight = None;
         if self.large_mut(i).take_node(bytes) {
+            self.large_mut(i).pace.grows(at);
             self.finish_if_complete(i);
         } else {
             self.lied(at, slot, i);

@@ -32,6 +32,8 @@ struct Fellow {
     base: u32,
     here: Places,
     coming: Places,
+    /// It knows the names of so many chunks of the file's start, or more.
+    knows: u32,
     /// Which of this device's states it was told, when, and the number of that message.
     told: Option<u32>,
     told_at: Instant,
@@ -60,7 +62,7 @@ impl Fellow {
     }
     fn forget(&mut self) {
         (self.heard, self.base, self.here, self.coming) = (false, 0, Places::NONE, Places::NONE);
-        self.told = None;
+        (self.knows, self.told) = (0, None);
     }
     fn is_due(&self, state: u32) -> bool {
         self.told != Some(state) && self.mute.is_none()
@@ -91,6 +93,7 @@ impl Fellows {
                 base,
                 here,
                 coming,
+                knows: 0,
                 told,
                 told_at: Instant(0),
                 id,
@@ -109,6 +112,7 @@ impl Fellows {
         (f.heard, f.heard_at, f.base) = (true, at, have.base);
         f.here = Places::of_line(have.base, have.here);
         f.coming = Places::of_line(have.base, have.coming);
+        f.knows = have.base.saturating_add(have.reach());
     }
     /// It is no fellow any more: it has the whole.
     pub(super) fn remove(&mut self, slot: Slot) {
@@ -152,6 +156,10 @@ impl Fellows {
     /// Those who said what they have.
     pub(super) fn speakers(&self) -> SlotSet {
         self.which(|f| f.heard)
+    }
+    /// Those who know the name of that chunk, counted from the file's start.
+    pub(super) fn knowing(&self, chunk: u32) -> SlotSet {
+        self.which(|f| f.heard && f.knows > chunk)
     }
     fn which(&self, test: impl Fn(&Fellow) -> bool) -> SlotSet {
         let mut set = SlotSet(0);

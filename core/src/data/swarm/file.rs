@@ -1,16 +1,13 @@
 //! Contents that are being fetched.
 
-use super::super::message::{Have, SHORT_BYTES, Wants};
+use super::super::message::{Have, Wants};
 use super::fellows::Fellows;
-use super::notes::{NOTED, fill, note, noted};
+use super::notes::{NOTED, noted};
 use super::places::{Places, WINDOW};
 use super::share::Pace;
 use super::types::{Bank, Fetch, Lent};
 use super::whence::Whence;
-use crate::content::{
-    Hash, Leaf, NODE_BYTES, NODE_MAX, Near, Neighbours, Root, Step, Walker, Want, ZERO_CHUNK, entry_bytes,
-    is_sampled,
-};
+use crate::content::{Hash, Leaf, NODE_BYTES, Near, Neighbours, Walker, Want};
 use crate::ids::{ContentId, Slot, SlotSet, Ticket};
 use crate::limits;
 use crate::mutant::{self, Mutant};
@@ -78,10 +75,10 @@ pub(super) struct Large<B, K> {
     /// The node that the walk needs, how it is asked for, and what is known of it.
     pub want: Option<Want>,
     pub form: Form,
-    draft: [u8; NODE_BYTES],
-    count: u16,
+    pub draft: [u8; NODE_BYTES],
+    pub count: u16,
     /// What is here in other files.
-    bank: K,
+    pub bank: K,
     /// Whether an older version is; whether the last pieces were of use, and how many in a row were not; lists of pieces
     /// that are asked for.
     based: bool,
@@ -89,24 +86,24 @@ pub(super) struct Large<B, K> {
     useless: u8,
     pub lists: u8,
     /// Below this the part file may hold bytes from an earlier try.
-    present: u64,
+    pub present: u64,
     /// Chunks before this are here; before `end` they are known. Counted from the file's start.
     pub base: u32,
     pub end: u32,
-    ended: bool,
+    pub ended: bool,
     /// Bytes of the file before the base.
-    passed: u64,
+    pub passed: u64,
     /// The window's chunks, [`NOTED`] bytes each.
-    leaves: B,
+    pub leaves: B,
     /// To be asked for; to be checked in the part file; being checked; here.
     pub wanted: Places,
-    check: Places,
+    pub check: Places,
     checking: Places,
-    done: Places,
+    pub done: Places,
     /// Looked for here, in vain; to be asked for whole, not in pieces.
-    looked: Places,
+    pub looked: Places,
     /// Looked for where its neighbours say, too; else as `looked`.
-    guessed: Places,
+    pub guessed: Places,
     pub plain: Places,
     /// Who seeks it, too; which chunks this device gets from a holder, and which it has asked one for.
     pub fellows: Fellows,
@@ -117,14 +114,15 @@ pub(super) struct Large<B, K> {
     pub news: u32,
     arrivals: u32,
     /// Chunks that files of this device are to be looked through for, and how many are being looked for.
-    finds: heapless::Deque<Hash, FINDS>,
+    pub finds: heapless::Deque<Hash, FINDS>,
     finding: u8,
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     pub(super) fn new(at: Instant, fetch: &Fetch, lent: Lent<B, K>) -> Large<B, K> {
         let Lent { walk, window, bank } = lent;
-        Large {
+        let known = bank.root();
+        let mut large = Large {
             ticket: fetch.ticket,
             content: fetch.content,
             size: fetch.size,
@@ -161,139 +159,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
             arrivals: 0,
             finds: heapless::Deque::new(),
             finding: 0,
-        }
-    }
-
-    /// Takes a root, if it is this content's.
-    pub(super) fn take_root(&mut self, root: Root) -> bool {
-        let named = root.file_id() == self.content || mutant::on(Mutant::SwarmRoot);
-        let fits = root.is_valid() && root.size == self.size && named;
-        if !fits || !matches!(self.stage, Stage::Rootless(_)) {
-            return false;
-        }
-        let Stage::Rootless(memory) = core::mem::replace(&mut self.stage, Stage::Moving) else {
-            unreachable!("looked at just now")
         };
-        let walker = Walker::new(root, memory).expect("a valid root");
-        self.stage = Stage::Walking(walker);
-        self.advance();
-        true
-    }
-
-    /// Takes what was asked for of the node that is needed. False if it is wrong and nothing but its source can be at
-    /// fault; else the node may have to be asked for once more, whole.
-    pub(super) fn take_node(&mut self, bytes: &[u8]) -> bool {
-        let Some(want) = self.want else { return false };
-        match self.form {
-            Form::Full => self.feed(&want, bytes),
-            Form::Short => false,
-            Form::Some(wants) => {
-                let mut draft = self.draft;
-                let whole = fill(&mut draft, want.level, self.count as usize, &wants, bytes);
-                // A short name may stand for another entry than the one that is known here.
-                if whole.is_none_or(|n| !self.feed(&want, &draft[..n])) {
-                    self.form = Form::Full;
-                }
-                true
-            }
+        // An earlier try has come so far; what it heard is checked once more.
+        if let Some(root) = known {
+            large.take_root(root);
         }
-    }
-    fn feed(&mut self, want: &Want, bytes: &[u8]) -> bool {
-        let Stage::Walking(walker) = &mut self.stage else { return false };
-        if walker.feed(bytes).is_err() {
-            return false;
-        }
-        if want.level == 1 {
-            self.bank.listed(bytes);
-        }
-        self.want = None;
-        self.advance();
-        true
-    }
-    /// Takes the short names of the node that is needed.
-    pub(super) fn take_short(&mut self, names: &[u8]) {
-        let Some(want) = self.want else { return };
-        if self.form != Form::Short {
-            return;
-        }
-        self.form = Form::Full;
-        let (names, rest) = names.as_chunks::<SHORT_BYTES>();
-        if !rest.is_empty() || names.is_empty() || names.len() > NODE_MAX {
-            return;
-        }
-        let width = entry_bytes(want.level);
-        let mut wants: Wants = [0; NODE_MAX / 8];
-        let mut missing = 0;
-        for (i, name) in names.iter().enumerate() {
-            match self.bank.entry(want.level, *name) {
-                Some(entry) => _ = entry.encode(want.level, &mut self.draft[i * width..]),
-                None => {
-                    wants[i / 8] |= 1 << (i % 8);
-                    missing += 1;
-                }
-            }
-        }
-        self.count = names.len() as u16;
-        if missing == 0 {
-            let draft = self.draft;
-            self.feed(&want, &draft[..names.len() * width]);
-        } else if missing < names.len() {
-            self.form = Form::Some(wants);
-        }
-    }
-
-    /// Moves the window on, and walks until it is full or a node is needed that is not known here.
-    fn advance(&mut self) {
-        while self.base < self.end && self.done.has(self.base as usize % WINDOW) {
-            let place = self.base as usize % WINDOW;
-            self.done.remove(place);
-            self.passed += self.leaf(place).len as u64;
-            self.base += 1;
-        }
-        let Stage::Walking(walker) = &mut self.stage else { return };
-        while !self.ended && self.want.is_none() && ((self.end - self.base) as usize) < WINDOW {
-            match walker.step() {
-                Step::Need(want) => {
-                    let known = self.bank.node(want.level, &want.hash, &mut self.draft);
-                    let bytes = known.map(|n| &self.draft[..n]).filter(|b| walker.feed(b).is_ok());
-                    match bytes {
-                        Some(bytes) if want.level == 1 => self.bank.listed(bytes),
-                        Some(_) => {}
-                        None => {
-                            self.want = Some(want);
-                            self.form = if self.bank.is_empty() { Form::Full } else { Form::Short };
-                        }
-                    }
-                }
-                Step::End => self.ended = true,
-                Step::Leaf(leaf) => {
-                    let place = self.end as usize % WINDOW;
-                    note(self.leaves.as_mut(), place, &leaf);
-                    self.looked.remove(place);
-                    self.guessed.remove(place);
-                    self.plain.remove(place);
-                    self.coming.remove(place);
-                    match self.fellows.is_mine(&leaf.hash) {
-                        true => self.mine.add(place),
-                        false => self.mine.remove(place),
-                    }
-                    // What is zeros need not travel: a hole is as good.
-                    let known = (leaf.offset < self.present && !mutant::on(Mutant::SwarmPart))
-                        || leaf.hash == ZERO_CHUNK
-                        || self.bank.may_have(&leaf.hash);
-                    if known {
-                        self.check.add(place)
-                    } else {
-                        self.wanted.add(place);
-                        if self.end == 0 || is_sampled(&leaf.hash) {
-                            // It is a sample: one that finds no room is not missed.
-                            let _ = self.finds.push_back(leaf.hash);
-                        }
-                    }
-                    self.end += 1;
-                }
-            }
-        }
+        large
     }
 
     /// Whether every chunk is here.

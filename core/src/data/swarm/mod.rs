@@ -31,6 +31,7 @@ mod share;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod types;
 mod whence;
 
@@ -158,7 +159,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             };
             let lent = lent.filter(enough).expect("callers lend memory and a bank");
             let place = self.larges.iter().position(Option::is_none).expect("callers look for room");
-            self.larges[place] = Some(Large::new(at, fetch, lent));
+            let mut large = Large::new(at, fetch, lent);
+            large.fellows.name(at, SlotSet(fetch.seekers.0 & !from.0));
+            self.larges[place] = Some(large);
         }
         if from.is_empty() {
             self.judge(at);

@@ -1,6 +1,5 @@
 //! What to do next, derived from the state: which ask goes to whom, whom to dial, what time alone decides.
 
-use super::file::{Form, Stage};
 use super::flights::{Flight, Goal, Work};
 use super::source::State;
 use super::types::Bank;
@@ -114,29 +113,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
                 false => self.ask_leaf(at, slot, i, place),
             })
         })
-    }
-
-    /// Asks for what the walk needs.
-    fn next_node(&mut self, at: Instant, i: u8, rooms: SlotSet) -> Option<Effect> {
-        let large = self.large(i);
-        let slot = self.least_loaded(SlotSet(large.whence.left().0 & rooms.0))?;
-        let (content, form) = (large.content, large.form);
-        let (work, level, offset) = match (&large.stage, large.want) {
-            _ if large.flight.is_some() => return None,
-            (Stage::Rootless(_), _) => (Work::Root(i), 0, 0),
-            (_, Some(want)) => (Work::Node(i), want.level, want.offset),
-            _ => return None,
-        };
-        let id = self.start(at, slot, work, 0);
-        self.large_mut(i).flight = Some(id);
-        Some(Effect::Ask(
-            slot,
-            match (level, form) {
-                (1.., Form::Short) => Ask::Short { id, content, level, offset },
-                (1.., Form::Some(wants)) => Ask::Entries { id, content, level, offset, wants },
-                _ => Ask::Node { id, content, level, offset },
-            },
-        ))
     }
 
     /// The next chunk to ask for: of whom, and whether in pieces.
@@ -275,8 +251,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         } else if at.since(self.source(slot).progress) >= STALL {
             let mut others = self.slots_where(|s| s.is_open() && s.silence(at) < STALL);
             others.remove(slot);
-            let movable =
-                |s: &Self, f: &Flight| f.slot == slot && s.whence(s.place(f.work)).left().0 & others.0 != 0;
+            let movable = |s: &Self, f: &Flight| f.slot == slot && s.could_bring(f).0 & others.0 != 0;
             if self.flights.find(|f| movable(self, f)).is_some() {
                 self.source_mut(slot).stalls(at, at + STALL);
             }

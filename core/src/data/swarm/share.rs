@@ -30,7 +30,8 @@ pub(super) const SAYING: u32 = 1 << 31;
 /// How far a content has come, and how long its holders have stood idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    began: Instant,
+    /// When it began, or more of its tree came.
+    grown: Instant,
     /// When a chunk last came, and how many had; when the window last moved, and where to.
     came: Instant,
     arrivals: u32,
@@ -44,7 +45,11 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(at: Instant) -> Pace {
-        Pace { began: at, came: at, arrivals: 0, moved: at, base: 0, idle: None, loan: 0 }
+        Pace { grown: at, came: at, arrivals: 0, moved: at, base: 0, idle: None, loan: 0 }
+    }
+    /// More of its tree came.
+    pub(super) fn grows(&mut self, at: Instant) {
+        self.grown = at;
     }
     /// Notes how far it has come.
     pub(super) fn note(&mut self, at: Instant, base: u32, end: u32, arrivals: u32) {
@@ -109,8 +114,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Large<B, K> {
     }
     /// Whether fellows may bring what is missing, though no holder is left.
     pub(super) fn is_hopeful(&self, at: Instant) -> bool {
-        // Before anything is known of the tree, fellows alone can bring nothing, unless one comes to have it all.
-        let since = if self.end == 0 { self.pace.began } else { self.pace.came };
+        let since = if self.end == 0 { self.pace.grown } else { self.pace.came.max(self.pace.grown) };
         !self.fellows.is_empty() && at.since(since) < HOPE
     }
 }

@@ -1,7 +1,7 @@
 //! What the download machine is told, what it says, and what it is lent.
 
 use super::super::message::{Ask, Ranges, SHORT_BYTES};
-use crate::content::{Entry, Hash, Leaf, Neighbours};
+use crate::content::{Entry, Hash, Leaf, Neighbours, Root};
 use crate::ids::{ContentId, Slot, SlotSet, Ticket};
 use crate::peer::Cause;
 use crate::record::Kind;
@@ -21,6 +21,8 @@ pub struct Fetch {
     pub present: u64,
     /// Devices that may have it.
     pub from: SlotSet,
+    /// Devices that seek it, too: of use for a large one alone.
+    pub seekers: SlotSet,
     /// Whether an older version is here: what changed in a chunk is then asked for in pieces.
     pub based: bool,
 }
@@ -81,8 +83,11 @@ pub enum Draft {
 /// What this device has already of a large content, in other files or older versions; made by the driver, kept for the
 /// length of the fetch. Nothing that it says is believed unchecked.
 pub trait Bank {
-    /// Writes the bytes of that node to `out` ([`NODE_BYTES`]); how many they are.
-    fn node(&self, level: u8, hash: &Hash, out: &mut [u8]) -> Option<usize>;
+    /// The content's root, if an earlier try has come so far.
+    fn root(&self) -> Option<Root>;
+    /// Writes the bytes of that node, which in this content begins at `offset`, to `out` ([`NODE_BYTES`]); how many they
+    /// are.
+    fn node(&self, level: u8, offset: u64, hash: &Hash, out: &mut [u8]) -> Option<usize>;
     /// The entry that nodes of that level have under this short name.
     fn entry(&self, level: u8, name: [u8; SHORT_BYTES]) -> Option<Entry>;
     /// Whether a chunk of that name may be here. It is looked for with [`Effect::Check`]. A file that
@@ -90,8 +95,11 @@ pub trait Bank {
     fn may_have(&self, chunk: &Hash) -> bool;
     /// Whether it knows nothing at all, so that asking for short nodes is a waste.
     fn is_empty(&self) -> bool;
-    /// The next of the content's flat list of chunks.
-    fn listed(&self, leaves: &[u8]);
+    /// The content's root is this, verified.
+    fn rooted(&self, root: &Root);
+    /// The next node of the content is this, verified: of that level, from `offset` on. Those of level 1 are the flat
+    /// list of its chunks. What was told so is served to fellows.
+    fn listed(&self, level: u8, offset: u64, node: &[u8]);
 }
 
 /// What became of a body.

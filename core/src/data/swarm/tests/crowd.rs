@@ -33,10 +33,13 @@ pub(super) struct Member {
     pub(super) life: u32,
     /// Fetches so far.
     pub(super) tries: u32,
-    /// Bytes of chunks that it sent.
+    /// Bytes of chunks that it sent; roots and nodes.
     pub(super) sent: u64,
+    pub(super) told: u32,
     /// Its links, each with a number that no other one has.
     pub(super) links: BTreeMap<usize, u64>,
+    /// What it is told of the tree.
+    pub(super) bank: Option<Bankbook>,
     /// What this fetch has taken or found in the part file.
     pub(super) got: BTreeSet<u64>,
     /// The part file: what is verified at which offset; a crash leaves it.
@@ -48,6 +51,12 @@ pub(super) struct Member {
     /// In which of its fetches whom it took what is wrong from, and who had not what it wanted of a holder.
     pub(super) fooled: BTreeSet<(u32, usize)>,
     pub(super) refused: BTreeSet<(u32, usize)>,
+}
+
+/// Some of a tree.
+pub(super) enum Told {
+    Root(Root),
+    Node(Vec<u8>),
 }
 
 pub(super) enum Event {
@@ -152,7 +161,9 @@ impl Crowd {
             life: 0,
             tries: 0,
             sent: 0,
+            told: 0,
             links: BTreeMap::new(),
+            bank: None,
             got: BTreeSet::new(),
             part: BTreeMap::new(),
             again: 0,
@@ -209,11 +220,15 @@ impl Crowd {
         let version = &self.versions[member.version];
         let present = member.part.keys().next_back().map_or(0, |last| last + 1);
         let (content, size) = (version.content, version.size as u64);
-        let from = self.sources(m).0;
+        let (from, seekers) = self.sources(m);
         let (ticket, kind) = (self.ticket(m), Kind::File);
-        let fetch = Fetch { ticket, kind, content, size, present, from, based: false };
+        let fetch = Fetch { ticket, kind, content, size, present, from, seekers, based: false };
         let (walk, window) = (vec![0; WALK_MEMORY], vec![0; WINDOW_MEMORY]);
-        let lent = Some(Lent { walk, window, bank: Bankbook::new(None) });
+        let before = self.members[m].bank.take().map(|b| b.heard());
+        let alike = before.filter(|h| h.root.is_some_and(|r| r.file_id() == content));
+        let bank = Bankbook::new(alike.unwrap_or_default(), None);
+        self.members[m].bank = Some(bank.clone());
+        let lent = Some(Lent { walk, window, bank });
         let Some(swarm) = self.swarm(m) else { return };
         swarm.handle_me(Some(Slot(m as u8)));
         swarm.handle_fetch(at, &fetch, lent);
@@ -227,6 +242,34 @@ impl Crowd {
         let has = member.swarm.as_ref().is_some_and(|s| s.holds(content, offset, len).is_some());
         assert!(!has || member.got.contains(&offset), "holds what it got alone");
         has
+    }
+
+    /// What it knows of the tree of that content: of a node, at level 0 of the root. None: it has to do with it no more;
+    /// none within: not so far.
+    pub(super) fn knows(
+        &self,
+        m: usize,
+        content: &ContentId,
+        level: u8,
+        offset: u64,
+    ) -> Option<Option<Told>> {
+        let member = &self.members[m];
+        let version = &self.versions[member.version];
+        if self.has_whole(m, member.version) && version.content == *content {
+            let root = version.manifest.root();
+            let mut out = vec![0; NODE_BYTES];
+            let node = version.manifest.node(level, offset).map(|n| version.manifest.encode(n, &mut out));
+            out.truncate(node.unwrap_or(0));
+            return Some(Some(if level == 0 { Told::Root(root) } else { Told::Node(out) }));
+        }
+        if version.content != *content || member.end.is_some() || member.tries == 0 {
+            return None;
+        }
+        let heard = member.bank.as_ref()?.heard();
+        Some(match level {
+            0 => heard.root.map(Told::Root),
+            _ => heard.nodes.get(&(level, offset)).cloned().map(Told::Node),
+        })
     }
 
     pub(super) fn act(&mut self, m: usize, effect: Effect) {
@@ -352,6 +395,7 @@ impl Crowd {
             return;
         }
         member.swarm = Some(Box::default());
+        member.bank = None;
         if !matches!(member.end, Some((Ok(()), _))) {
             self.start(m);
         }

@@ -159,22 +159,35 @@ impl Crowd {
             }
             Ask::Cancel { id } => self.members[to].queues[from].retain(|a| a.id() != Some(id)),
             Ask::Node { id, content, level, offset } => {
-                let version = self.members[to].version;
-                if !self.has_whole(to, version) || self.versions[version].content != content {
+                let told = match self.knows(to, &content, level, offset) {
+                    Some(Some(told)) => told,
+                    Some(None) => {
+                        return self.send(to, from, |l| Event::Refused(to, from, l, id, Refusal::Busy));
+                    }
+                    None => {
+                        let seeks = self.members[to].swarm.is_some();
+                        let asker = &mut self.members[from];
+                        let fresh = asker.refused.insert((asker.tries, to));
+                        assert!(fresh || seeks, "it asked again who had it not");
+                        return self.send(to, from, |l| Event::Refused(to, from, l, id, Refusal::Gone));
+                    }
+                };
+                self.members[to].told += 1;
+                let lies = self.members[to].lies;
+                if lies {
                     let asker = &mut self.members[from];
-                    assert!(asker.refused.insert((asker.tries, to)), "it asked again who had it not");
-                    return self.send(to, from, |l| Event::Refused(to, from, l, id, Refusal::Gone));
+                    assert!(asker.fooled.insert((asker.tries, to)), "it asked again who had lied");
                 }
-                let (lies, manifest) = (self.members[to].lies, &self.versions[version].manifest);
-                let mut root = manifest.root();
-                root.hash.0[0] ^= u8::from(lies);
-                let mut out = vec![0; NODE_BYTES];
-                let n = manifest.node(level, offset).map(|n| manifest.encode(n, &mut out));
-                out[3] ^= u8::from(lies);
                 let Some(s) = self.swarm(from) else { return };
-                match n {
-                    Some(n) if level > 0 => s.handle_node(at, slot, id, &out[..n]),
-                    _ => s.handle_root(at, slot, id, root),
+                match told {
+                    Told::Root(mut root) => {
+                        root.hash.0[0] ^= u8::from(lies);
+                        s.handle_root(at, slot, id, root);
+                    }
+                    Told::Node(mut node) => {
+                        node[3] ^= u8::from(lies);
+                        s.handle_node(at, slot, id, &node);
+                    }
                 }
             }
             Ask::Ping => {}

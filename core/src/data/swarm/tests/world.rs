@@ -16,15 +16,29 @@ type Old = (Vec<u8>, Known<Vec<u8>, Vec<Node>, Vec<u32>>);
 struct Book {
     old: Option<Old>,
     leaves: RefCell<Vec<u8>>,
+    /// What an earlier try heard of the tree; what this one did.
+    earlier: Heard,
+    heard: RefCell<Heard>,
+}
+
+/// Root and nodes of a content, by level and offset.
+#[derive(Clone, Default)]
+pub(super) struct Heard {
+    pub(super) root: Option<Root>,
+    pub(super) nodes: BTreeMap<(u8, u64), Vec<u8>>,
 }
 
 impl Bankbook {
-    pub(super) fn new(old: Option<&Content>) -> Bankbook {
+    /// Of a try after one that heard this.
+    pub(super) fn new(earlier: Heard, old: Option<&Content>) -> Bankbook {
         let old = old.map(|old| {
             let index = vec![0; known_room(&old.manifest)];
             (old.bytes.clone(), Known::new(old.manifest.clone(), index))
         });
-        Bankbook(Rc::new(Book { old, leaves: RefCell::default() }))
+        Bankbook(Rc::new(Book { old, leaves: RefCell::default(), earlier, heard: RefCell::default() }))
+    }
+    pub(super) fn heard(&self) -> Heard {
+        self.0.heard.borrow().clone()
     }
     fn find(&self, hash: &Hash) -> Option<&[u8]> {
         let (bytes, known) = self.0.old.as_ref()?;
@@ -49,7 +63,14 @@ impl Bankbook {
 }
 
 impl Bank for Bankbook {
-    fn node(&self, level: u8, hash: &Hash, out: &mut [u8]) -> Option<usize> {
+    fn root(&self) -> Option<Root> {
+        self.0.earlier.root
+    }
+    fn node(&self, level: u8, offset: u64, hash: &Hash, out: &mut [u8]) -> Option<usize> {
+        if let Some(node) = self.0.earlier.nodes.get(&(level, offset)) {
+            out[..node.len()].copy_from_slice(node);
+            return Some(node.len());
+        }
         let (_, known) = self.0.old.as_ref()?;
         known.node(level, hash).map(|node| known.manifest().encode(node, out))
     }
@@ -62,8 +83,15 @@ impl Bank for Bankbook {
     fn is_empty(&self) -> bool {
         self.0.old.is_none()
     }
-    fn listed(&self, leaves: &[u8]) {
-        self.0.leaves.borrow_mut().extend(leaves);
+    fn rooted(&self, root: &Root) {
+        assert!(self.0.heard.borrow_mut().root.replace(*root).is_none(), "told once");
+    }
+    fn listed(&self, level: u8, offset: u64, node: &[u8]) {
+        if level == 1 {
+            self.0.leaves.borrow_mut().extend(node);
+        }
+        let before = self.0.heard.borrow_mut().nodes.insert((level, offset), node.to_vec());
+        assert!(before.is_none(), "told once");
     }
 }
 
@@ -134,6 +162,8 @@ pub(super) struct World {
     pub(super) asked: u32,
     pub(super) hung: u32,
     pub(super) part: Vec<u8>,
+    /// Who seeks what is fetched, too.
+    pub(super) seekers: SlotSet,
 }
 
 pub(super) fn random(seed: u64, len: usize) -> Vec<u8> {
@@ -161,6 +191,7 @@ impl World {
             asked: 0,
             hung: 0,
             part: Vec::new(),
+            seekers: SlotSet(0),
         }
     }
     pub(super) fn at(&self) -> Instant {
@@ -196,12 +227,13 @@ impl World {
         old: Option<ContentId>,
     ) {
         let size = self.contents[&content].bytes.len() as u64;
-        let bank = Bankbook::new(old.map(|old| &self.contents[&old]));
+        let bank = Bankbook::new(Heard::default(), old.map(|old| &self.contents[&old]));
         self.banks.insert(Ticket(ticket), bank.clone());
         let lend = || Lent { walk: vec![0; WALK_MEMORY], window: vec![0; WINDOW_MEMORY], bank };
         let lent = Swarm::<Vec<u8>, Bankbook>::needs_memory(size).then(lend);
         let (ticket, kind, based) = (Ticket(ticket), Kind::File, old.is_some());
-        let fetch = Fetch { ticket, kind, content, size, present, from, based };
+        let seekers = self.seekers;
+        let fetch = Fetch { ticket, kind, content, size, present, from, seekers, based };
         self.swarm.handle_fetch(self.at(), &fetch, lent);
         self.drain();
     }
