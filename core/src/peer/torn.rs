@@ -97,8 +97,7 @@ impl Peer {
     /// Announced from the page cache, and after a power cut a directory stands there.
     fn is_turned_back(&self, o: &Open, stat: &Stat) -> bool {
         let Some(l) = o.t.local.as_ref().filter(|l| l.record.has_content()) else { return false };
-        let told = o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record));
-        self.is_distrusted(o) && stat.kind == Kind::Directory && told
+        self.is_distrusted(o) && stat.kind == Kind::Directory && may_be_home(o, l)
     }
 
     /// Announced from the page cache, and after a power cut the disk holds something else.
@@ -108,13 +107,15 @@ impl Peer {
             && stat.kind == Kind::File
             && l.record.kind == Kind::File
             && content.is_some_and(|c| c != l.record.content)
-            && o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record))
+            && may_be_home(o, l)
     }
 
     /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
     fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
         let edit = self.mint(now);
-        let announced = o.t.remote.as_ref().expect("seen in is_torn").record.clone();
+        let told = o.t.remote.as_ref().map(|r| &r.record);
+        let own = &o.t.local.as_ref().expect("seen in is_torn").record;
+        let announced = told.filter(|r| r.same_content(own)).unwrap_or(own).clone();
         let record = Record {
             kind: Kind::File,
             mode: stat.mode,
@@ -132,6 +133,13 @@ impl Peer {
         o.t.disk_due = true;
         o.t.local = Some(Local { record, made: Made::Minted, stat, at });
     }
+}
+
+/// Whether others may have the content of the local record: it is the home's, or was announced, and no verdict came before
+/// the power failed.
+fn may_be_home(o: &Open, l: &Local) -> bool {
+    let told = o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record));
+    told || l.made == Made::Minted
 }
 
 /// Whether a look found something else than what is known; `content` is none where the stat is the known one.

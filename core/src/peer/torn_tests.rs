@@ -1,8 +1,8 @@
 //! R13: what a power cut has left, and what users do with it.
 
 use super::rig::{Rig, content, record, stat};
-use super::trees::{Lane, Made, Stat, Trees};
-use crate::ids::ContentId;
+use super::trees::{Lane, Made, Remote, Stat, Trees};
+use crate::ids::{ContentId, Seq};
 use crate::path::Path;
 use crate::record::{Kind, Record};
 use crate::version::{Edit, Order};
@@ -109,17 +109,65 @@ fn a_save_after_the_first_look_is_a_user_s_though_a_device_asked_in_vain_for_the
     assert_ne!(l.record.version, record(Kind::File, content("new"), 1).version);
 }
 
-#[test]
-fn an_edit_that_a_power_cut_undid_is_not_undone_by_another_edit() {
-    let mut rig = Rig::ready();
+/// What stands at `x` is announced as an edit; the power fails before its verdict comes. The edit.
+fn announced_and_cut(rig: &mut Rig) -> Record {
     rig.peer.folders[0].unclean = true;
-    rig.has("x", Kind::File, "old");
-    rig.sees("x", Kind::File, "new");
     let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
     rig.peer.mint_local(rig.now, &mut o);
     (o.t.unsynced, o.t.stale) = (true, true);
-    o.t.local.as_mut().expect("it stands").at = 0;
+    let l = o.t.local.as_mut().expect("it stands");
+    l.at = 0;
+    let edit = l.record.clone();
     rig.peer.close(&mut rig.ix, rig.now, o);
+    edit
+}
+/// The tracker had taken that.
+fn was_taken(rig: &mut Rig, record: Record) {
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.remote = Some(Remote { record, epoch: rig.peer.epoch, seq: Seq(9) });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+}
+
+#[test]
+fn what_was_torn_before_its_verdict_came_is_no_edit_of_it() {
+    let mut rig = Rig::ready();
+    rig.sees("x", Kind::File, "whole");
+    let whole = announced_and_cut(&mut rig);
+    rig.sees("x", Kind::File, "torn");
+    let torn = rig.trees("x").local.expect("it stands").record;
+    assert_eq!(torn.compare(&whole), Order::Concurrent, "it replaces nothing");
+    // The disk takes the time that it is to have.
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.disk_due = false;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert_eq!(rig.lane("x"), Some(Lane::Announce), "nobody has more, as far as is known");
+    was_taken(&mut rig, whole);
+    assert_eq!(rig.lane("x"), Some(Lane::Quick), "it is fetched back");
+    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    assert!(
+        rig.peer.judgement(&o).is_some_and(|j| !j.ours && j.copy),
+        "what was torn leaves for a copy's name"
+    );
+}
+
+#[test]
+fn a_directory_that_a_power_cut_brought_back_before_a_verdict_came_gives_way_all_the_same() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::Directory, "");
+    rig.sees("x", Kind::File, "whole");
+    let whole = announced_and_cut(&mut rig);
+    rig.sees("x", Kind::Directory, "");
+    assert_eq!(rig.lane("x"), None, "it is what the home has, as far as is known");
+    was_taken(&mut rig, whole);
+    assert_eq!(rig.lane("x"), Some(Lane::Quick), "the file is fetched back");
+}
+
+#[test]
+fn an_edit_that_a_power_cut_undid_is_not_undone_by_another_edit() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "old");
+    rig.sees("x", Kind::File, "new");
+    announced_and_cut(&mut rig);
     rig.sees("x", Kind::File, "old");
     let t = rig.trees("x");
     assert_eq!(t.local.map(|l| (l.record, l.made)), t.synced.map(|s| (s, Made::Synced)));

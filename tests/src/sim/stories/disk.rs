@@ -6,6 +6,7 @@ use crate::sim::faults::Kind as Fault;
 pub(super) const STORIES: &[Story] = &[
     story("what a power cut tore is no edit", 2, torn),
     story("what a power cut tore is no edit for a later start either", 2, torn_later),
+    story("what a power cut tore before its verdict came is no edit", 2, torn_unanswered),
     story("after a power cut a removal counts from the first scan on", 2, unseen),
     story("what was torn before anyone had it is waited for by nobody", 2, torn_alone),
     story("what was copied by another way and went with the power is no removal", 2, copied),
@@ -51,6 +52,19 @@ fn torn_later(w: &mut World<'_>) {
     w.same();
     assert!(w.paths(B).iter().all(|p| p != "x"), "{:?}", w.paths(B));
 }
+/// B has it by then, and A was not told so.
+fn torn_unanswered(w: &mut World<'_>) {
+    w.stall(A, false, true);
+    w.write(A, "x", "the whole of it");
+    w.run_for(SECOND);
+    assert_eq!(w.shows(B, "the whole of it"), ["x"]);
+    tear(w);
+    w.start(A);
+    w.same();
+    assert_eq!(w.shows(A, "the whole of it"), ["x"], "{:?}", w.paths(A));
+    w.judge();
+    assert_eq!(w.verdict(), None);
+}
 /// The power fails at A, whose program starts and then stands still: a removal before its first scan may as well be the
 /// power cut's doing, and is undone; the next one is a user's.
 fn unseen(w: &mut World<'_>) {
@@ -82,7 +96,6 @@ fn tear(w: &mut World<'_>) {
     let ino = dev.fs.find(b"x").unwrap();
     dev.fs.node_mut(ino).data = half.clone();
     dev.boot += 1;
-    w.leave.returns = true;
     w.ledger.contents.entry(half.id).or_default().text = "torn".into();
 }
 
@@ -148,8 +161,6 @@ fn last_instant(w: &mut World<'_>) {
     w.write(A, "x", "one");
     w.same();
     w.faults.on = vec![(Fault::Races, SECOND)];
-    // While such saves go on, a copy may be in a trash for an instant.
-    w.leave.trash = true;
     let mut raced = 0;
     for n in 0..60 {
         w.write(A, "x", &format!("edit {n}"));
@@ -170,7 +181,6 @@ fn last_instant(w: &mut World<'_>) {
     }
     w.faults.on.clear();
     w.same();
-    w.leave.trash = false;
     assert!(raced > 0, "no save came in time");
 }
 
