@@ -1,7 +1,7 @@
 //! Threads for slow work: jobs in, completions out, the main loop woken for each.
 //!
-//! Interactive jobs go before bulk ones, and one thread never takes bulk, so that a small save need not wait for the
-//! end of a large file. A job that panics has met a bug of this program: the panic goes on in the thread that polls.
+//! Interactive jobs go before acts on large files, and these before bulk ones; one thread takes interactive jobs alone, so
+//! that a small save need not wait for the end of a large file. A job that panics has met a bug of this program: the panic goes on in the thread that polls.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,8 +15,17 @@ use std::thread::{self, JoinHandle};
 pub enum Priority {
     /// Somebody waits for it.
     Interactive,
+    /// The end of something large: it may take long, and much has been waited for already.
+    Large,
     /// When nothing interactive waits.
     Bulk,
+}
+
+impl Priority {
+    /// Of work that reads a file, which may be a large one.
+    pub fn of(bulk: bool) -> Priority {
+        if bulk { Priority::Bulk } else { Priority::Interactive }
+    }
 }
 
 /// What a job finds at its thread.
@@ -31,8 +40,9 @@ type Job<T> = Box<dyn FnOnce(&mut Desk<'_>) -> T + Send>;
 
 struct Queue<T> {
     interactive: VecDeque<Job<T>>,
+    large: VecDeque<Job<T>>,
     bulk: VecDeque<Job<T>>,
-    /// Threads at a bulk job now.
+    /// Threads at a job now that may take long.
     at_bulk: usize,
 }
 
@@ -40,7 +50,7 @@ struct Shared<T> {
     queue: Mutex<Queue<T>>,
     changed: Condvar,
     stopping: AtomicBool,
-    /// How many threads may be at bulk jobs at a time.
+    /// How many threads may be at such jobs at a time.
     bulk_threads: usize,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -58,7 +68,8 @@ impl<T: Send + 'static> Workers<T> {
     /// Starts `threads` threads (taken into 2..=4). `wake` is called, on a worker's thread, after each completion.
     pub fn new(threads: usize, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Workers<T>> {
         let threads = threads.clamp(2, 4);
-        let queue = Queue { interactive: VecDeque::new(), bulk: VecDeque::new(), at_bulk: 0 };
+        let queue =
+            Queue { interactive: VecDeque::new(), large: VecDeque::new(), bulk: VecDeque::new(), at_bulk: 0 };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             changed: Condvar::new(),
@@ -81,6 +92,7 @@ impl<T: Send + 'static> Workers<T> {
         let mut queue = self.shared.lock();
         match priority {
             Priority::Interactive => queue.interactive.push_back(Box::new(job)),
+            Priority::Large => queue.large.push_back(Box::new(job)),
             Priority::Bulk => queue.bulk.push_back(Box::new(job)),
         }
         self.pending += 1;
@@ -116,7 +128,7 @@ impl<T> Shared<T> {
                 return Some((Priority::Interactive, job));
             }
             if queue.at_bulk < self.bulk_threads
-                && let Some(job) = queue.bulk.pop_front()
+                && let Some(job) = queue.large.pop_front().or_else(|| queue.bulk.pop_front())
             {
                 queue.at_bulk += 1;
                 return Some((Priority::Bulk, job));
@@ -147,6 +159,7 @@ impl<T> Drop for Workers<T> {
         let mut queue = self.shared.lock();
         self.shared.stopping.store(true, Ordering::Relaxed);
         queue.interactive.clear();
+        queue.large.clear();
         queue.bulk.clear();
         drop(queue);
         self.shared.changed.notify_all();
@@ -215,6 +228,26 @@ mod tests {
         let mut bulk = [next(&mut workers, &woken), next(&mut workers, &woken)];
         bulk.sort();
         assert_eq!(bulk, ["first bulk", "second bulk"]);
+    }
+
+    #[test]
+    fn acts_on_large_files_pass_bulk_and_leave_a_thread_to_interactive_jobs() {
+        let (mut workers, woken) = pool(2);
+        let ((open, gate), (begins, begun)) = (channel::<()>(), channel());
+        let told = begins.clone();
+        workers.submit(Priority::Large, move |_| {
+            let _ = (told.send("first large"), gate.recv());
+        });
+        assert_eq!(begun.recv(), Ok("first large"));
+        let jobs = [(Priority::Bulk, "bulk"), (Priority::Large, "large"), (Priority::Interactive, "quick")];
+        for (priority, name) in jobs {
+            let told = begins.clone();
+            workers.submit(priority, move |_| told.send(name).unwrap());
+        }
+        next(&mut workers, &woken);
+        open.send(()).unwrap();
+        (0..3).for_each(|_| next(&mut workers, &woken));
+        assert_eq!(begun.try_iter().collect::<Vec<_>>(), ["quick", "large", "bulk"]);
     }
 
     #[test]

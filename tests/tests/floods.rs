@@ -1,7 +1,8 @@
 //! A device of the home that wants all of it for itself: links, records, numbers.
 
-use dartsync_core::data::Ask;
-use dartsync_core::ids::{FolderSlot, Tag};
+use dartsync_core::data::message::{self, Message};
+use dartsync_core::data::{Answer, Ask};
+use dartsync_core::ids::{ContentId, FolderSlot, Tag};
 use dartsync_core::limits::{CHUNK_MAX, COUNTER, FRAME};
 use dartsync_core::link::code::InviteCode;
 use dartsync_core::record::{Kind, Record};
@@ -12,7 +13,7 @@ use dartsync_tests::raw::{RawLink, announce, long_path, record};
 use dartsync_tests::raw_data::{Contents, Manner, RawData, Server, hashed};
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 fn code(home: &mut Home) -> InviteCode {
@@ -20,7 +21,7 @@ fn code(home: &mut Home) -> InviteCode {
 }
 
 /// How a link without manners goes on after its handshake.
-fn ask_on_and_on(mut link: RawData, n: u32, content: dartsync_core::ids::ContentId, ended: &AtomicBool) {
+fn ask_on_and_on(mut link: RawData, n: u32, content: ContentId, ended: &AtomicBool) {
     let asks = |n: u32| Ask::Chunk { id: n, content, offset: 0, len: CHUNK_MAX as u32 };
     link.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     link.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -79,6 +80,85 @@ fn a_device_that_asks_without_end_leaves_room_for_others() {
     ended.store(true, SeqCst);
     links.into_iter().for_each(|l| l.join().unwrap());
     home.converge();
+}
+
+/// Asks that a greedy link keeps out.
+const WINDOW: u32 = 200;
+/// So many long chunks of others may go out, on the average, before a device that asks for little is answered. Of the
+/// program's making are one or two a device; the others wait in sockets already, or are a matter of who runs when.
+const CHUNKS: u64 = 64;
+
+/// Bytes of file in a record, and the ask that it answers.
+fn body(record: &[u8]) -> (u32, u64) {
+    match message::decode(record) {
+        Ok(Message::Answer(Answer::Body { id, bytes, .. })) => (id, bytes.len() as u64),
+        other => panic!("{other:?} is no body"),
+    }
+}
+
+/// Keeps many asks out and takes what comes as fast as it can.
+fn take_greedily(mut link: RawData, content: ContentId, taken: &AtomicU64, ended: &AtomicBool) {
+    let ask = |id| Ask::Chunk { id, content, offset: 0, len: CHUNK_MAX as u32 };
+    (0..WINDOW).for_each(|id| link.ask(&ask(id)).unwrap());
+    let (mut id, mut come) = (WINDOW, 0);
+    while !ended.load(SeqCst) {
+        let bytes = body(&link.hear().expect("it is served")).1;
+        taken.fetch_add(bytes, SeqCst);
+        come += bytes;
+        while come >= CHUNK_MAX as u64 {
+            come -= CHUNK_MAX as u64;
+            link.ask(&ask(id)).unwrap();
+            id += 1;
+        }
+    }
+}
+
+#[test]
+fn who_asks_for_little_waits_for_few_chunks_of_who_asks_for_much() {
+    let mut home = Home::start("turns", 1);
+    let data = noise(3, 3 << 20);
+    home[0].put("big", &data);
+    home[0].wait();
+    let key = home.tracker.read_roster().device_by_name("dev0").unwrap().1.key;
+    let mut joins = |seed, name: &str| {
+        let code = code(&mut home);
+        RawLink::join(&home.tracker.listen, &code, seed, name).attend(None)
+    };
+    let _attended = [joins(73, "greedy"), joins(74, "modest")];
+    let (at, content) = (home[0].listen.clone(), hashed(&data).0);
+    let dial = |seed| wait_for("a link", || RawData::dial(&at, &RawLink::key(seed), key).ok());
+    let (taken, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    // As many links as a device may have.
+    let greedy: Vec<_> = (0..4)
+        .map(|_| {
+            let (link, taken, ended) = (dial(73), taken.clone(), ended.clone());
+            std::thread::spawn(move || take_greedily(link, content, &taken, &ended))
+        })
+        .collect();
+    let mut modest = dial(74);
+    wait_for("the greedy one to be served", || (taken.load(SeqCst) > 8 << 20).then_some(()));
+    let (mut others, rounds) = (0, 100);
+    for id in 0..rounds {
+        let before = taken.load(SeqCst);
+        modest.ask(&Ask::Chunk { id, content, offset: 0, len: 1000 }).unwrap();
+        assert_eq!(body(&modest.hear().unwrap()), (id, 1000));
+        others += taken.load(SeqCst) - before;
+    }
+    let chunks = others / CHUNK_MAX as u64 / u64::from(rounds);
+    println!("{chunks} chunks went out before each small answer");
+    assert!(chunks < CHUNKS, "{chunks} chunks before each small answer");
+    // On a link of its own, too: what is small overtakes what was asked for long before.
+    for id in rounds..rounds + WINDOW {
+        modest.ask(&Ask::Chunk { id, content, offset: 0, len: CHUNK_MAX as u32 }).unwrap();
+    }
+    assert!(body(&modest.hear().unwrap()).0 < rounds + WINDOW, "the first is on its way");
+    modest.ask(&Ask::Chunk { id: 9999, content, offset: 0, len: 1000 }).unwrap();
+    let bulk = std::iter::from_fn(|| Some(body(&modest.hear().unwrap()))).take_while(|(id, _)| *id != 9999);
+    let chunks = bulk.map(|(_, bytes)| bytes).sum::<u64>() / CHUNK_MAX as u64;
+    println!("{chunks} of {WINDOW} chunks went before");
+    assert!(chunks < CHUNKS, "{chunks} of {WINDOW} chunks went before");
+    ended.store(true, SeqCst);
+    greedy.into_iter().for_each(|g| g.join().unwrap());
 }
 
 /// Announces records with new paths, on and on; how many were taken, and whether some were refused for want of room.

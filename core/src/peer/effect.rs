@@ -104,6 +104,8 @@ pub enum Effect {
         mode: u16,
         /// Its mtime, ns.
         mtime: i64,
+        /// Large: making it durable may take long, and wait for others.
+        bulk: bool,
     },
     /// Put the swap file at the path: EXCHANGE over something, NOREPLACE over nothing. Before: what stands there must
     /// have the stat `expect` (none: nothing), else [`Cause::Raced`]; no other program may write to it (lease), else

@@ -9,6 +9,7 @@ use super::state::{Job, Stage, Work};
 use super::tree::{Below, Parent};
 use super::trees::{Cause, Intent, Lane, Local, Made, Stat};
 use crate::ids::{ContentId, Row, Ticket};
+use crate::limits::BULK;
 use crate::mutant::{self, Mutant};
 use crate::record::{Flags, Kind, Record};
 use crate::time::{Duration, Now};
@@ -171,7 +172,8 @@ impl Peer {
         j.work = Work::Install(Stage::Preparing);
         j.generation = generation;
         j.also = copy;
-        Some(Effect::Prepare { ticket, row, kind: want.kind, mode, mtime })
+        let bulk = want.kind == Kind::File && want.size > BULK;
+        Some(Effect::Prepare { ticket, row, kind: want.kind, mode, mtime, bulk })
     }
 
     /// The judgement by which a remote record wins over ours, where the two are concurrent.

@@ -37,6 +37,8 @@ mod machine;
 pub mod mem_index;
 mod merge;
 mod obtain;
+#[cfg(test)]
+mod overtake_tests;
 mod parts;
 #[cfg(test)]
 mod parts_tests;

@@ -229,8 +229,10 @@ impl Peer {
             let base = if lane == Lane::Remove { 0 } else { BULK_KEY + (self.next_order(now) >> 22 << 22) };
             return base + (4096 - depth.min(4096));
         }
+        // What is new here may be one of very many; of what is here already, somebody changed one.
+        let fresh = lane == Lane::Quick && Peer::stands(&o.t) == Kind::Removed;
         let order = self.next_order(now);
-        if o.bulk { order | BULK_KEY } else { order }
+        if o.bulk || fresh { order | BULK_KEY } else { order }
     }
 
     pub(super) fn next_order(&mut self, now: Now) -> u64 {

@@ -7,10 +7,11 @@ use super::errand::{Errand, Look};
 use super::link::Link;
 use super::partial::{self, Arrived};
 use super::tree::Tree;
+use super::uploads::Uploads;
 use super::{Book, Job, Report, Setup, Source, dial, part};
 use dartsync_core::data::message::HAVE;
 use dartsync_core::data::swarm::{Body, Effect, Fetch, LARGES, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
-use dartsync_core::data::{Have, Limit, Ranges};
+use dartsync_core::data::{Have, Ranges};
 use dartsync_core::ids::{ContentId, Slot, SlotSet, Ticket};
 use dartsync_core::link::StaticKey;
 use dartsync_core::link::admission::Admission;
@@ -96,8 +97,8 @@ pub struct Shared {
     pub errands: Mutex<Option<Sender<Errand>>>,
     pub sent: AtomicU64,
     pub received: AtomicU64,
-    /// What may be sent to others.
-    pub up: Mutex<Limit>,
+    /// Who is served.
+    pub uploads: Uploads,
     pub stopping: AtomicBool,
     started: std::time::Instant,
 }
@@ -360,7 +361,7 @@ impl Shared {
             errands: Mutex::new(None),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            up: Mutex::default(),
+            uploads: Uploads::default(),
             stopping: AtomicBool::new(false),
             started: std::time::Instant::now(),
         });
@@ -414,7 +415,7 @@ impl Shared {
     }
     /// See [`super::Fetcher::limit`].
     pub fn limit(self: &Arc<Self>, up: Option<u64>, down: Option<u64>) {
-        self.up.lock().expect("no thread panics with it").set(up);
+        self.uploads.limit(up);
         self.with(|hub, _| hub.swarm.handle_limit(down));
     }
     /// See [`super::Fetcher::traffic`].

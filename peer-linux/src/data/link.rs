@@ -8,7 +8,7 @@ use super::serve::Server;
 use dartsync_core::data::message::{ASK, Refusal};
 use dartsync_core::data::{Ask, DataLink, Incoming};
 use dartsync_core::ids::{PublicKey, Slot};
-use dartsync_core::limits::{AEAD_TAG, CHUNK_MAX};
+use dartsync_core::limits::AEAD_TAG;
 use dartsync_core::link::{DataKeys, Suite};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -215,7 +215,7 @@ pub fn run(shared: &Arc<Shared>, shaken: Shaken, opened: impl FnOnce()) -> io::R
         receiver: Receiver::new(),
         since: Instant::now(),
         tidy: false,
-        held: 0,
+        waits: None,
     };
     drop(keys);
     if dialled {
@@ -226,6 +226,7 @@ pub fn run(shared: &Arc<Shared>, shaken: Shaken, opened: impl FnOnce()) -> io::R
     opened();
     shared.link_opened(&link);
     let end = thread.live();
+    shared.uploads.leave(&link);
     shared.link_closed(&link);
     let _ = link.stream.shutdown(Shutdown::Both);
     end
@@ -243,8 +244,8 @@ struct Thread<'a> {
     since: Instant,
     /// Nothing happened since it was tidied.
     tidy: bool,
-    /// By the shared clock, when the limit lets it serve again, µs.
-    held: u64,
+    /// How long it waits for its turn to serve.
+    waits: Option<Duration>,
 }
 
 impl Thread<'_> {
@@ -268,8 +269,7 @@ impl Thread<'_> {
                 return Ok(());
             }
             let pending = self.write()?;
-            let held = Duration::from_micros(self.held.saturating_sub(self.shared.now().0));
-            let waits = self.machine.has_work() && !held.is_zero();
+            let waits = self.waits.is_some();
             let more = self.machine.has_work() && !pending && !waits;
             let used = Duration::from_millis(self.link.used.load(Ordering::Relaxed));
             let idle = Duration::from_millis(self.shared.millis()).saturating_sub(used);
@@ -283,7 +283,7 @@ impl Thread<'_> {
                 true => IDLE.saturating_sub(idle).max(IDLE / 100),
             };
             // Rounded up: poll counts whole milliseconds.
-            let rest = if waits { rest.min(held + Duration::from_millis(1)) } else { rest };
+            let rest = self.waits.map_or(rest, |turn| rest.min(turn + Duration::from_millis(1)));
             let happened = self.wait(pending, rest)?;
             if happened || more {
                 self.tidy = false;
@@ -300,17 +300,19 @@ impl Thread<'_> {
 
     /// Serves while there is work and little waits to be written. Whether something waits.
     fn write(&mut self) -> io::Result<bool> {
-        if self.machine.has_work() {
-            let idle = self.link.outlet.lock().expect("no thread panics with it").is_empty();
-            if idle && self.held <= self.shared.now().0 {
-                self.link.used.store(self.shared.millis(), Ordering::Relaxed);
-                let limited = self.shared.up.lock().expect("no thread panics with it").is_set();
-                // Under a limit links take turns, an answer each.
-                let most = if limited { 1 } else { CHUNK_MAX };
-                let staged = self.server.stage(self.shared, &mut self.machine, most);
-                let mut up = self.shared.up.lock().expect("no thread panics with it");
-                self.held = if limited { up.take(self.shared.now(), staged as u64).0 } else { 0 };
+        let idle = || self.link.outlet.lock().expect("no thread panics with it").is_empty();
+        let waited = self.waits.take().is_some();
+        if self.machine.has_work() && idle() {
+            match self.shared.uploads.begin(self.shared.now(), self.link) {
+                Err(wait) => self.waits = Some(wait),
+                Ok(most) => {
+                    self.link.used.store(self.shared.millis(), Ordering::Relaxed);
+                    let staged = self.server.stage(self.shared, &mut self.machine, most);
+                    self.shared.uploads.end(self.shared.now(), self.link, staged);
+                }
             }
+        } else if waited {
+            self.shared.uploads.leave(self.link);
         }
         let mut outlet = self.link.outlet.lock().expect("no thread panics with it");
         self.server.hand_over(&mut outlet);

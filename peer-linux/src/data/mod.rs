@@ -31,6 +31,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod uploads;
 
 use dartsync_core::content::Hash;
 use dartsync_core::ids::{ContentId, DeviceId, PublicKey, Slot, SlotSet, Ticket};

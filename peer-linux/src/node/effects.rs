@@ -7,9 +7,10 @@ use crate::control::Reply;
 use crate::data::{Bank, Book, Job, Known, Report};
 use crate::disk::{Act, Rewritten, Root, Trashed};
 use crate::node::clients::ClientId;
-use crate::workers::Priority;
+use crate::workers::Priority::{self, Interactive, Large};
 use crate::{find, ops, trash};
 use dartsync_core::ids::{ContentId, DeviceId, Folder, Row, SlotSet, Ticket};
+use dartsync_core::limits::BULK;
 use dartsync_core::path::{Path, PathBuf};
 use dartsync_core::peer::{Cause, Effect, Index, Outcome, Tell, Trees};
 use dartsync_core::record::Kind;
@@ -98,19 +99,22 @@ impl Node {
             Effect::Commit { .. } => unreachable!("the loop commits"),
             Effect::Reach(device) => self.reach(device),
             Effect::Tell(tell) => self.hear(tell),
-            Effect::Parts { ticket, folder } => self.with_root(ticket, folder, move |root| {
+            Effect::Parts { ticket, folder } => self.with_root(ticket, folder, Interactive, move |root| {
                 Done::Parts(ticket, root.tmp_rows().map(|all| all.into_iter().map(Row).collect()))
             }),
             Effect::Clear { ticket, folder, row } => {
-                self.with_root(ticket, folder, move |root| Done::Act(ticket, folder, root.tmp_clear(row.0)))
+                self.with_root(ticket, folder, Interactive, move |root| {
+                    Done::Act(ticket, folder, root.tmp_clear(row.0))
+                })
             }
-            Effect::Sync { ticket, folder } => self.on_root(ticket, folder, |root| root.sync_dirs()),
-            Effect::Flush { ticket, folder } => self.on_root(ticket, folder, |root| root.flush()),
+            Effect::Sync { ticket, folder } => {
+                self.on_root(ticket, folder, Interactive, |root| root.sync_dirs())
+            }
+            Effect::Flush { ticket, folder } => self.on_root(ticket, folder, Large, |root| root.flush()),
             Effect::Look { ticket, row, known, bulk } => {
                 let Some(spot) = self.spot(ticket, row) else { return };
                 let flag = self.flag(ticket);
-                let priority = if bulk { Priority::Bulk } else { Priority::Interactive };
-                self.workers.submit(priority, move |desk| {
+                self.workers.submit(Priority::of(bulk), move |desk| {
                     Done::Found(jobs::look(&spot, ticket, known, desk.buffer, &flag))
                 });
             }
@@ -120,62 +124,22 @@ impl Node {
                 };
                 let make = Make { ticket, to, from, kind, content, take };
                 let flag = self.flag(ticket);
-                let bulk = take.is_none() && size > dartsync_core::limits::BULK;
-                let priority = if bulk { Priority::Bulk } else { Priority::Interactive };
-                self.workers.submit(priority, move |desk| Done::Found(make.run(desk.buffer, &flag)));
+                let bulk = take.is_none() && size > BULK;
+                self.workers
+                    .submit(Priority::of(bulk), move |desk| Done::Found(make.run(desk.buffer, &flag)));
             }
             act => self.act(act),
         }
-    }
-
-    /// Acts on users' files.
-    fn act(&mut self, effect: Effect) {
-        match effect {
-            Effect::Prepare { ticket, row, kind, mode, mtime } => {
-                self.act_at(ticket, row, move |s| s.root.prepare(s.path(), s.n, kind, mode, mtime));
-            }
-            Effect::Swap { ticket, row, expect, intent } => {
-                let copy = match intent.copy.map(|row| self.path_of(row)) {
-                    Some(None) => return self.finish(ticket, Outcome::Failed(Cause::Raced)),
-                    Some(Some((_, path))) => Some(path),
-                    None => None,
-                };
-                self.act_at(ticket, row, move |s| {
-                    let copy = copy.as_deref().map(|p| Path::new(p).expect("out of the store"));
-                    s.root.swap(s.path(), s.n, expect.as_ref(), &intent, copy)
-                });
-            }
-            Effect::Keep { ticket, row, of } => {
-                self.act_at(ticket, row, move |s| s.root.keep(s.path(), of.0))
-            }
-            Effect::Meta { ticket, row, expect, mode, mtime } => {
-                self.act_at(ticket, row, move |s| s.root.meta(s.path(), &expect, mode, mtime));
-            }
-            Effect::Remove { ticket, row, expect } => {
-                let content = self.content_of(row);
-                self.act_at(ticket, row, move |s| s.root.remove(s.path(), s.n, &expect, content));
-            }
-            Effect::Recover { ticket, row } => self.act_at(ticket, row, |s| s.root.recover(s.path(), s.n)),
-            Effect::Discard { ticket, row, unused } => self.act_at(ticket, row, move |s| match unused {
-                true => s.root.discard_unused(s.path(), s.n),
-                false => s.root.discard(s.path(), s.n),
-            }),
-            other => unreachable!("{other:?} is no act"),
-        }
-    }
-
-    fn act_at(&mut self, ticket: Ticket, row: Row, run: impl FnOnce(&Spot) -> Act + Send + 'static) {
-        let Some(spot) = self.spot(ticket, row) else { return };
-        self.workers.submit(Priority::Interactive, move |_| Done::Act(ticket, spot.folder, run(&spot)));
     }
 
     fn on_root(
         &mut self,
         ticket: Ticket,
         folder: Folder,
+        priority: Priority,
         run: impl FnOnce(&Root) -> Result<(), Cause> + Send + 'static,
     ) {
-        self.with_root(ticket, folder, move |root| {
+        self.with_root(ticket, folder, priority, move |root| {
             Done::Outcome(ticket, run(root).map_or_else(Outcome::Failed, |()| Outcome::Done))
         });
     }
@@ -184,12 +148,13 @@ impl Node {
         &mut self,
         ticket: Ticket,
         folder: Folder,
+        priority: Priority,
         run: impl FnOnce(&Root) -> Done + Send + 'static,
     ) {
         let Some(root) = self.folders.root(folder) else {
             return self.finish(ticket, Outcome::Failed(Cause::RootGone));
         };
-        self.workers.submit(Priority::Interactive, move |_| run(&root));
+        self.workers.submit(priority, move |_| run(&root));
     }
 
     /// A row's folder and path.
@@ -203,7 +168,7 @@ impl Node {
     }
 
     /// Where a row's file is; if that is nowhere, the ticket is answered.
-    fn spot(&mut self, ticket: Ticket, row: Row) -> Option<Spot> {
+    pub(super) fn spot(&mut self, ticket: Ticket, row: Row) -> Option<Spot> {
         let found = self.path_of(row);
         let spot = found.and_then(|(folder, path)| {
             let root = self.folders.root(folder)?;
@@ -215,7 +180,7 @@ impl Node {
         spot
     }
 
-    fn content_of(&mut self, row: Row) -> Option<ContentId> {
+    pub(super) fn content_of(&mut self, row: Row) -> Option<ContentId> {
         let mut trees = Box::<Trees>::default();
         self.store.load(row, &mut trees);
         trees.disk_content()

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod` | the loop: facts in, effects out, frames out, sleep |
 //! | `start` | from the state directory to a running node |
-//! | `effects` `jobs` `folders` | effects carried out: on workers, by the scan, by the watches |
+//! | `effects` `acts` `jobs` `folders` | effects carried out: on workers, by the scan, by the watches |
 //! | `tracker_link`, `network` | the link to the tracker; when to dial it at once |
 //! | `clients` `requests` `status` | commands of this user |
 //!
@@ -12,6 +12,7 @@
 //! he asked; hand it to the machine; drain its effects; send its frames; commit as late as possible, so that a worker's
 //! disk sync runs beside it; drain and send again; answer commands; sleep until the machine's next timeout.
 
+mod acts;
 mod clients;
 mod effects;
 mod folders;

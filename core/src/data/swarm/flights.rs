@@ -5,6 +5,8 @@ use crate::time::Instant;
 
 /// Asks that can be out at once.
 pub(super) const FLIGHTS: usize = 1024;
+/// Those that are kept for small contents.
+const SPARE: usize = 128;
 /// The part of an ask's number that is its place in the table; the rest counts, so that a late answer finds nothing.
 const PLACE: u32 = FLIGHTS as u32 - 1;
 
@@ -59,6 +61,10 @@ impl Flights {
     }
     pub(super) fn has_room(&self) -> bool {
         !self.free.is_empty()
+    }
+    /// Whether there is room beyond what is kept for small contents.
+    pub(super) fn has_spare(&self) -> bool {
+        self.free.len() > SPARE
     }
     /// Notes an ask; its number. There must be room.
     pub(super) fn start(&mut self, slot: Slot, work: Work, len: u32, at: Instant) -> u32 {

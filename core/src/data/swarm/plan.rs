@@ -64,16 +64,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
 
     fn next_ask(&mut self, at: Instant) -> Option<Effect> {
-        let rooms = self.rooms();
-        if rooms.is_empty() || !self.flights.has_room() {
+        let small = self.slots_where(|s| s.has_room_for_small());
+        if small.is_empty() || !self.flights.has_room() {
             return None;
         }
+        let rooms = if self.flights.has_spare() { self.rooms() } else { SlotSet(0) };
         let free = self.limit.free(at);
         if free > at {
             self.tick_at = self.tick_at.min(free);
             return None;
         }
-        self.next_small(at, rooms)
+        self.next_small(at, small)
             .or_else(|| self.next_patch(at, rooms))
             .or_else(|| self.next_large(at, rooms))
             .or_else(|| self.next_steal(at, rooms))

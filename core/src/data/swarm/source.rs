@@ -1,6 +1,7 @@
 //! What is known of a device as a source: whether it can be reached, and how much it is worth asking of it at once.
 
 use super::super::message::ASKS;
+use crate::limits;
 use crate::time::{Duration, Instant};
 
 /// Bytes asked of a source at once: at first, at least, at most.
@@ -13,6 +14,9 @@ const AHEAD: Duration = Duration::millis(250);
 const MEASURE: Duration = Duration::millis(100);
 /// Asks that are out at one source, whatever their bytes: fewer than it keeps waiting.
 const COUNT: u16 = ASKS as u16 - 16;
+/// Asks and bytes beyond these that are kept for small contents: they do not wait behind large ones.
+const SPARE: u16 = 12;
+const BYTES: u32 = limits::CHUNK_MAX as u32;
 /// A link that ends so soon without having brought anything counts as a failed dial.
 const STILLBORN: Duration = Duration::secs(1);
 /// One that had too much to do so long ago may have time again.
@@ -93,6 +97,13 @@ impl Source {
     /// make a few batches of asks instead of one each.
     pub(super) fn has_room(&self) -> bool {
         self.is_open() && self.pause.is_none() && self.count < COUNT && self.bytes < self.window
+    }
+    /// Whether to ask it for a small content, though it may have as much to bring as it should of large ones.
+    pub(super) fn has_room_for_small(&self) -> bool {
+        self.is_open()
+            && self.pause.is_none()
+            && self.count < COUNT + SPARE
+            && self.bytes < self.window + BYTES
     }
     /// Whether it had too much to do for what it was asked last.
     pub(super) fn is_busy(&self) -> bool {

@@ -64,6 +64,28 @@ fn all_places_can_be_taken() {
 }
 
 #[test]
+fn a_small_content_is_asked_for_however_many_large_ones_come() {
+    let mut w = World::new();
+    let from = w.peer(1, Manner::Honest, 1 << 20);
+    w.swarm.handle_open(w.at(), Slot(1));
+    let large = w.content(1, 6 << 20);
+    let smalls: Vec<ContentId> = (0..3).map(|n| w.content(2 + n, limits::CHUNK_MAX >> n)).collect();
+    for ticket in 0..LARGES as u32 {
+        w.fetch(ticket, large, from, 0);
+    }
+    w.run(100 * MS);
+    for (n, small) in smalls.iter().enumerate().rev() {
+        assert!(!w.swarm.sources[1].has_room(), "as much is on its way as should be");
+        let asked = w.asked;
+        w.fetch(100 + n as u32, *small, from, 0);
+        assert_eq!(w.asked, asked + 1, "the small one of {n} is asked for at once");
+    }
+    w.run(300 * SECOND);
+    assert!((0..LARGES as u32).all(|t| w.is_whole(t, large)));
+    assert!(smalls.iter().zip(100..).all(|(c, t)| w.is_whole(t, *c)));
+}
+
+#[test]
 fn a_faster_source_takes_over_what_a_slow_one_owes() {
     let mut w = World::new();
     let from = SlotSet(w.peer(1, Manner::Honest, 100 << 10).0 | w.peer(2, Manner::Honest, FAST).0);

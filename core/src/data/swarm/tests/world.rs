@@ -249,7 +249,7 @@ impl World {
         let next = self.swarm.poll_timeout();
         assert!(next.is_none_or(|t| t.0 > self.now), "the next timeout is in the future");
         for s in &self.swarm.sources {
-            assert!(s.bytes <= (8 << 20) + limits::CHUNK_MAX as u32 && s.count < 256);
+            assert!(s.bytes <= (8 << 20) + 2 * limits::CHUNK_MAX as u32 && s.count < 256);
         }
     }
     fn act(&mut self, effect: Effect) {
