@@ -99,7 +99,7 @@ impl Peer {
         self.commits.wanted = true;
         if let Some(what) = what {
             let stamp = announced(&o.t, what).map_or(0, stamp);
-            let a = Announcement { f, row, what, generation, pair: false, stamp };
+            let a = Announcement { f, row, what, generation, pair: false, stamp, void: false };
             match copy.filter(|_| what == What::Local) {
                 Some(copy) => self.post_pair(ix, a, copy),
                 None => self.post(a),
@@ -192,7 +192,7 @@ impl Peer {
                 continue;
             };
             let stamp = announced(&t, what).map_or(0, stamp);
-            self.post(Announcement { f, row, what, generation, pair: false, stamp });
+            self.post(Announcement { f, row, what, generation, pair: false, stamp, void: false });
         }
         self.sweep = Some((f, at, generation));
     }
@@ -330,6 +330,9 @@ impl Peer {
         }
         let a = self.outbox.pop_front().expect("something was sent");
         self.outbox_sent -= 1;
+        if a.void {
+            return Ok(());
+        }
         let Some(mut o) = self.open(ix, a.f, a.row) else { return Ok(()) };
         o.retry = true;
         match v {

@@ -226,12 +226,17 @@ impl Peer {
         if self.sweep.as_ref().is_some_and(|s| s.0 == f) {
             self.sweep = None;
         }
-        for _ in 0..self.haves.len() {
-            let h = self.haves.pop_front().expect("counted");
-            if h.0 != f {
-                let _ = self.haves.push_back(h);
-            }
-        }
+        drop_of(&mut self.haves, |h| h.0 == f);
+        drop_of(&mut self.lacks, |l| l.0 == f);
+        drop_of(&mut self.seeks, |s| s.0 == f);
+        // Another folder may take the place before verdicts come, and before the rows are gone.
+        self.outbox.iter_mut().filter(|a| a.f == f).for_each(|a| a.void = true);
+        let sent = self.outbox_sent;
+        let mut at = 0;
+        drop_of(&mut self.outbox, |a| {
+            at += 1;
+            a.void && at > sent
+        });
         self.folders[f].linked = false;
     }
 
@@ -414,6 +419,16 @@ impl Peer {
             if let Some(o) = self.open(ix, f, row) {
                 self.retry(ix, now, o);
             }
+        }
+    }
+}
+
+/// Takes what it is true of out of a queue.
+fn drop_of<T, const N: usize>(queue: &mut Deque<T, N>, mut gone: impl FnMut(&T) -> bool) {
+    for _ in 0..queue.len() {
+        let x = queue.pop_front().expect("counted");
+        if !gone(&x) {
+            let _ = queue.push_back(x);
         }
     }
 }

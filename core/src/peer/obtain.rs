@@ -226,7 +226,7 @@ impl Peer {
     /// What lies in the trash is not what it is filed as (a power cut tore it): it is a source of nothing any more.
     pub(super) fn disown_trashed(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
         let mut t = Trees::default();
-        if !ix.path(row, &mut self.buf).is_trash() || !ix.load(row, &mut t) {
+        if !ix.load(row, &mut t) || !ix.path(row, &mut self.buf).is_trash() {
             return;
         }
         if let Some(l) = &mut t.local {
@@ -238,6 +238,10 @@ impl Peer {
 
     /// A row that was read, or whose file was moved: what stands there now is seen by a look.
     pub(super) fn look_again(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
+        if !ix.load(row, &mut Trees::default()) {
+            // Taken from the trash meanwhile, or its folder was unlinked.
+            return;
+        }
         let folder = ix.path(row, &mut self.buf);
         let Some(f) = self.place_of(folder) else { return };
         if let Some(mut o) = self.open(ix, f, row) {

@@ -158,10 +158,8 @@ impl Peer {
 
     /// Jobs that [`INSTALLS`] bounds.
     pub(super) fn installs(&self) -> usize {
-        let counted = |j: &&Job| {
-            matches!(j.work, Work::Install(_) | Work::Remove { .. } | Work::Meta { .. } | Work::Clear)
-        };
-        self.jobs.iter().filter(counted).count()
+        let other = |w| matches!(w, Work::Look | Work::Watch | Work::Sync | Work::Flush | Work::Parts);
+        self.jobs.iter().filter(|j| !other(j.work)).count()
     }
 
     fn plan_sync(&mut self, now: Now) -> Option<Effect> {

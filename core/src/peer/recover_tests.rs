@@ -1,12 +1,14 @@
 //! R11 where the trees have the outcome of a swap already: what a user undid since is an edit, what a power cut undid is done
 //! again. And where a copy's name is another content's.
 
-use super::rig::{Rig, content, record, stat};
+use super::rig::{F, Rig, content, record, stat};
+use super::state::{INSTALLS, JOBS};
 use super::trees::{Intent, Lane, Local, Made, Remote};
-use super::{Effect, Outcome, Stat, copy_path};
+use super::{Effect, Index, Outcome, Stat, copy_path};
 use crate::ids::{ContentId, Seq, Tag};
 use crate::path::{Path, PathBuf};
 use crate::record::{Kind, Record};
+use crate::time::Duration;
 use crate::version::Order;
 use std::string::String;
 
@@ -179,4 +181,54 @@ fn what_wins_over_an_edit_that_nobody_took_stays_the_edit_it_was() {
         let l = o.t.local.expect("it stands");
         assert_eq!((l.record.content, l.record.edit == old.edit), (old.content, made == Made::Minted));
     }
+}
+
+#[test]
+fn however_much_is_to_be_recovered_work_stays_bounded() {
+    let mut rig = Rig::ready();
+    for i in 0..700 {
+        let name = std::format!("{i:03}");
+        rig.hears(&name, Kind::File, "new");
+        if i % 2 == 0 {
+            let mut o = rig.peer.open_path(&mut rig.ix, 0, path(&name));
+            let target = o.t.remote.as_ref().expect("just heard").record.clone();
+            o.t.intent = Some(Intent { from: NOTHING, to: (Kind::File, target.content), copy: None });
+            o.t.target = Some(target);
+            rig.peer.close(&mut rig.ix, rig.now, o);
+        }
+    }
+    let (mut recovered, mut discarded, mut ended) = (0, 0, false);
+    for _ in 0..200 {
+        let mut out = std::vec::Vec::new();
+        while let Some(e) = rig.effect() {
+            out.push(e);
+        }
+        assert!(rig.peer.installs() <= INSTALLS && rig.peer.jobs.len() < JOBS);
+        for e in out {
+            match e {
+                Effect::Recover { ticket, .. } => {
+                    recovered += 1;
+                    rig.done(ticket, Outcome::Recovered { disk: None, swap: None, part: true, at: 1 });
+                }
+                Effect::Discard { ticket, .. } => {
+                    discarded += 1;
+                    rig.done(ticket, Outcome::Done);
+                }
+                _ => {}
+            }
+        }
+        ended |= (recovered, discarded) == (350, 350);
+        rig.pass(Duration::secs(5));
+    }
+    assert!(ended, "{recovered} {discarded}");
+}
+
+#[test]
+fn a_source_that_is_gone_is_not_looked_at() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "x");
+    let row = rig.ix.find(F, path("x")).expect("just made");
+    rig.ix.erase(row);
+    rig.peer.look_again(&mut rig.ix, rig.now, row);
+    rig.peer.disown_trashed(&mut rig.ix, rig.now, row);
 }

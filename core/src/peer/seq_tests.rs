@@ -1,9 +1,10 @@
 //! Seqs start anew in each epoch: rows of two may bear one seq, and what is said of it means the row of the epoch in force.
 
-use super::rig::{Rig, content};
-use super::state::{Telling, What};
+use super::index::Index;
+use super::rig::{F, Rig, content};
+use super::state::{Announcement, Telling, What};
 use super::trees::Intent;
-use crate::ids::{ContentId, FolderSlot, LinkId, Seq, Tag};
+use crate::ids::{ContentId, Folder, FolderId, FolderSlot, LinkId, Seq, Tag};
 use crate::limits;
 use crate::path::Path;
 use crate::record::Kind;
@@ -111,4 +112,23 @@ fn a_made_up_counter_does_not_use_up_the_own_ones() {
     let edits = [0; 3].map(|_| rig.peer.mint_over(now, &version).counter);
     assert!(edits[0] > now.wall + 5_000_000, "what a clock may have said is outrun");
     assert!(edits[0] < edits[1] && edits[1] < edits[2] && edits[2] < now.wall + 6_000_000, "{edits:?}");
+}
+
+#[test]
+fn what_is_said_of_an_unlinked_folder_means_nothing_for_the_next_in_its_place() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "x");
+    let row = rig.ix.find(F, Path::new(b"x").expect("a path")).expect("just made");
+    let a = Announcement { f: 0, row, what: What::Local, generation: 0, pair: false, stamp: 0, void: false };
+    for _ in 0..2 {
+        assert!(rig.peer.outbox.push_back(a).is_ok());
+    }
+    rig.peer.outbox_sent = 1;
+    rig.peer.note_lack(0, Seq(1));
+    let before = rig.trees("x");
+    rig.peer.unlink_folder(&mut rig.ix, rig.now, F);
+    rig.peer.link_folder(&mut rig.ix, rig.now, Folder(2), FolderId(2));
+    assert_eq!((rig.peer.outbox.len(), rig.peer.lacks.len()), (1, 0), "only what was sent is waited for");
+    rig.peer.judged(&mut rig.ix, rig.now, Verdict::Accepted(Seq(9))).expect("it was sent");
+    assert_eq!((rig.trees("x"), rig.peer.outbox.len()), (before, 0));
 }

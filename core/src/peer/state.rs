@@ -11,12 +11,12 @@ use heapless::{Deque, Vec};
 
 /// Folders one device can link.
 pub const LINKED: usize = 64;
-/// Pieces of slow work under way.
-pub const JOBS: usize = 320;
-/// Looks among them.
+/// Looks under way.
 pub const LOOKS: usize = 64;
-/// Installs and removals among them.
+/// Work on what rows are to become, from the fetch to the last sync, recoveries included.
 pub const INSTALLS: usize = 224;
+/// All slow work under way: beside those a watch of each folder, and syncs and the like, which wait for room.
+pub const JOBS: usize = INSTALLS + LOOKS + LINKED + 64;
 /// Bulk installs among those.
 pub const BULK_INSTALLS: usize = 8;
 /// Of those, the ones that hope for devices which have not all of it either.
@@ -409,6 +409,8 @@ pub struct Announcement {
     pub pair: bool,
     /// Tells the version that is meant from later ones.
     pub stamp: u64,
+    /// Its folder was unlinked after it was sent: its verdict means nothing.
+    pub void: bool,
 }
 
 /// A path that waits for quiet.

@@ -280,7 +280,7 @@ impl Peer {
 
     fn remove_invented(&mut self, now: Now, o: Open) {
         let Some(l) = &o.t.local else { return };
-        if self.jobs.len() + 64 > self.jobs.capacity() {
+        if self.installs() >= super::state::INSTALLS {
             self.folders[o.f].revivals_due = true;
             return;
         }
