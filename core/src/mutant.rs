@@ -170,6 +170,8 @@ mutants! {
     SwarmStall,
     /// The tree is asked of those alone who have all of the content.
     SwarmTree,
+    /// What a source passes over is waited for.
+    SwarmHeld,
 }
 
 #[cfg(feature = "mutants")]

@@ -89,9 +89,10 @@ const CAUGHT: &[(&str, How)] = &[
     ("SwarmPart", Core("after_any_storm_everybody_has_it")),
     ("SwarmCheck", Core("after_any_storm_everybody_has_it")),
     ("SwarmLiar", Core("after_any_storm_everybody_has_it")),
-    ("SwarmGone", Core("after_any_storm_everybody_has_it")),
+    ("SwarmGone", Core("who_has_it_not_is_not_asked_again")),
     ("SwarmStall", Core("after_any_storm_everybody_has_it")),
     ("SwarmTree", Core("what_seekers_have_together_they_all_get_when_one_starts_anew")),
+    ("SwarmHeld", Core("what_a_source_passes_over_is_asked_of_another")),
 ];
 
 /// The disk finds what lies behind a symlink within the folder.

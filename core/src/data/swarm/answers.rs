@@ -47,8 +47,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
 
     /// A root came.
     pub fn handle_root(&mut self, at: Instant, slot: Slot, id: u32, root: Root) {
-        let Some(Flight { work: Work::Root(i), .. }) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).progressed(at);
+        let Some(Flight { work: Work::Root(i), at: asked, .. }) = self.flights.get(slot, id) else { return };
+        self.source_mut(slot).answers(at, asked);
         self.end_flight(slot, id);
         self.large_mut(i).flight = None;
         if self.large_mut(i).take_root(root) {
@@ -60,8 +60,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
     /// A node's entries came, all or those that were asked for.
     pub fn handle_node(&mut self, at: Instant, slot: Slot, id: u32, bytes: &[u8]) {
-        let Some(Flight { work: Work::Node(i), .. }) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).progressed(at);
+        let Some(Flight { work: Work::Node(i), at: asked, .. }) = self.flights.get(slot, id) else { return };
+        self.source_mut(slot).answers(at, asked);
         self.end_flight(slot, id);
         self.large_mut(i).flight = None;
         if self.large_mut(i).take_node(bytes) {
@@ -73,8 +73,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
     /// The short names of a node's entries came.
     pub fn handle_short(&mut self, at: Instant, slot: Slot, id: u32, names: &[u8]) {
-        let Some(Flight { work: Work::Node(i), .. }) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).progressed(at);
+        let Some(Flight { work: Work::Node(i), at: asked, .. }) = self.flights.get(slot, id) else { return };
+        self.source_mut(slot).answers(at, asked);
         self.end_flight(slot, id);
         self.large_mut(i).flight = None;
         self.large_mut(i).take_short(names);
@@ -83,7 +83,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// A body that [`Swarm::expect`] told of came wholly, and became this.
     pub fn handle_body(&mut self, at: Instant, slot: Slot, id: u32, body: Body) {
         let Some(flight) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).delivered(at, flight.len);
+        self.source_mut(slot).delivered(at, flight.len, flight.at);
         match (body, flight.work) {
             (_, Work::Root(_) | Work::Node(_) | Work::Pieces(_)) => self.lied_by(at, flight),
             (Body::Unwritten(errno), work) => {
@@ -133,13 +133,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             Refusal::Gone | Refusal::Unknown if mutant::on(Mutant::SwarmGone) => {}
             Refusal::Gone | Refusal::Unknown => {
                 self.source_mut(slot).progressed(at);
-                let place = self.place(flight.work);
-                match place {
-                    Place::Large(i) if self.is_fellow(i, slot) => self.large_mut(i).fellows.mute(at, slot),
-                    _ => self.whence_mut(place).drop(slot),
-                }
+                self.lacks(at, flight);
                 self.judge(at);
             }
+        }
+    }
+    /// The source of an ask does not have what was asked for, or might as well not.
+    pub(super) fn lacks(&mut self, at: Instant, flight: Flight) {
+        let place = self.place(flight.work);
+        match place {
+            Place::Large(i) if self.is_fellow(i, flight.slot) => {
+                self.large_mut(i).fellows.mute(at, flight.slot)
+            }
+            _ => self.whence_mut(place).drop(flight.slot),
         }
     }
     /// What a device was told of a content it does not fetch, or it does not know what that means.

@@ -77,6 +77,8 @@ pub struct Swarm<B, K> {
     flights: Flights,
     patches: Patches,
     due: Deque<Effect, DUE>,
+    /// Links that are to end: told before all else, for a device whose dead link stays cannot be used.
+    hangs: SlotSet,
     /// Something may have become possible since the last drain.
     dirty: bool,
     /// Slow sources' asks may be taken over, once after each tick.
@@ -108,6 +110,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             flights: Flights::new(),
             patches: Patches::new(),
             due: Deque::new(),
+            hangs: SlotSet(0),
             dirty: false,
             may_steal: false,
             tick_at: Instant(0),
@@ -197,6 +200,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             self.handle_closed(at, slot);
         }
         self.source_mut(slot).opened(at);
+        self.hangs.remove(slot);
         self.dirty = true;
     }
     /// It does not stand any more.

@@ -88,7 +88,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// A list of pieces that [`Swarm::expect_pieces`] told of came, and this could be made of it.
     pub fn handle_pieces(&mut self, at: Instant, slot: Slot, id: u32, draft: Draft) {
         let Some(flight) = self.flights.get(slot, id) else { return };
-        self.source_mut(slot).progressed(at);
+        self.source_mut(slot).answers(at, flight.at);
         let Work::Pieces(goal) = flight.work else { return self.lied_by(at, flight) };
         if let Draft::Whole(Body::Unwritten(errno)) = draft {
             let ticket = self.ticket(place_of(goal));

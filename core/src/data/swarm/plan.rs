@@ -19,6 +19,8 @@ const STALL: Duration = Duration::secs(4);
 const DEAD: Duration = Duration::secs(15);
 /// An ask that is so old is taken back, whatever its source brings meanwhile.
 const OLD: Duration = Duration::secs(600);
+/// One that is so old, and whose source has answered later ones, is withheld: it goes to whoever else has it.
+const WITHHELD: Duration = Duration::secs(20);
 /// Sources of a large content that are linked, if there are so many.
 const SEVERAL: u32 = 4;
 /// An ask younger than this is not taken over by a faster source.
@@ -30,6 +32,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// What to do next; none: nothing before the next fact or timeout.
     pub fn poll_effect(&mut self, at: Instant) -> Option<Effect> {
         self.handle_timeout(at);
+        if let Some(slot) = self.hangs.iter().next() {
+            self.hangs.remove(slot);
+            return Some(Effect::Hang(slot));
+        }
         if let Some(effect) = self.due.pop_front() {
             return Some(effect);
         }
@@ -236,6 +242,22 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             self.release(old);
             self.remark(Effect::Ask(old.slot, Ask::Cancel { id: old.id }));
         }
+        while let Some(f) = self.flights.find(|f| self.is_withheld(at, f)) {
+            self.release(f);
+            self.lacks(at, f);
+            self.remark(Effect::Ask(f.slot, Ask::Cancel { id: f.id }));
+        }
+    }
+
+    /// Whether an ask was passed over by its source, which goes on otherwise, and another device could answer it.
+    fn is_withheld(&self, at: Instant, f: &Flight) -> bool {
+        if at.since(f.at) < WITHHELD || self.source(f.slot).answered <= f.at || mutant::on(Mutant::SwarmHeld)
+        {
+            return false;
+        }
+        let mut others = SlotSet(self.could_bring(f).0 & self.slots_where(|s| s.is_open()).0);
+        others.remove(f.slot);
+        !others.is_empty()
     }
 
     /// Looks whether a source that owes something is stalled or dead.
@@ -248,7 +270,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             self.release_all(slot);
             self.source_mut(slot).died(at, silence);
             self.larges.iter_mut().flatten().for_each(|l| l.fellows.closed(at, slot));
-            self.remark(Effect::Hang(slot));
+            self.hangs.add(slot);
         } else if at.since(self.source(slot).progress) >= STALL {
             let mut others = self.slots_where(|s| s.is_open() && s.silence(at) < STALL);
             others.remove(slot);

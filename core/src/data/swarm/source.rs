@@ -63,6 +63,8 @@ pub(super) struct Source {
     /// How long it has been silent over asks that were taken from it, since it last brought anything.
     stalled: Duration,
     measured: (Instant, u64),
+    /// When the latest of what it has answered was asked.
+    pub answered: Instant,
     /// Bytes it brought on this link.
     brought: u64,
 }
@@ -82,6 +84,7 @@ impl Source {
             busy: None,
             stalled: Duration(0),
             measured: (Instant(0), 0),
+            answered: Instant(0),
             brought: 0,
         }
     }
@@ -203,9 +206,14 @@ impl Source {
         self.progress = at;
         self.pause = Some(until);
     }
-    /// A whole answer of so many bytes came.
-    pub(super) fn delivered(&mut self, at: Instant, len: u32) {
+    /// What was asked then is answered.
+    pub(super) fn answers(&mut self, at: Instant, asked: Instant) {
         self.progressed(at);
+        self.answered = self.answered.max(asked);
+    }
+    /// A whole answer of so many bytes came to what was asked then.
+    pub(super) fn delivered(&mut self, at: Instant, len: u32, asked: Instant) {
+        self.answers(at, asked);
         self.brought += len as u64;
         self.measured.1 += len as u64;
         let span = at.since(self.measured.0);

@@ -4,6 +4,7 @@ mod calm;
 mod crowd;
 mod delta;
 mod happenings;
+mod sources;
 mod storm;
 mod world;
 
