@@ -1,7 +1,7 @@
 //! Several folders, commands while the device runs, and whether it says the truth.
 
 use dartsync::config::State;
-use dartsync_tests::process::{Home, difference, noise, tree, wait_for, wait_within};
+use dartsync_tests::process::{Device, Home, difference, noise, tree, wait_for, wait_within};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -161,6 +161,34 @@ fn what_a_command_changes_while_a_device_starts_is_known_to_it() {
     home[0].put("f", "1");
     home.converge();
     assert_eq!(home[1].get("f").unwrap(), b"1");
+}
+
+#[test]
+fn one_root_has_one_program() {
+    let mut home = Home::start("one root", 2);
+    home[1].put("f", "1");
+    home.converge();
+    // A second state on the same root, while the first one's program runs: told, and the code is still good.
+    let mut second = Device::new(home.dir.path(), "second");
+    second.root = home[1].root.clone();
+    let code = home[0].invite();
+    let out = second.try_join(&code);
+    let why = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && why.contains("another DartSync"), "{why}");
+    assert!(why.contains(second.root.to_str().unwrap()), "{why}");
+    // One after the other: the one that comes second does nothing, and says why.
+    home[1].stop();
+    second.join(&code);
+    second.start();
+    home[1].start_unready();
+    home[1].names_trouble(".", "another dartsync");
+    home[0].put("f", noise(5, 3_000_000));
+    second.gets("f", noise(5, 3_000_000));
+    second.put("g", "2");
+    home[0].gets("g", "2");
+    second.wait();
+    assert!(!home[1].in_sync(Duration::ZERO));
+    assert!(home[0].conflict_copies().is_empty());
 }
 
 #[test]

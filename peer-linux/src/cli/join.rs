@@ -3,6 +3,7 @@
 use super::{directory, home};
 use crate::client::{Client, Denied, Reply, StoreNumbers, Target, entropy, socket_addr};
 use crate::config::{Config, State, TrackerConfig, hex};
+use crate::disk::{DiskError, Root};
 use crate::offline;
 use crate::store::Store;
 use anyhow::{Context, Result, anyhow, bail};
@@ -60,6 +61,10 @@ pub fn join(state: &State, given: &Join) -> Result<String> {
             "{}: this device belongs to another home: `dartsync leave` it first, or name another --state DIR",
             state.dir().display()
         );
+    }
+    // Told before the invite is used up.
+    if let Err(e @ DiskError::InUse) = Root::open(&root) {
+        bail!("{}: {e}", root.display());
     }
     let (me, made) = offline::own_key(state)?;
     let known = match (&old, made) {

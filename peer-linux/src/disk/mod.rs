@@ -13,7 +13,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `root` `marker` `probe` | a folder's directory: linking, what its file system can do, whether it still stands |
+//! | `root` `marker` `claim` `probe` | a folder's directory: linking, one program at a time, what its file system can do, whether it still stands |
 //! | `beneath` `grant` | resolving paths; write permission lent to directories that lack it |
 //! | `stat` `lease` `hash` | looking: what stands there, who writes to it, what its content is |
 //! | `part` `copy` `prepare` | from bytes to a swap file |
@@ -24,6 +24,7 @@
 //! | `sync` | what makes acts, and users' writes, durable |
 
 mod beneath;
+mod claim;
 mod copy;
 mod displaced;
 mod grant;

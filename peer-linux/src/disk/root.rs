@@ -1,6 +1,7 @@
 //! A folder's directory on this device: linking it, and telling whether it still stands.
 
 use super::beneath::{Dir, cause, open_dir};
+use super::claim::Claim;
 use super::grant::Grants;
 use super::marker::{self, Marker};
 use super::part::Tmp;
@@ -30,6 +31,7 @@ pub struct Root {
     ino: u64,
     marker: Marker,
     probe: Probe,
+    _claim: Claim,
     pub(super) grants: Arc<Grants>,
     pub(super) tmp_state: Mutex<Tmp>,
     pub(super) touched: Mutex<Touched>,
@@ -53,6 +55,8 @@ pub enum DiskError {
     Open(std::io::Error),
     /// It was never linked, or lost its marker.
     NoMarker,
+    /// Another program works on it.
+    InUse,
     /// It is linked to another folder: this id.
     OtherFolder(u64),
     /// It stands in another root: that one.
@@ -68,6 +72,7 @@ impl fmt::Display for DiskError {
         match self {
             DiskError::Open(e) => write!(f, "cannot open the directory: {e}"),
             DiskError::NoMarker => f.write_str("the directory has no marker (.dartsync/folder): not linked"),
+            DiskError::InUse => f.write_str("another DartSync on this machine uses this folder"),
             DiskError::OtherFolder(id) => write!(f, "the directory is linked to another folder ({id:016x})"),
             DiskError::Nested(p) => write!(f, "it stands in a linked folder: {}", p.display()),
             DiskError::Unsupported(what) => write!(f, "the file system lacks {what}"),
@@ -86,32 +91,36 @@ impl From<Cause> for DiskError {
 }
 
 impl Root {
-    /// Opens a directory that is linked.
+    /// Opens a directory that is linked. No other process can while the [`Root`] lives.
     pub fn open(path: &Path) -> Result<Root, DiskError> {
         let (path, dir, meta) = open_root(path)?;
-        let marker = Marker::read(&dir)?.ok_or(DiskError::NoMarker)?;
-        Root::start(path, dir, meta, marker)
+        // Nothing is made in a directory that was never linked.
+        Marker::read(&dir)?.ok_or(DiskError::NoMarker)?;
+        let (claim, marker) = claim(&dir)?;
+        Root::start(path, dir, meta, claim, marker.ok_or(DiskError::NoMarker)?)
     }
 
-    /// Links a directory to a folder: makes `.dartsync` and the marker, and tries what the file system can do.
+    /// Links a directory to a folder: makes `.dartsync` and the marker, and tries what the file system can do. No
+    /// other process can open it while the [`Root`] lives.
     pub fn link(path: &Path, folder: u64) -> Result<(Root, Linked), DiskError> {
         let (path, dir, meta) = open_root(path)?;
         if let Some(outer) = path.ancestors().skip(1).find(|p| marker::is_marked(p)) {
             return Err(DiskError::Nested(outer.to_owned()));
         }
-        match Marker::read(&dir)? {
+        if let Some(m) = Marker::read(&dir)?.filter(|m| m.folder != folder) {
+            return Err(DiskError::OtherFolder(m.folder));
+        }
+        let (claim, found) = claim(&dir)?;
+        match found {
             Some(m) if m.folder == folder => {
-                let root = Root::start(path, dir, meta, m)?;
+                let root = Root::start(path, dir, meta, claim, m)?;
                 return Ok((root, Linked::Again));
             }
             Some(m) => return Err(DiskError::OtherFolder(m.folder)),
             None => {}
         }
-        // Before anything is left behind in a directory that cannot be linked.
-        probe::check_resolving(&dir)?;
-        make_own(&dir)?;
         let marker = Marker::draw(folder);
-        let root = match Root::start(path.clone(), dir, meta, marker) {
+        let root = match Root::start(path.clone(), dir, meta, claim, marker) {
             Ok(root) => root,
             Err(e) => {
                 for own in [".dartsync/tmp", ".dartsync/trash", ".dartsync"] {
@@ -126,9 +135,13 @@ impl Root {
         Ok((root, Linked::New))
     }
 
-    fn start(path: PathBuf, dir: Dir, meta: std::fs::Metadata, marker: Marker) -> Result<Root, DiskError> {
-        probe::check_resolving(&dir)?;
-        make_own(&dir)?;
+    fn start(
+        path: PathBuf,
+        dir: Dir,
+        meta: std::fs::Metadata,
+        claim: Claim,
+        marker: Marker,
+    ) -> Result<Root, DiskError> {
         let probe = probe::probe(&open_dir(&dir, TMP).map_err(cause)?)?;
         Ok(Root {
             path,
@@ -137,6 +150,7 @@ impl Root {
             ino: meta.ino(),
             marker,
             probe,
+            _claim: claim,
             grants: Arc::default(),
             tmp_state: Mutex::default(),
             touched: Mutex::default(),
@@ -230,6 +244,15 @@ fn open_root(path: &Path) -> Result<(PathBuf, Dir, std::fs::Metadata), DiskError
 fn dir_flags() -> rustix::fs::OFlags {
     use rustix::fs::OFlags;
     OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
+}
+
+/// Makes what is missing of `.dartsync`, and claims it; the marker is read once nobody else can change it.
+fn claim(dir: &Dir) -> Result<(Claim, Option<Marker>), DiskError> {
+    // Before anything is left behind in a directory that cannot be linked.
+    probe::check_resolving(dir)?;
+    make_own(dir)?;
+    let claim = Claim::take(dir)?;
+    Ok((claim, Marker::read(dir)?))
 }
 
 /// Makes `.dartsync` and what is in it, as far as it is missing.

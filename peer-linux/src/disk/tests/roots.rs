@@ -18,6 +18,27 @@ fn a_link_is_found_again_and_belongs_to_one_folder() {
     assert_eq!(fs::metadata(place.at(".dartsync")).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
+#[test]
+fn one_program_at_a_time_works_on_a_root() {
+    let (mut place, elsewhere) = (Place::new("claim"), Place::new("elsewhere"));
+    // Another program's handle: locks are of handles, not of processes.
+    let other = fs::File::open(place.at(".dartsync")).unwrap();
+    let lock = || rustix::fs::flock(&other, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    assert!(lock().is_err());
+    // This process has it as long as any of its roots lives.
+    let second = Root::open(&place.dir).unwrap();
+    let (third, _) = Root::link(&place.dir, 7).unwrap();
+    let first = std::mem::replace(&mut place.root, Root::open(&elsewhere.dir).unwrap());
+    drop((first, third));
+    assert!(lock().is_err());
+    drop(second);
+    lock().unwrap();
+    assert!(matches!(Root::open(&place.dir), Err(DiskError::InUse)));
+    assert!(matches!(Root::link(&place.dir, 7), Err(DiskError::InUse)));
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::Unlock).unwrap();
+    Root::open(&place.dir).unwrap();
+}
+
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
