@@ -3,6 +3,7 @@
 //! The state directory holds `identity` (the secret key, mode 0600), `config.json`, `roster` (the tracker's, sealed),
 //! `store.redb`, `control.sock` and `lock`. Files are written whole: to a temporary name, made durable, renamed.
 
+use crate::disk::{self, Marker};
 use anyhow::{Context, Result, anyhow, bail};
 use dartsync_core::data::LIMIT_MIN;
 use dartsync_core::ids::{Folder, FolderId, PublicKey};
@@ -213,6 +214,10 @@ pub struct FolderConfig {
     pub path: Root,
     /// Whether the user paused it.
     pub paused: bool,
+    /// The number in its root's marker, in hex; none where it was linked before this was remembered: then it is that of
+    /// the first root found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
 }
 
 impl FolderConfig {
@@ -225,6 +230,32 @@ impl FolderConfig {
         let id = u64::from_str_radix(&self.id, 16).ok().map(FolderId);
         id.ok_or_else(|| anyhow!("config.json: the id of folder \"{}\" is damaged", self.label))
     }
+    /// Opens its root, where that is and is the very one that was linked: another one holds what others have long
+    /// replaced. Else an error that names the path and says what can be done.
+    pub fn open_root(&self) -> Result<disk::Root> {
+        self.open_root_at(&self.path.0)
+    }
+    /// [`FolderConfig::open_root`] at another place.
+    pub fn open_root_at(&self, path: &Path) -> Result<disk::Root> {
+        let (place, label) = (path.display(), &self.label);
+        let root = disk::Root::open(path).map_err(|e| anyhow!("{place}: {e}"))?;
+        let marker = root.marker();
+        if marker.folder != self.folder_id()?.0 {
+            bail!("{place}: is the root of another folder");
+        }
+        if self.nonce.as_ref().is_some_and(|n| *n != nonce_text(marker)) {
+            bail!(
+                "{place}: is another root than the one that was linked here as \"{label}\" (or it was linked anew by \
+                 another DartSync): bring that one back; or `dartsync unlink {label}`, and link this one"
+            );
+        }
+        Ok(root)
+    }
+    /// Remembers its root's marker; true if that was not known.
+    pub fn remember(&mut self, marker: Marker) -> bool {
+        let known = self.nonce.replace(nonce_text(marker));
+        known != self.nonce
+    }
 }
 
 impl Config {
@@ -236,16 +267,17 @@ impl Config {
             false => anyhow!("no folder \"{label}\" is linked here; linked are: {}", known()),
         })
     }
-    /// Adds a folder; the number it got.
-    pub fn add_folder(&mut self, id: FolderId, label: &str, root: &Path) -> Folder {
+    /// Adds a folder whose root bears that marker; the number it got.
+    pub fn add_folder(&mut self, marker: Marker, label: &str, root: &Path) -> Folder {
         let number = self.next_folder;
         self.next_folder += 1;
         self.folders.push(FolderConfig {
             number,
-            id: format!("{:016x}", id.0),
+            id: format!("{:016x}", marker.folder),
             label: label.to_owned(),
             path: Root(root.to_owned()),
             paused: false,
+            nonce: Some(nonce_text(marker)),
         });
         Folder(number)
     }
@@ -313,6 +345,10 @@ impl<'de> Deserialize<'de> for Root {
     }
 }
 
+fn nonce_text(marker: Marker) -> String {
+    format!("{:016x}", marker.nonce)
+}
+
 /// Bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -360,13 +396,19 @@ mod tests {
         s.set_identity(&Secret([3; 32])).unwrap();
         assert_eq!(s.identity().unwrap().unwrap().0, [3; 32]);
         let mut c = config();
-        c.add_folder(FolderId(u64::MAX), "docs", Path::new("/a b"));
-        c.add_folder(FolderId(1), "odd", Path::new(std::ffi::OsStr::from_bytes(b"/\xff")));
+        c.add_folder(Marker { folder: u64::MAX, nonce: 5 }, "docs", Path::new("/a b"));
+        c.add_folder(Marker { folder: 1, nonce: 6 }, "odd", Path::new(std::ffi::OsStr::from_bytes(b"/\xff")));
         s.set_config(&c).unwrap();
         let got = s.config().unwrap();
         assert_eq!(got, c);
         assert_eq!(got.folders[0].folder_id().unwrap(), FolderId(u64::MAX));
         assert_eq!(got.labelled("odd").unwrap().folder(), Folder(2));
+        // As an older version has written it.
+        let text = serde_json::to_string(&c).unwrap().replace(",\"nonce\":\"0000000000000005\"", "");
+        let mut old: Config = serde_json::from_str(&text).unwrap();
+        assert_eq!((&old.folders[0].nonce, &old.folders[1]), (&None, &c.folders[1]));
+        assert!(old.folders[0].remember(Marker { folder: u64::MAX, nonce: 5 }) && old == c);
+        assert!(!old.folders[0].remember(Marker { folder: u64::MAX, nonce: 5 }));
         assert!(got.labelled("no").unwrap_err().to_string().contains("docs, odd"));
         fs::remove_dir_all(s.dir()).unwrap();
     }
@@ -379,7 +421,7 @@ mod tests {
         drop(held);
         assert!(s.lock().unwrap().is_some());
         let mut c = config();
-        c.add_folder(FolderId(1), "docs", Path::new("/nowhere/docs"));
+        c.add_folder(Marker { folder: 1, nonce: 5 }, "docs", Path::new("/nowhere/docs"));
         assert!(c.check_root(&s, Path::new("/nowhere/docs/sub"), None).is_err());
         assert!(c.check_root(&s, Path::new("/nowhere"), None).is_err());
         assert!(c.check_root(&s, Path::new("/nowhere/docs2"), None).is_ok());

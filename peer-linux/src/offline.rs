@@ -3,7 +3,7 @@
 use crate::client::{Client, Reply as Answer, StoreNumbers, Target, entropy, wire_addr};
 use crate::config::{Config, FolderConfig, Lock, Secret, State};
 use crate::control::{DeviceStatus, FolderStatus, Reply, Request, Status, Text, TrackerStatus};
-use crate::disk::{DiskError, Linked, Root};
+use crate::disk::{DiskError, Marker, Root};
 use crate::ops;
 use crate::store::Store;
 use crate::trash::{self, Deletable};
@@ -54,13 +54,13 @@ pub fn open(state: &State) -> Result<Store> {
 
 /// Marks a directory as the root of the next folder, after finding out whether it can be one. That it is a new one stands
 /// in the store before its marker does: one that has its marker already is that of a lost store (R10).
-pub fn claim_root(store: &mut Store, config: &Config, id: FolderId, root: &Path) -> Result<Linked> {
+pub fn claim_root(store: &mut Store, config: &Config, id: FolderId, root: &Path) -> Result<Marker> {
     if matches!(Root::open(root), Err(DiskError::NoMarker)) {
         Peer::note_new_root(store, Folder(config.next_folder));
         store.commit(true).context("the store")?;
     }
-    let (_, linked) = Root::link(root, id.0).map_err(|e| anyhow!("{}: {e}", root.display()))?;
-    Ok(linked)
+    let (linked, _) = Root::link(root, id.0).map_err(|e| anyhow!("{}: {e}", root.display()))?;
+    Ok(linked.marker())
 }
 
 /// How many files there are below a directory, and their bytes.
@@ -228,13 +228,15 @@ impl Here<'_> {
         let request = message::Request::Link { label, make };
         let (answer, mut client) = self.ask(force, request)?;
         let Answer::Folder(id, _, made) = answer else { bail!("the tracker answers what was not asked") };
-        let linked = claim_root(&mut self.store, &self.config, id, path);
-        if let Err(e) = linked {
-            // The membership that was just won is of no use without a root.
-            let _ = client.request(message::Request::Unlink(id));
-            return Err(e);
-        }
-        self.config.add_folder(id, label, path);
+        let marker = match claim_root(&mut self.store, &self.config, id, path) {
+            Ok(marker) => marker,
+            Err(e) => {
+                // The membership that was just won is of no use without a root.
+                let _ = client.request(message::Request::Unlink(id));
+                return Err(e);
+            }
+        };
+        self.config.add_folder(marker, label, path);
         self.state.set_config(&self.config)?;
         Ok(Text { text: linked_line(label, path, made) })
     }
@@ -288,7 +290,7 @@ impl Here<'_> {
     fn drop_folder(&mut self, folder: &FolderConfig) -> Result<()> {
         self.config.folders.retain(|f| f.number != folder.number);
         self.state.set_config(&self.config)?;
-        if let Ok(root) = Root::open(&folder.path.0)
+        if let Ok(root) = folder.open_root()
             && let Err(e) = root.unlink()
         {
             eprintln!("dartsync: {}: {}", folder.path.0.display(), ops::cause(e));
@@ -303,7 +305,7 @@ impl Here<'_> {
         let all: Vec<Folder> = self.config.folders.iter().map(FolderConfig::folder).collect();
         let (mut items, mut bytes, mut kept) = (0, 0, 0);
         for f in &self.config.folders {
-            let Ok(root) = Root::open(&f.path.0) else { continue };
+            let Ok(root) = f.open_root() else { continue };
             let deletable = Deletable::of(&mut self.store, &all, f.folder());
             let (gone, freed, stay) = trash::empty_one(&root, &deletable)?;
             trash::forget(&mut self.store, f.folder(), &gone);
@@ -375,13 +377,9 @@ pub fn linked_line(label: &str, path: &Path, made: bool) -> String {
 pub fn move_root(state: &State, config: &mut Config, label: &str, path: &Path) -> Result<Text> {
     config.check_root(state, path, Some(label))?;
     let folder = config.labelled(label)?;
-    let root = Root::open(path).map_err(|e| {
-        anyhow!("{}: {e}; \"{label}\" is linked to {}", path.display(), folder.path.0.display())
-    })?;
-    let id = folder.folder_id()?;
-    if root.marker().folder != id.0 {
-        bail!("{}: is the root of another folder", path.display());
-    }
+    folder
+        .open_root_at(path)
+        .map_err(|e| anyhow!("{e}; \"{label}\" is linked to {}", folder.path.0.display()))?;
     let number = folder.number;
     for f in config.folders.iter_mut().filter(|f| f.number == number) {
         f.path.0 = path.to_owned();

@@ -17,16 +17,11 @@ use std::path::Path;
 /// Days of a listed date: `YYYY-MM-DD`.
 const DATE: usize = 10;
 
-fn root_of(folder: &FolderConfig) -> Result<Root> {
-    let path = &folder.path.0;
-    Root::open(path).map_err(|e| anyhow!("{}: {e}", path.display()))
-}
-
 /// What lies in the trashes of all folders, oldest first; folders whose root is gone are left out.
 pub fn list(config: &Config) -> Paths {
     let mut out = Paths::default();
     for f in &config.folders {
-        let Ok(root) = root_of(f) else { continue };
+        let Ok(root) = f.open_root() else { continue };
         let listed = root.trash_list(&mut |item| ops::push(&mut out, entry(f, &item)));
         if let Err(e) = listed {
             let cause = format!("({})", ops::cause(e));
@@ -76,7 +71,7 @@ pub fn restore(config: &Config, path: &Path, date: Option<&str>) -> Result<Back>
     let mut found: Option<(&FolderConfig, Root, Item)> = None;
     for f in &config.folders {
         let wanted = below(f, path);
-        let Ok(root) = root_of(f) else { continue };
+        let Ok(root) = f.open_root() else { continue };
         let mut best: Option<Item> = None;
         let listed = root.trash_list(&mut |item| {
             let day = date.is_none_or(|d| item.at.starts_with(d.as_bytes()));
@@ -249,6 +244,7 @@ mod tests {
             label: "docs".into(),
             path: crate::config::Root("/nowhere/d".into()),
             paused: false,
+            nonce: None,
         };
         for said in ["docs/a/b", "a/b", "/nowhere/d/a/b"] {
             assert!(below(&f, Path::new(said)).contains(&b"a/b".to_vec()), "{said}");

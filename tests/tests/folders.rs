@@ -189,6 +189,58 @@ fn one_root_has_one_program() {
     second.wait();
     assert!(!home[1].in_sync(Duration::ZERO));
     assert!(home[0].conflict_copies().is_empty());
+    // What the second one has linked is not the first one's any more, also when nobody works on it.
+    second.stop();
+    home[1].names_trouble(".", "linked anew by another dartsync");
+    home[0].put("h", "3");
+    home[0].wait();
+    assert!(!home[1].has("h"));
+    // Unless that links it again: then it is the second one that waits.
+    let label = home[1].folder("")["label"].as_str().unwrap().to_owned();
+    home[1].say(&["unlink", &label]);
+    home[1].say(&["link", &label, second.root.to_str().unwrap()]);
+    home.converge();
+    second.start_unready();
+    second.names_trouble(".", "another dartsync");
+}
+
+#[test]
+fn another_root_at_the_same_place_is_not_taken_for_ours() {
+    let mut home = Home::start("swapped", 3);
+    home[0].put("x", "v1");
+    home.converge();
+    home[1].stop();
+    // As an older version has left it: it takes up what its root is marked with.
+    home[0].stop();
+    let state = State::locate(Some(home[0].state.clone())).unwrap();
+    let mut config = state.config().unwrap();
+    let nonce = config.folders[0].nonce.take();
+    assert!(nonce.is_some());
+    state.set_config(&config).unwrap();
+    home[0].start();
+    assert_eq!(state.config().unwrap().folders[0].nonce, nonce);
+    home[0].put("x", "v2");
+    home[0].put("y", "new");
+    home.converge();
+    let (ours, other, away) =
+        (home[0].root.clone(), home[1].root.clone(), home.dir.path().join("out of the way"));
+    fs::rename(&ours, &away).unwrap();
+    fs::rename(&other, &ours).unwrap();
+    home[0].names_trouble(".", "another root");
+    home[0].stop();
+    home[0].start_unready();
+    home[0].names_trouble(".", "another root");
+    // Nor is it taken when it is named.
+    let label = home[0].folder("")["label"].as_str().unwrap().to_owned();
+    let out = home[0].try_say(&["link", &label, ours.to_str().unwrap()]);
+    assert!(!out.status.success() && String::from_utf8_lossy(&out.stderr).contains("another root"));
+    assert_eq!((home[2].get("x").unwrap(), home[2].get("y").unwrap()), (b"v2".to_vec(), b"new".to_vec()));
+    assert!(home[0].get("x").unwrap() == b"v1" && !home[0].has("y"), "nothing was done to it");
+    fs::rename(&ours, &other).unwrap();
+    fs::rename(&away, &ours).unwrap();
+    home[1].start();
+    home.converge();
+    assert_eq!((home[1].get("x").unwrap(), home[1].get("y").unwrap()), (b"v2".to_vec(), b"new".to_vec()));
 }
 
 #[test]

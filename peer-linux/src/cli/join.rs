@@ -190,8 +190,8 @@ fn link_first(
     let label = roster.folder(slot).filter(|f| f.id == id).map(|f| f.label.to_string());
     let label = label.context("the tracker's roster lacks the folder it linked")?;
     config.name = own_name(&roster, me, &config.name);
-    offline::claim_root(store, config, id, root)?;
-    config.add_folder(id, &label, root);
+    let marker = offline::claim_root(store, config, id, root)?;
+    config.add_folder(marker, &label, root);
     state.write("roster", &sealed)?;
     state.set_config(config)?;
     let (files, bytes) = offline::count(root);

@@ -1,5 +1,6 @@
 //! The marker of a linked root, `.dartsync/folder`: which folder it is, and a random number drawn when it was linked,
-//! so that a copy or another root at the same place is not taken for it.
+//! so that another root at the same place is not taken for it. The configuration remembers that number; who links the root
+//! anew draws another one.
 
 use super::beneath::{Dir, cause, io_cause, open, open_dir};
 use dartsync_core::peer::Cause;

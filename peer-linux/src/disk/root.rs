@@ -44,7 +44,8 @@ pub struct Root {
 pub enum Linked {
     /// It got its marker now: a new link.
     New,
-    /// Its marker named this folder already (a lost store): a tombstone may speak of what is in it (R10).
+    /// Its marker named this folder already (a lost store): a tombstone may speak of what is in it (R10). It is another
+    /// marker now: whoever has linked it before does not take it for its own.
     Again,
 }
 
@@ -111,17 +112,15 @@ impl Root {
             return Err(DiskError::OtherFolder(m.folder));
         }
         let (claim, found) = claim(&dir)?;
-        match found {
-            Some(m) if m.folder == folder => {
-                let root = Root::start(path, dir, meta, claim, m)?;
-                return Ok((root, Linked::Again));
-            }
+        let linked = match found {
+            Some(m) if m.folder == folder => Linked::Again,
             Some(m) => return Err(DiskError::OtherFolder(m.folder)),
-            None => {}
-        }
+            None => Linked::New,
+        };
         let marker = Marker::draw(folder);
         let root = match Root::start(path.clone(), dir, meta, claim, marker) {
             Ok(root) => root,
+            Err(e) if linked == Linked::Again => return Err(e),
             Err(e) => {
                 for own in [".dartsync/tmp", ".dartsync/trash", ".dartsync"] {
                     // Not empty: then it was there before.
@@ -132,7 +131,7 @@ impl Root {
         };
         marker.write(&marker::own_dir(&root.dir)?, &open_dir(&root.dir, TMP).map_err(cause)?)?;
         marker::sync_dir(&root.dir)?;
-        Ok((root, Linked::New))
+        Ok((root, linked))
     }
 
     fn start(

@@ -151,7 +151,7 @@ fn a_member_of_a_home_founds_no_other_and_spreads_no_identity() {
         next_folder: 1,
         limits: Default::default(),
     };
-    config.add_folder(dartsync_core::ids::FolderId(1), "docs", &root);
+    config.add_folder(crate::disk::Marker { folder: 1, nonce: 2 }, "docs", &root);
     place.state.set_config(&config).unwrap();
     assert!(place.fails(&place.given("b")).contains("belongs to a home"));
     let words = Some(said(&text, "recovery ").to_owned());

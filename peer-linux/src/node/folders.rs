@@ -11,7 +11,7 @@ use crate::trash::Deletable;
 use crate::watch::{LIMIT_HELP, WatchEvent, Watched, Watcher};
 use crate::workers::Priority;
 use anyhow::{Context, Result};
-use dartsync_core::ids::{ContentId, Folder, FolderId, Row, Ticket};
+use dartsync_core::ids::{ContentId, Folder, Row, Ticket};
 use dartsync_core::path::{Path, PathBuf as CorePath};
 use dartsync_core::peer::{Cause, Index, Number, Outcome, Peer, ScanEntry, Trees, copy_path};
 use dartsync_core::record::Record;
@@ -34,7 +34,6 @@ const PRUNE: u64 = 3_600_000_000;
 
 /// One linked folder.
 struct Live {
-    id: FolderId,
     label: String,
     path: PathBuf,
     /// Its first scan is done, or its root is not there: it does not hold up `ready`.
@@ -133,7 +132,6 @@ impl Node {
     pub(super) fn take_up(&mut self, f: &FolderConfig) -> Result<()> {
         let (folder, id) = (f.folder(), f.folder_id()?);
         let live = Live {
-            id,
             label: f.label.clone(),
             path: f.path.0.clone(),
             settled: false,
@@ -179,17 +177,12 @@ impl Node {
 
     /// `Effect::Watch`: the root is looked for on a worker, which tries what its file system can do.
     pub(super) fn watch(&mut self, ticket: Ticket, folder: Folder) {
-        let Some(live) = self.folders.live.get(&folder) else {
+        let Some(linked) = self.config.folders.iter().find(|f| f.folder() == folder).cloned() else {
             return self.finish(ticket, Outcome::Failed(Cause::RootGone));
         };
-        let (path, id) = (live.path.clone(), live.id);
         self.workers.submit(Priority::Interactive, move |_| {
-            let root = Root::open(&path).map_err(|e| format!("{}: {e}", path.display()));
-            let right = root.and_then(|r| match r.marker().folder == id.0 {
-                true => Ok(Box::new(r)),
-                false => Err(format!("{}: is the root of another folder", path.display())),
-            });
-            Done::Root(ticket, folder, right)
+            let root = linked.open_root().map(Box::new).map_err(|e| format!("{e:#}"));
+            Done::Root(ticket, folder, root)
         });
     }
 
@@ -211,6 +204,7 @@ impl Node {
                 if watched == Watched::Limited {
                     log(&format!("{}: {LIMIT_HELP}", live.label));
                 }
+                self.remember(folder, &root);
                 self.clean_up(folder, &root);
                 self.folders.set_root(folder, Some(Arc::new(*root)));
                 self.finish(ticket, Outcome::Done);
@@ -225,6 +219,16 @@ impl Node {
                 self.finish(ticket, Outcome::Failed(Cause::RootGone));
                 self.say_ready();
             }
+        }
+    }
+
+    /// The root is known by its marker from now on, where it was linked before that was remembered.
+    fn remember(&mut self, folder: Folder, root: &Root) {
+        let linked = self.config.folders.iter_mut().find(|f| f.folder() == folder && f.nonce.is_none());
+        if linked.is_some_and(|f| f.remember(root.marker()))
+            && let Err(e) = self.state.set_config(&self.config)
+        {
+            log(&format!("{e:#}"));
         }
     }
 

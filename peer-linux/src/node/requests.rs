@@ -299,16 +299,18 @@ impl Node {
         id: FolderId,
         made: bool,
     ) -> Result<()> {
-        let claimed = offline::claim_root(&mut self.store, &self.config, id, &path);
-        if let Err(e) = claimed {
-            let what = What::Undo(id);
-            if let Some(n) = self.send(&what) {
-                let until = now().at.0 + PATIENCE;
-                self.requests.asked.push(Asked { n, client, until, forced: false, what });
+        let marker = match offline::claim_root(&mut self.store, &self.config, id, &path) {
+            Ok(marker) => marker,
+            Err(e) => {
+                let what = What::Undo(id);
+                if let Some(n) = self.send(&what) {
+                    let until = now().at.0 + PATIENCE;
+                    self.requests.asked.push(Asked { n, client, until, forced: false, what });
+                }
+                return Err(e);
             }
-            return Err(e);
-        }
-        self.config.add_folder(id, &label, &path);
+        };
+        self.config.add_folder(marker, &label, &path);
         self.state.set_config(&self.config)?;
         let folder = self.config.folders.last().expect("just added").clone();
         self.take_up(&folder)?;

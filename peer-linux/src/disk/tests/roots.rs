@@ -10,7 +10,10 @@ fn a_link_is_found_again_and_belongs_to_one_folder() {
     place.restart();
     assert_eq!(place.root.marker(), marker);
     let (root, linked) = Root::link(&place.dir, 7).unwrap();
-    assert_eq!((linked, root.marker()), (Linked::Again, marker));
+    assert_eq!((linked, root.marker().folder), (Linked::Again, 7));
+    assert_ne!(root.marker().nonce, marker.nonce);
+    assert_eq!((root.verify(), place.root.verify()), (Ok(()), Err(Cause::RootGone)));
+    assert_eq!(Root::open(&place.dir).unwrap().marker(), root.marker());
     assert!(matches!(Root::link(&place.dir, 8), Err(DiskError::OtherFolder(7))));
     let probe = root.probe();
     assert!(probe.modes && probe.hard_links && !probe.folds_case && probe.mtime_grain <= 1_000_000_000);
