@@ -281,8 +281,8 @@ impl Config {
         });
         Folder(number)
     }
-    /// Whether a folder may be linked: there is room, its label is sound, its root is no other's.
-    pub fn check_new(&self, state: &State, label: &str, root: &Path) -> Result<()> {
+    /// Whether a folder may be linked: there is room, its label is sound, its root is no other's. The root without links.
+    pub fn check_new(&self, state: &State, label: &str, root: &Path) -> Result<PathBuf> {
         if self.folders.len() >= FOLDERS {
             bail!("{FOLDERS} folders are linked here, and more are not possible");
         }
@@ -292,11 +292,15 @@ impl Config {
         }
         self.check_root(state, root, None)
     }
-    /// Whether `root` may be linked: folders never nest, neither in one another nor around the state.
-    pub fn check_root(&self, state: &State, root: &Path, but: Option<&str>) -> Result<()> {
+    /// Whether `root` may be linked: folders never nest, neither in one another nor around the state. The root without
+    /// links.
+    pub fn check_root(&self, state: &State, root: &Path, but: Option<&str>) -> Result<PathBuf> {
+        let known = resolved(root).filter(|_| root.is_absolute());
+        let root =
+            known.with_context(|| format!("{}: is no absolute path of a directory", root.display()))?;
         for f in self.folders.iter().filter(|f| Some(f.label.as_str()) != but) {
-            let old = fs::canonicalize(&f.path.0).unwrap_or_else(|_| f.path.0.clone());
-            if root.starts_with(&old) || old.starts_with(root) {
+            let old = resolved(&f.path.0).unwrap_or_else(|| f.path.0.clone());
+            if root.starts_with(&old) || old.starts_with(&root) {
                 bail!(
                     "{}: folders do not nest, and \"{}\" is linked to {}",
                     root.display(),
@@ -305,15 +309,15 @@ impl Config {
                 );
             }
         }
-        let own = fs::canonicalize(state.dir()).unwrap_or_else(|_| state.dir().to_owned());
-        if own.starts_with(root) || root.starts_with(&own) {
+        let own = resolved(state.dir()).unwrap_or_else(|| state.dir().to_owned());
+        if own.starts_with(&root) || root.starts_with(&own) {
             bail!(
                 "{}: a folder cannot hold, or be in, the state directory {}",
                 root.display(),
                 own.display()
             );
         }
-        Ok(())
+        Ok(root)
     }
 }
 
@@ -343,6 +347,14 @@ impl<'de> Deserialize<'de> for Root {
             Either::Bytes(b) => PathBuf::from(OsString::from_vec(b)),
         }))
     }
+}
+
+/// A path with the links on its way resolved, as far as it exists; none if it goes back up from what does not.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    if let Ok(real) = fs::canonicalize(path) {
+        return Some(real);
+    }
+    Some(resolved(path.parent()?)?.join(path.file_name()?))
 }
 
 fn nonce_text(marker: Marker) -> String {
@@ -426,6 +438,23 @@ mod tests {
         assert!(c.check_root(&s, Path::new("/nowhere"), None).is_err());
         assert!(c.check_root(&s, Path::new("/nowhere/docs2"), None).is_ok());
         assert!(c.check_root(&s, Path::new("/nowhere"), Some("docs")).is_ok());
+        // Whatever links lead there.
+        let real = s.dir().with_extension("real");
+        let alias = s.dir().with_extension("alias");
+        fs::create_dir_all(real.join("sub")).unwrap();
+        std::os::unix::fs::symlink(&real, &alias).unwrap();
+        c.add_folder(Marker { folder: 2, nonce: 6 }, "real", &real.join("sub"));
+        assert!(c.check_root(&s, &alias, None).is_err());
+        assert!(c.check_root(&s, &alias.join("sub/deep"), None).is_err());
+        let beside = fs::canonicalize(&real).unwrap().join("beside");
+        assert_eq!(c.check_root(&s, &alias.join("beside"), None).unwrap(), beside);
+        assert!(c.check_root(&s, &alias.join("beside/../sub"), None).is_err());
+        assert!(c.check_root(&s, Path::new("relative"), None).is_err());
+        fs::remove_file(&alias).unwrap();
+        std::os::unix::fs::symlink(s.dir(), &alias).unwrap();
+        assert!(c.check_root(&s, &alias.join("x"), None).is_err());
+        fs::remove_file(&alias).unwrap();
+        fs::remove_dir_all(&real).unwrap();
         assert!(c.check_new(&s, "a/b", Path::new("/elsewhere")).is_err());
         assert!(c.check_new(&s, &"x".repeat(65), Path::new("/elsewhere")).is_err());
         assert!(c.check_new(&s, "ü", Path::new("/elsewhere")).is_ok());

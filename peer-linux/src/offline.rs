@@ -224,7 +224,7 @@ impl Here<'_> {
             }
             return self.moved(label, path);
         }
-        self.config.check_new(self.state, label, path)?;
+        let path = &self.config.check_new(self.state, label, path)?;
         let request = message::Request::Link { label, make };
         let (answer, mut client) = self.ask(force, request)?;
         let Answer::Folder(id, _, made) = answer else { bail!("the tracker answers what was not asked") };
@@ -375,7 +375,7 @@ pub fn linked_line(label: &str, path: &Path, made: bool) -> String {
 
 /// `link` of a folder that is linked: its root was moved to `path`, whose marker must be the folder's.
 pub fn move_root(state: &State, config: &mut Config, label: &str, path: &Path) -> Result<Text> {
-    config.check_root(state, path, Some(label))?;
+    let path = &config.check_root(state, path, Some(label))?;
     let folder = config.labelled(label)?;
     folder
         .open_root_at(path)

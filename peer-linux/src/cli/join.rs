@@ -181,7 +181,7 @@ fn link_first(
         state.set_config(config)?;
         return Ok(format!("{}: already in the home, with folder \"{label}\"", config.name));
     }
-    config.check_new(state, &label_of(root), root)?;
+    let root = &config.check_new(state, &label_of(root), root)?;
     let Reply::Folder(id, slot, made) = client.request(Request::LinkFirst(&label_of(root)))?.granted()?
     else {
         bail!("the tracker answers what was not asked")

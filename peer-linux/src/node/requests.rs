@@ -195,11 +195,12 @@ impl Node {
             let folder = f.folder();
             let text = offline::move_root(&self.state, &mut self.config, &label, &path.0)?;
             self.state.set_config(&self.config)?;
-            self.root_moved(folder, path.0);
+            let path = self.config.labelled(&label)?.path.0.clone();
+            self.root_moved(folder, path);
             return Ok(Some(Reply::done(&text)));
         }
-        self.config.check_new(&self.state, &label, &path.0)?;
-        self.ask(client, What::Link { label, path: path.0, make }, force)
+        let path = self.config.check_new(&self.state, &label, &path.0)?;
+        self.ask(client, What::Link { label, path, make }, force)
     }
 
     /// Asks the tracker; the answer comes later.
