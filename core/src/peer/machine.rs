@@ -95,6 +95,8 @@ pub struct Peer {
     pub(super) placed: bool,
     pub(super) order: u64,
     pub(super) later_at: Option<Instant>,
+    /// When slow fetches are to give way, there being no place for others.
+    pub(super) room_at: Option<Instant>,
     pub(super) requeue: bool,
     pub(super) buf: PathBuf,
 }
@@ -140,6 +142,7 @@ impl Peer {
             placed: false,
             order: 0,
             later_at: None,
+            room_at: None,
             requeue: false,
             buf: PathBuf::new(),
         }
@@ -283,6 +286,7 @@ impl Peer {
         };
         sooner(self.delays.iter().map(|d| d.at).min());
         sooner(self.later_at);
+        sooner(self.room_at);
         for f in self.folders.iter().filter(|f| f.linked) {
             if !f.watching && !f.watched {
                 sooner(Some(f.watch_at));
@@ -312,6 +316,7 @@ impl Peer {
         self.wake_later(ix, now);
         self.judge_vanished(ix, now);
         self.end_slow_jobs(ix, now);
+        self.make_room(ix, now);
         self.say_again(now);
         for f in self.folders.iter_mut().filter(|f| f.linked && f.watched) {
             if f.recheck_at.is_some_and(|at| at <= now.at) {

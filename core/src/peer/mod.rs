@@ -57,6 +57,9 @@ mod requests;
 mod revival_tests;
 #[cfg(test)]
 mod rig;
+mod room;
+#[cfg(test)]
+mod room_tests;
 mod rows;
 mod scan;
 #[cfg(test)]

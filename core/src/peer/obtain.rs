@@ -30,6 +30,8 @@ impl Peer {
             took: false,
             again: false,
             since: now.at,
+            begun: now.at,
+            aside: false,
             bulk,
             alone: false,
         };
@@ -133,6 +135,10 @@ impl Peer {
         job: Job,
         cause: Cause,
     ) -> Option<Effect> {
+        if job.aside {
+            self.end_aside(ix, now, job);
+            return None;
+        }
         let o = self.open(ix, job.f, job.row)?;
         let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
         let starved = matches!(cause, Cause::NoSource | Cause::Unreachable | Cause::Corrupt);

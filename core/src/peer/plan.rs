@@ -135,11 +135,9 @@ impl Peer {
                     self.recheck(now, f);
                     break;
                 }
-                if self.installs() >= INSTALLS {
-                    return None;
-                }
-                let bulk = self.jobs.iter().filter(|j| j.bulk).count();
-                if lane == Lane::Bulk && bulk >= BULK_INSTALLS {
+                let bulk = || self.jobs.iter().filter(|j| j.bulk).count();
+                if self.installs() >= INSTALLS || (lane == Lane::Bulk && bulk() >= BULK_INSTALLS) {
+                    self.want_room(now);
                     return None;
                 }
                 let Some(row) = self.pull(ix, now, f, lane) else { break };
@@ -315,6 +313,8 @@ impl Peer {
             took: false,
             again: false,
             since: now.at,
+            begun: now.at,
+            aside: false,
             bulk: false,
             alone: false,
         };

@@ -373,6 +373,10 @@ pub struct Job {
     pub took: bool,
     /// When this stage began.
     pub since: Instant,
+    /// When it began.
+    pub begun: Instant,
+    /// It was told to give its place up.
+    pub aside: bool,
     /// It counts among the bulk ones.
     pub bulk: bool,
     /// It is fetched, and nobody is known to have all of it.
