@@ -7,7 +7,22 @@ use crate::ids::{FolderSlot, Seq, Slot};
 use crate::record::Kind;
 use crate::sans_io::Reject;
 use crate::time::{Instant, Now};
-use crate::wire::message::Ranges;
+use crate::wire::message::{Ranges, SeqRange};
+
+/// The same seqs in ranges that ascend and have nothing in common, so that a frame costs one walk over the table at most.
+/// Honest devices, too, say them in the order in which contents came.
+fn merge(ranges: &Ranges) -> Ranges {
+    let mut sorted = ranges.clone();
+    sorted.sort_unstable_by_key(|r| r.from);
+    let mut out: Ranges = Ranges::new();
+    for r in sorted {
+        match out.last_mut() {
+            Some(SeqRange { to, .. }) if r.from.0 <= to.0.saturating_add(1) => *to = r.to.max(*to),
+            _ => out.push(r).expect("no more than there were"),
+        }
+    }
+    out
+}
 
 impl Tracker<'_> {
     pub(super) fn claimed(
@@ -26,7 +41,7 @@ impl Tracker<'_> {
             return Ok(());
         }
         let tail = self.files.table().tail();
-        for r in ranges.iter().filter(|r| r.from <= tail) {
+        for r in merge(ranges).iter().filter(|r| r.from <= tail) {
             while self.sessions[i].claims.is_full() {
                 self.step_claims(now.at, i, slot);
             }
