@@ -41,12 +41,19 @@ impl Roster {
         Ok(slot)
     }
 
+    /// Whether one more key can be put out.
+    pub fn has_room_to_revoke(&self, key: &PublicKey) -> Result<(), Full> {
+        if self.revoked.is_full() && !self.is_revoked(key) {
+            return Err(Full("256 devices were revoked already: no room for one more"));
+        }
+        Ok(())
+    }
+
     /// Puts a key out for good: its device, if it has one, leaves its slot and every folder.
     pub fn revoke(&mut self, key: &PublicKey) -> Result<Option<Slot>, Full> {
         if !self.is_revoked(key) {
-            self.revoked
-                .push(*key)
-                .map_err(|_| Full("256 devices were revoked already: no room for one more"))?;
+            self.has_room_to_revoke(key)?;
+            self.revoked.push(*key).expect("room was seen");
         }
         let Some(slot) = self.device_by_key(key).map(|(s, _)| s) else { return Ok(None) };
         let device = self.devices[slot.0 as usize].take().expect("found just now");

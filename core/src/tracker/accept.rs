@@ -7,7 +7,7 @@ use crate::mutant::{self, Mutant};
 use crate::path::{Path, PathBuf};
 use crate::record::Record;
 use crate::sans_io::Reject;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::version::Order;
 use crate::wire::batch::{BatchReader, Entry};
 use crate::wire::message::Verdict;
@@ -31,10 +31,12 @@ impl Tracker<'_> {
         }
         let mut reader = BatchReader::new(batch);
         while let Some(e) = reader.entry().expect("checked above") {
-            self.turns.touch(now.at, e.folder, slot);
+            let (tail, known) = (self.files.table().tail(), self.files.table().len());
+            self.witness(slot, e.record);
             if !e.flags.pair {
                 let verdict = self.one(i, slot, &e);
                 self.sessions[i].verdicts.push(verdict);
+                self.moved(now.at, slot, e.folder, tail, known);
                 continue;
             }
             let (folder, held, record) = (e.folder, e.flags.held, e.record.clone());
@@ -42,9 +44,11 @@ impl Tracker<'_> {
             path.set(e.path);
             let winner = Half { folder, held, path: path.get().expect("just set"), record: &record };
             let copy = reader.entry().expect("checked above").expect("a pair has two halves");
+            self.witness(slot, copy.record);
             let [first, second] = self.pair(i, slot, &winner, &Half::of(&copy));
             self.sessions[i].verdicts.push(first);
             self.sessions[i].verdicts.push(second);
+            self.moved(now.at, slot, folder, tail, known);
         }
         self.peers[slot.0 as usize].announced = true;
         self.lag_changed(now.at);
@@ -52,6 +56,13 @@ impl Tracker<'_> {
         Ok(())
     }
 
+    /// What was judged since the table had that tail and so many entries: only what is new makes a turn last.
+    fn moved(&mut self, now: Instant, slot: Slot, f: FolderSlot, tail: Seq, known: usize) {
+        let table = self.files.table();
+        if table.tail() > tail {
+            self.turns.grow(now, f, slot, table.len() > known);
+        }
+    }
     fn one(&mut self, i: usize, slot: Slot, e: &Entry<'_>) -> Verdict {
         let half = Half::of(e);
         match self.judge(slot, &half) {
@@ -111,6 +122,9 @@ impl Tracker<'_> {
         if !self.files.members(new.folder).has(slot) {
             return Judged::No(Verdict::Refused);
         }
+        if self.is_beyond_witness(slot, new.record) {
+            return Judged::No(Verdict::Refused);
+        }
         let table = self.files.table();
         let current = table.find(new.folder, new.path);
         let withdrawn = table.find_withdrawn(new.folder, new.path);
@@ -143,11 +157,14 @@ impl Tracker<'_> {
         let has = new.held || new.record.flags.withdrawn();
         let holders = if has { SlotSet::one(slot) } else { SlotSet::default() };
         let before = self.files.table().find(new.folder, new.path).map(|e| e.seq());
-        let Ok(seq) = self.files.put(new.folder, new.path, new.record, holders) else {
+        let strange = self.strange_tags(slot, new.record);
+        let put = strange.and_then(|_| self.files.put(new.folder, new.path, new.record, holders).ok());
+        let (Some(strange), Some(seq)) = (strange, put) else {
             self.sessions[i].owed.room = true;
             let table = self.files.table();
             return Verdict::Full(table.estimate_capacity().try_into().unwrap_or(u32::MAX));
         };
+        self.peers[slot.0 as usize].strange += strange;
         if !new.record.flags.withdrawn() {
             if let Some(old) = before {
                 self.book.drop_record(new.folder, old);

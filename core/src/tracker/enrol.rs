@@ -71,10 +71,17 @@ impl Tracker<'_> {
         let slot =
             self.roster.enrol(key, hello.name, hello.tag, avoid).map_err(|full| Reject::new(full.0))?;
         let by = invite.map_or_else(PublicKey::default, |id| self.invites.take(now.at, id));
-        self.peers[slot.0 as usize] = Peer::NEW;
+        let witnessed = self.is_first_word(&hello).then_some(0);
+        self.peers[slot.0 as usize] = Peer { witnessed, joined: Some(now.at), ..Peer::NEW };
         self.enrolled(slot, by);
         self.come_in(now, i, slot, hello);
         Ok(())
+    }
+
+    /// Whether nothing was ever made under the tag of that Hello, which the roster does not know: it says so, and this
+    /// tracker's roster is whole, so that it did not forget the tag.
+    fn is_first_word(&self, hello: &Hello<'_>) -> bool {
+        hello.counter == 0 && !self.recovery.is_open()
     }
 
     /// A device of the home says who its store is. Either it is the device's one link now, or it takes a new tag.
@@ -96,6 +103,9 @@ impl Tracker<'_> {
             return self.refuse_tag(now.at, i, slot);
         }
         if !same {
+            let witnessed = self.is_first_word(&hello).then_some(0);
+            let peer = &mut self.peers[slot.0 as usize];
+            (peer.witnessed, peer.strange) = (witnessed, peer.strange + 1);
             self.roster.retag(slot, hello.tag);
             if !mutant::on(Mutant::R4Bits) {
                 self.files.forget(slot);

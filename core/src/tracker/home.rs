@@ -107,8 +107,10 @@ impl Tracker<'_> {
             s.claims.retain(|c| c.folder != f);
         }
     }
-    /// A key is put out for good, and its links with it; nothing is committed. False if the list is full.
+    /// A key is put out for good, and its links with it; nothing is committed. An error, and nothing has
+    /// changed, if the list is full.
     pub(super) fn put_out(&mut self, key: &PublicKey, keep_link: Option<usize>) -> Result<(), roster::Full> {
+        self.roster.has_room_to_revoke(key)?;
         let slot = self.roster.device_by_key(key).map(|(s, _)| s);
         let folders = self.roster.folders().filter(|(_, f)| slot.is_some_and(|s| f.members.has(s)));
         let mut linked = FolderSet::EMPTY;
@@ -139,7 +141,7 @@ impl Tracker<'_> {
         self.book.clear();
         self.forgotten = super::Ring::new();
         self.tidy.clear();
-        self.peers.iter_mut().for_each(|p| p.announced = false);
+        self.peers.iter_mut().for_each(|p| (p.announced, p.strange) = (false, 0));
         self.mirror_members();
     }
     fn mirror_members(&mut self) {

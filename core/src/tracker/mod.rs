@@ -18,6 +18,7 @@
 //! - The roster changes only in [`home`], each change sealed under a higher version before it is told.
 
 mod accept;
+mod churn;
 mod claims;
 mod config;
 mod enrol;
@@ -36,6 +37,7 @@ mod tests;
 mod tidy;
 mod transmit;
 mod turns;
+mod witness;
 
 pub use config::{Config, Event, Identity, Past, recovery_digest};
 
@@ -46,6 +48,7 @@ use crate::roster::{ROSTER_BYTES, Roster, RosterAssembler};
 use crate::sans_io::{Reject, Sent};
 use crate::time::{Duration, Instant, Now};
 use crate::wire::message::{self, Addr, Addrs, RosterVersion, ToTracker};
+use churn::Churn;
 use core::fmt::Write;
 use files::Files;
 use heapless::{Deque, String, Vec};
@@ -82,6 +85,12 @@ struct Peer {
     waits: bool,
     /// Whether it announced something in this epoch.
     announced: bool,
+    /// The highest counter of its tag that it named itself, if the tag is known here from its first Hello on.
+    witnessed: Option<u64>,
+    /// Tags that it brought into the table in this epoch, and new ones of its own.
+    strange: usize,
+    /// When it was taken in, if that was since this tracker's start.
+    joined: Option<Instant>,
 }
 
 impl Peer {
@@ -93,6 +102,9 @@ impl Peer {
         told_new_tag: None,
         waits: false,
         announced: false,
+        witnessed: None,
+        strange: 0,
+        joined: None,
     };
 }
 
@@ -120,6 +132,7 @@ pub struct Tracker<'m> {
     peers: [Peer; limits::DEVICES],
     news: News,
     forgotten: Forgotten,
+    churn: Churn,
 
     rng: Rng,
     about: String<112>,
@@ -164,6 +177,7 @@ impl<'m> Tracker<'m> {
             peers: [const { Peer::NEW }; limits::DEVICES],
             news: Ring::new(),
             forgotten: Ring::new(),
+            churn: Churn::new(),
             rng,
             about,
             save_due: false,
@@ -244,6 +258,7 @@ impl<'m> Tracker<'m> {
             };
             return Err(Reject::new(why));
         }
+        self.end_greetings(&who.key);
         let Some(i) = self.sessions.iter().position(|s| s.state == State::Free) else {
             return Err(Reject::new("too many links"));
         };
@@ -411,6 +426,15 @@ impl<'m> Tracker<'m> {
         Ok(())
     }
 
+    /// A key has one link that is not live (yet): more would take the places of others.
+    fn end_greetings(&mut self, key: &PublicKey) {
+        for i in 0..SESSIONS {
+            let s = &self.sessions[i];
+            if s.key == *key && matches!(s.state, State::Opened | State::Presenting | State::Closing) {
+                self.end(i);
+            }
+        }
+    }
     /// The tracker ends a link.
     fn end(&mut self, i: usize) {
         self.gone(i);

@@ -309,6 +309,7 @@ impl Tracker<'_> {
                 let mut peer = before[o.0 as usize].clone();
                 peer.session = None;
                 peer.run = peer.run.filter(|_| was.tag == d.tag);
+                peer.witnessed = peer.witnessed.filter(|_| was.tag == d.tag);
                 self.peers[slot.0 as usize] = peer;
             }
         }

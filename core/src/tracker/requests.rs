@@ -10,6 +10,9 @@ use crate::sans_io::Reject;
 use crate::time::Now;
 use crate::wire::message::Request;
 
+/// Why a new device is not put out.
+const CHURN: &str = "8 devices of the last day were put out within the hour: try again in an hour";
+
 impl Tracker<'_> {
     pub(super) fn request(
         &mut self,
@@ -78,6 +81,9 @@ impl Tracker<'_> {
             return self.leave(now, i, slot);
         }
         let (name, id) = (device.name.clone(), self.id(slot));
+        if !self.churn.admit(now.at, self.peers[target.0 as usize].joined) {
+            return Reply::Refused(CHURN);
+        }
         if let Err(full) = self.put_out(key, None) {
             return Reply::Refused(full.0);
         }
@@ -90,6 +96,9 @@ impl Tracker<'_> {
 
     fn leave(&mut self, now: Now, i: usize, slot: Slot) -> Reply {
         let (key, id) = (self.sessions[i].key, self.id(slot));
+        if !self.churn.admit(now.at, self.peers[slot.0 as usize].joined) {
+            return Reply::Refused(CHURN);
+        }
         if let Err(full) = self.put_out(&key, Some(i)) {
             return Reply::Refused(full.0);
         }

@@ -5,15 +5,33 @@ use crate::ids::{FolderSlot, Slot, SlotSet};
 use crate::limits::FOLDERS;
 use crate::time::{Duration, Instant};
 
-/// A turn ends after so long without an announcement.
+/// A turn ends after so long in which nothing new was taken from the device, and nothing sent to it.
 const PATIENCE: Duration = Duration::secs(5);
+/// A turn ends after so long, whatever is announced: an old edit again and again must not hold up the others.
+const LONGEST: Duration = Duration::secs(60);
+/// For each path that the table lacked a turn may last so much longer: a device with a million of them needs no more.
+const PACE: Duration = Duration::millis(2);
+
+#[derive(Clone, Copy)]
+struct Running {
+    slot: Slot,
+    /// When something new was last taken from it or sent to it.
+    heard: Instant,
+    /// When it ends at the latest.
+    end: Instant,
+}
+
+impl Running {
+    fn until(&self) -> Instant {
+        (self.heard + PATIENCE).min(self.end)
+    }
+}
 
 #[derive(Clone, Copy)]
 struct Turn {
     /// Who had a turn in this epoch, or has it: they wait for nobody.
     had: SlotSet,
-    /// Whose it is, and since when nothing was announced.
-    now: Option<(Slot, Instant)>,
+    now: Option<Running>,
 }
 
 /// See the module.
@@ -37,22 +55,33 @@ impl Turns {
             return false;
         }
         turn.had.add(slot);
-        turn.now = Some((slot, now));
+        turn.now = Some(Running { slot, heard: now, end: now + LONGEST });
         self.taken += 1;
         true
     }
-    /// The device sent or was sent something of that folder: its turn goes on.
+    /// The device was sent something of that folder: its turn goes on.
     pub(super) fn touch(&mut self, now: Instant, f: FolderSlot, slot: Slot) {
-        if let Some((who, at)) = &mut self.turns[f.0 as usize].now
-            && *who == slot
+        if let Some(running) = &mut self.turns[f.0 as usize].now
+            && running.slot == slot
         {
-            *at = now;
+            running.heard = now;
+        }
+    }
+    /// Something new was taken from the device: its turn goes on, and longer if the path was not known.
+    pub(super) fn grow(&mut self, now: Instant, f: FolderSlot, slot: Slot, fresh: bool) {
+        if let Some(running) = &mut self.turns[f.0 as usize].now
+            && running.slot == slot
+        {
+            running.heard = now;
+            if fresh {
+                running.end = running.end + PACE;
+            }
         }
     }
     /// The device has told all, or left the folder.
     pub(super) fn pass(&mut self, f: FolderSlot, slot: Slot) {
         let turn = &mut self.turns[f.0 as usize];
-        if turn.now.is_some_and(|(who, _)| who == slot) {
+        if turn.now.is_some_and(|r| r.slot == slot) {
             turn.now = None;
             self.taken -= 1;
         }
@@ -77,12 +106,12 @@ impl Turns {
         self.taken -= usize::from(turn.now.is_some());
         *turn = Turn { had: SlotSet(0), now: None };
     }
-    /// Ends turns that nothing was heard in; whether there were any.
+    /// Ends turns that are over; whether there were any.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let before = self.taken;
         if before > 0 {
             for turn in &mut self.turns {
-                if turn.now.is_some_and(|(_, at)| at + PATIENCE <= now) {
+                if turn.now.is_some_and(|r| r.until() <= now) {
                     turn.now = None;
                     self.taken -= 1;
                 }
@@ -95,6 +124,6 @@ impl Turns {
         if self.taken == 0 {
             return None;
         }
-        self.turns.iter().filter_map(|t| t.now).map(|(_, at)| at + PATIENCE).min()
+        self.turns.iter().filter_map(|t| t.now).map(|r| r.until()).min()
     }
 }

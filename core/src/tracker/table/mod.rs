@@ -167,6 +167,10 @@ impl<'m> Table<'m> {
     pub fn highest_counter(&self, tag: Tag) -> u64 {
         self.tags.top(tag)
     }
+    /// Whether the tag takes up one of the places for tags already.
+    pub fn knows_tag(&self, tag: Tag) -> bool {
+        self.tags.index(tag).is_some()
+    }
     /// About how many records fit, if the others are like those that are here.
     pub fn estimate_capacity(&self) -> usize {
         let average = if self.is_empty() { TYPICAL } else { self.live.div_ceil(self.len()) };

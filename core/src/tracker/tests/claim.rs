@@ -113,7 +113,7 @@ fn a_withdrawn_edit_lives_again_with_its_content() {
 #[test]
 fn withdrawn_records_are_told_anew_in_another_epoch() {
     let mut h = Home::with(2);
-    let mut w = file(1, edit(10, 100), None);
+    let mut w = file(1, edit(5, 100), None);
     w.flags.0 |= crate::record::Flags::WITHDRAWN;
     assert_eq!(h.announce(1, &[("x", &w, HEARD)]), [Verdict::Accepted(Seq(1))]);
     assert_eq!((holders(&h, 1), h.lag(0)), (SlotSet::one(Slot(1)), 0));

@@ -217,12 +217,14 @@ fn what_comes_before_hello_or_again_is_refused() {
 
 #[test]
 fn links_beyond_the_limit_are_refused_and_places_come_back() {
-    let mut h = Home::with(1);
-    let free = h.t.sessions.iter().filter(|s| s.state == State::Free).count();
-    (0..free).for_each(|_| h.open(0).unwrap());
-    assert!(h.open(0).is_err());
-    for n in 1..100 {
-        h.t.handle_closed(h.now, LinkId(n));
-    }
-    assert!(h.open(0).is_ok());
+    let mut h = Home::new(Past::Lost);
+    let mut open = |n: u8| {
+        let who = Identity { key: PublicKey([n; 32]), invite: None };
+        h.t.handle_open(h.now, LinkId(n.into()), who, Addr::V4([127, 0, 0, 1], 5000))
+    };
+    (0..SESSIONS as u8).for_each(|n| open(n).unwrap());
+    assert!(open(100).is_err());
+    h.t.handle_closed(h.now, LinkId(7));
+    let who = Identity { key: PublicKey([100; 32]), invite: None };
+    assert!(h.t.handle_open(h.now, LinkId(100), who, Addr::V4([127, 0, 0, 1], 5000)).is_ok());
 }

@@ -3,6 +3,7 @@
 mod claim;
 mod follow;
 mod fuzz;
+mod hostile;
 mod join;
 mod recover;
 mod sync;

@@ -134,9 +134,12 @@ fn in_a_fresh_epoch_devices_are_caught_up_one_after_the_other() {
     n.told(0);
     assert!(caught(&n, 1) && !caught(&n, 2));
     assert!(n.clients[1].got.contains(&Got::CaughtUp(F, Seq(1))));
+    let mut y = None;
     for k in 0..5 {
         n.pass_alive(Duration::secs(4));
-        n.put(1, "y", &file(k, edit(20, 100 + u64::from(k)), None));
+        let next = file(k, edit(20, 100 + u64::from(k)), y.as_ref());
+        assert!(matches!(n.put(1, "y", &next), Verdict::Accepted(_)));
+        y = Some(next);
     }
     assert!(!caught(&n, 2), "who goes on announcing keeps the turn");
     n.pass_alive(Duration::secs(6));

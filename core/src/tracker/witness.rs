@@ -1,0 +1,40 @@
+//! What is believed of the tags that an announced vector names.
+
+use super::Tracker;
+use crate::ids::Slot;
+use crate::limits;
+use crate::record::Record;
+
+/// Tags that one device may bring into the table in an epoch, beside those of active devices: as many as a roster
+/// remembers of those given up. The table has room for 255 in all, of which it shall not take most.
+const STRANGE: usize = limits::GIVEN_UP_TAGS;
+
+impl Tracker<'_> {
+    /// A device names a counter of its own tag.
+    pub(super) fn witness(&mut self, slot: Slot, r: &Record) {
+        let Some(device) = self.roster.device(slot) else { return };
+        let witnessed = &mut self.peers[slot.0 as usize].witnessed;
+        *witnessed = witnessed.map(|w| w.max(r.version.get(device.tag)));
+    }
+    /// Whether a record names a counter of another device's tag that cannot be: the tag's whole life was seen here, and
+    /// its owner never named it. Else one device could make out that the store of another went back in time (R4). Of
+    /// tags from before this tracker's start anything is believed: what others know of them shows that it did.
+    pub(super) fn is_beyond_witness(&self, by: Slot, r: &Record) -> bool {
+        self.roster
+            .devices()
+            .filter(|(s, _)| *s != by)
+            .any(|(s, d)| self.peers[s.0 as usize].witnessed.is_some_and(|w| r.version.get(d.tag) > w))
+    }
+    /// How many tags the record would bring into the table on this device's account; none if that is too many.
+    pub(super) fn strange_tags(&self, by: Slot, r: &Record) -> Option<usize> {
+        let before = self.peers[by.0 as usize].strange;
+        let is_common = |tag| {
+            let owner = self.roster.device_by_tag(tag).map(|(s, _)| s);
+            self.files.table().knows_tag(tag) || owner.is_some_and(|s| s != by || before <= STRANGE)
+        };
+        let parent = r.parent.map(|p| p.tag).filter(|t| r.version.get(*t) == 0);
+        let tags = r.version.entries().iter().map(|e| e.tag).chain(parent);
+        let more = tags.filter(|t| !is_common(*t)).count();
+        (more == 0 || before + more <= STRANGE).then_some(more)
+    }
+}
