@@ -92,7 +92,8 @@ pub enum Effect {
         take: Option<Stat>,
     },
     /// Make the swap file from the part file: a file with mode, mtime, durable; a symlink of its text; a directory.
-    /// A swap file that is there already is not known to anyone: to the trash first. [`Outcome::Done`] or [`Outcome::Failed`].
+    /// A swap file that is there already is not known to anyone: to the trash first. What could not be made durable is not in
+    /// the part file any more. [`Outcome::Done`] or [`Outcome::Failed`].
     Prepare {
         /// Names the answer.
         ticket: Ticket,

@@ -22,7 +22,7 @@ impl Peer {
     /// R13: what users made just now may be in the page cache alone, its name, too. Its times can be set, that of its change cannot.
     pub(super) fn mark_unsynced(&mut self, now: Now, o: &mut Open, stat: &Stat) {
         let fresh = now.wall.saturating_sub((stat.ctime / 1000).max(0) as u64) < SETTLED_ON_DISK;
-        o.t.unsynced = fresh && stat.kind != Kind::Removed;
+        o.t.unsynced = (fresh || o.t.unsure) && stat.kind != Kind::Removed;
         if o.t.unsynced {
             self.want_flush(now, o.f);
         }
@@ -47,13 +47,15 @@ impl Peer {
         Some(Effect::Flush { ticket, folder: self.folders[f].folder })
     }
 
-    /// What was announced before the flush began is on the platter now.
+    /// What was announced before the flush began is on the platter now. If it failed, that is not known, and no later one
+    /// tells: the system says once what it could not write, and takes it for written from then on.
     pub(super) fn flushed(&mut self, ix: &mut dyn Index, now: Now, job: Job, ok: bool) {
         let s = &mut self.folders[job.f];
         s.flushing = false;
         s.flush_at = None;
         if !ok {
             s.flush_at = Some(now.at + FLUSH_EVERY);
+            self.doubt_unsynced(ix, now, job.f);
             return;
         }
         let folder = s.folder;
@@ -63,6 +65,9 @@ impl Peer {
         while let Some(row) = ix.marked(folder, Mark::Unsynced, after) {
             after = Some(row);
             let Some(mut o) = self.open(ix, job.f, row) else { continue };
+            if o.t.unsure {
+                continue;
+            }
             if self.is_distrusted(&o) {
                 // What the power cut left is on the platter; what was announced may not be. The look marks it anew.
                 continue;
@@ -76,6 +81,18 @@ impl Peer {
         }
         if left {
             self.folders[job.f].flush_at = Some(now.at + FLUSH_EVERY);
+        }
+    }
+
+    /// What is marked stays so until the machine starts anew: some of it could not be written.
+    pub(super) fn doubt_unsynced(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
+        let mut after = None;
+        while let Some(row) = ix.marked(self.folders[f].folder, Mark::Unsynced, after) {
+            after = Some(row);
+            if let Some(mut o) = self.open(ix, f, row) {
+                o.t.unsure = true;
+                self.close(ix, now, o);
+            }
         }
     }
 
@@ -97,7 +114,8 @@ impl Peer {
         while let Some(row) = ix.marked(self.folders[f].folder, Mark::Unsynced, after) {
             after = Some(row);
             if let Some(mut o) = self.open(ix, f, row) {
-                o.t.stale = true;
+                // What could not be written is gone from the page cache, too: the look finds what there is.
+                (o.t.stale, o.t.unsure) = (true, false);
                 if let Some(l) = &mut o.t.local {
                     l.at = 0;
                 }

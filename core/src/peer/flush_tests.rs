@@ -3,7 +3,7 @@
 use super::effect::{Effect, Outcome};
 use super::mem_index::MemIndex;
 use super::rig::Rig;
-use super::trees::Made;
+use super::trees::{Cause, Made};
 use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
@@ -32,12 +32,16 @@ fn ends(mut rig: Rig) -> MemIndex {
 
 /// Time in which flushes are made that are due.
 fn flushes(rig: &mut Rig) -> u32 {
+    flushes_with(rig, Outcome::Done)
+}
+
+fn flushes_with(rig: &mut Rig, outcome: Outcome) -> u32 {
     let mut n = 0;
     for _ in 0..10 {
         while let Some(e) = rig.effect() {
             if let Effect::Flush { ticket, .. } = e {
                 n += 1;
-                rig.done(ticket, Outcome::Done);
+                rig.done(ticket, outcome);
             }
         }
         rig.pass(Duration::secs(1));
@@ -91,4 +95,41 @@ fn what_an_earlier_run_left_marked_is_flushed() {
     let mut rig = starts(ends(marked()), 1);
     rig.scan(&[("x", Kind::File, "whole")]);
     assert!(flushes(&mut rig) > 0 && !rig.trees("x").unsynced);
+}
+
+#[test]
+fn after_a_failed_flush_none_speaks_for_what_was_marked() {
+    let mut rig = starts(ends(marked()), 1);
+    rig.scan(&[("x", Kind::File, "whole")]);
+    rig.catch_up();
+    assert!(flushes_with(&mut rig, Outcome::Failed(Cause::Os(5))) > 1, "it is tried again");
+    assert!(flushes(&mut rig) > 0 && rig.trees("x").unsynced, "the system told of it once");
+    assert_eq!(flushes(&mut rig), 0, "nothing is left that a flush could tell of");
+    let mut rig = starts(ends(rig), 1);
+    rig.scan(&[("x", Kind::File, "whole")]);
+    assert!(flushes(&mut rig) > 0 && rig.trees("x").unsynced, "nor does the program's next run know");
+    let mut rig = starts(ends(rig), 2);
+    rig.scan(&[("x", Kind::File, "whole")]);
+    rig.catch_up();
+    assert!(flushes(&mut rig) > 0 && !rig.trees("x").unsynced, "it was read from the platter, and flushed");
+}
+
+#[test]
+fn a_failed_sync_may_have_been_told_of_what_users_wrote() {
+    let mut rig = starts(ends(marked()), 1);
+    rig.scan(&[("x", Kind::File, "whole")]);
+    let (now, f) = (rig.now, 0);
+    rig.peer.synced(&mut rig.ix, now, f, false);
+    assert!(flushes(&mut rig) > 0 && rig.trees("x").unsynced);
+}
+
+#[test]
+fn a_doubt_ends_with_its_mark() {
+    let mut rig = starts(ends(marked()), 1);
+    rig.scan(&[("x", Kind::File, "whole")]);
+    flushes_with(&mut rig, Outcome::Failed(Cause::Os(5)));
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.unsynced = false;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert!(!rig.trees("x").unsure);
 }

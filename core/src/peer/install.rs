@@ -287,6 +287,8 @@ impl Peer {
         let copy_row = o.t.intent.and_then(|i| i.copy);
         let loser = o.t.over.clone().filter(|_| o.t.is_over_file()).or_else(|| ours(&o.t).cloned());
         let before = o.t.local.clone();
+        // What stands there now was made durable before.
+        o.t.unsure = false;
         self.take_target(now, &mut o, stat, at);
         if let (Some(row), Some((stat, at))) = (copy_row, copy) {
             self.copy_stands(ix, now, &job, row, (stat, at), loser.as_ref());
@@ -453,6 +455,8 @@ impl Peer {
         self.folders[f].syncing = false;
         if !ok {
             self.folders[f].sync_at = now.at + Duration::secs(1);
+            // It may have been told of what a user wrote, and no flush is told of it again.
+            self.doubt_unsynced(ix, now, f);
         }
         let mut i = 0;
         while i < self.jobs.len() {

@@ -118,6 +118,7 @@ impl Peer {
             // A user put there what the home has already: it is in the page cache as any edit is (R13).
             self.mark_unsynced(now, &mut o, &stat);
         }
+        o.t.unsure &= o.t.unsynced;
         if !o.t.is_over_file() {
             o.t.over = None;
         }

@@ -155,6 +155,9 @@ pub struct Trees {
     pub stale: bool,
     /// Announced from the page cache, not known to be on the platter (R13).
     pub unsynced: bool,
+    /// A flush failed while it was `unsynced`: the system tells that once, so that no later flush says anything of it, until
+    /// the machine starts anew (R13).
+    pub unsure: bool,
     /// The disk must still follow the local tree's record: metadata, or a directory to make.
     pub disk_due: bool,
     /// Named like a conflict copy: counted as one while it stands.

@@ -1,22 +1,25 @@
 //! From a part file to a swap file: what the path will hold, whole, with its metadata, durable.
 
 use super::beneath::{Dir, cause};
+use super::grant::chmod;
 use super::lease::{Writers, writers};
 use super::part::{part_name, remove_part, swap_name, take_name};
 use super::probe::{set_mtime, times};
 use super::root::{Root, TMP, lock};
 use super::stat::{file_stat, is_same_data, read_at, stat_at};
+use super::sync::fsync;
 use super::{Act, Trashed, act};
 use dartsync_core::limits;
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Outcome};
 use dartsync_core::record::Kind;
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, fchmod, fsync, mkdirat, renameat_with, symlinkat, utimensat,
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, mkdirat, openat, renameat_with, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 
 impl Root {
     /// `Effect::Prepare` of row `n`, which belongs at `path`. A swap file that is there is moved to the trash, unless
@@ -27,13 +30,15 @@ impl Root {
             let tmp = self.tmp()?;
             if self.is_prepared(&tmp, n, kind)? {
                 if kind == Kind::File {
-                    finish(&read_at(&tmp, swap_name(n).as_bytes())?, mode, mtime)?;
+                    let name = swap_name(n);
+                    let file = read_at(&tmp, name.as_bytes())?;
+                    self.finish(&tmp, (&file, &name), n, path.bytes(), (mode, mtime), trashed)?;
                 }
                 return Ok(Outcome::Done);
             }
             self.clear_swap(&tmp, n, path.bytes(), trashed)?;
             match kind {
-                Kind::File => self.prepare_file(&tmp, n, mode, mtime)?,
+                Kind::File => self.prepare_file(&tmp, n, path.bytes(), (mode, mtime), trashed)?,
                 Kind::Symlink => self.prepare_symlink(&tmp, n, mtime)?,
                 Kind::Directory => prepare_dir(&tmp, n, mode)?,
                 Kind::Removed => return Err(cause(Errno::INVAL)),
@@ -78,7 +83,14 @@ impl Root {
         Ok(())
     }
 
-    fn prepare_file(&self, tmp: &Dir, n: u64, mode: u16, mtime: i64) -> Result<(), Cause> {
+    fn prepare_file(
+        &self,
+        tmp: &Dir,
+        n: u64,
+        path: &[u8],
+        meta: (u16, i64),
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<(), Cause> {
         let (take, part) = (take_name(n), part_name(n));
         let name = if stat_at(tmp, take.as_bytes())?.is_some() { take } else { part };
         let file = read_at(tmp, name.as_bytes()).map_err(|c| match c {
@@ -100,12 +112,65 @@ impl Root {
                 return Err(Cause::Raced);
             }
         }
-        finish(&file, mode, mtime)?;
+        self.finish(tmp, (&file, &name), n, path, meta, trashed)?;
         renameat_with(tmp, name.as_str(), tmp, swap_name(n), RenameFlags::NOREPLACE).map_err(cause)?;
         let mut state = lock(&self.tmp_state);
         state.taken.remove(&n);
         if name.ends_with(".take") {
             state.took.insert(n);
+        }
+        Ok(())
+    }
+
+    /// Gives a file its metadata and makes all of it durable. One that the disk did not take is given up.
+    fn finish(
+        &self,
+        tmp: &Dir,
+        (file, name): (&File, &str),
+        n: u64,
+        path: &[u8],
+        (mode, mtime): (u16, i64),
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<(), Cause> {
+        fchmod(file, Mode::from_raw_mode(mode as u32 & 0o777)).map_err(cause)?;
+        set_mtime(file, mtime).map_err(cause)?;
+        // Not fdatasync: mode and mtime would not be durable with it.
+        let Err(e) = fsync(file) else { return Ok(()) };
+        self.give_up(tmp, (file, name), n, path, trashed)?;
+        Err(e)
+    }
+
+    /// A part that is not on the platter: what can be read of it proves nothing, for that is in the page cache. It is emptied,
+    /// so that all of it is fetched anew; what is a user's file goes to the trash, from where it is copied. An empty part
+    /// stays in any case: a recovery knows by it that nothing was swapped.
+    fn give_up(
+        &self,
+        tmp: &Dir,
+        (file, name): (&File, &str),
+        n: u64,
+        path: &[u8],
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<(), Cause> {
+        let part = part_name(n);
+        if name == take_name(n) {
+            self.part_touch(tmp, n)?;
+            trashed.extend(self.trash_take(tmp, n)?);
+            return Ok(());
+        }
+        if name == swap_name(n) {
+            if lock(&self.tmp_state).took.contains(&n) {
+                self.part_touch(tmp, n)?;
+                return self.clear_swap(tmp, n, path, trashed);
+            }
+            renameat_with(tmp, name, tmp, part.as_str(), RenameFlags::NOREPLACE).map_err(cause)?;
+            lock(&self.tmp_state).ready.remove(&n);
+        }
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let emptied = chmod(file.as_fd(), 0o600)
+            .and_then(|()| openat(tmp, part.as_str(), flags, Mode::empty()).map(drop));
+        if emptied.is_err() {
+            remove_part(tmp, &part)?;
+            self.part_touch(tmp, n)?;
         }
         Ok(())
     }
@@ -121,14 +186,6 @@ impl Root {
         utimensat(tmp, swap_name(n), &times(mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(cause)?;
         remove_part(tmp, &part_name(n))
     }
-}
-
-/// Gives a file its metadata and makes all of it durable.
-fn finish(file: &File, mode: u16, mtime: i64) -> Result<(), Cause> {
-    fchmod(file, Mode::from_raw_mode(mode as u32 & 0o777)).map_err(cause)?;
-    set_mtime(file, mtime).map_err(cause)?;
-    // Not fdatasync: mode and mtime would not be durable with it.
-    fsync(file).map_err(cause)
 }
 
 /// An empty directory with its mode (whatever the umask).

@@ -8,12 +8,11 @@ use super::probe::set_mtime;
 use super::root::{Root, TMP};
 use super::stat::{is_same, link_at, read_at, stat_at, wall};
 use super::swap::Job;
+use super::sync::fsync;
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Stat};
 use dartsync_core::record::Kind;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, fchmod, fsync, linkat, openat, renameat_with, symlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fchmod, linkat, openat, renameat_with, symlinkat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -124,7 +123,8 @@ impl Root {
         }
         fchmod(&copy, Mode::from_raw_mode(expect.mode as u32)).map_err(cause)?;
         set_mtime(&copy, expect.mtime).map_err(cause)?;
-        fsync(&copy).map_err(cause)
+        // Should it fail, the next try copies anew.
+        fsync(&copy)
     }
 }
 

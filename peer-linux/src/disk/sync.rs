@@ -5,7 +5,7 @@ use super::root::{Root, lock};
 use super::stat::read_at;
 use dartsync_core::path::Path;
 use dartsync_core::peer::Cause;
-use rustix::fs::{OFlags, fdatasync, fsync, syncfs};
+use rustix::fs::{OFlags, fdatasync, fsync as sys_fsync, syncfs};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +18,25 @@ const FEW: u64 = 64 << 20;
 const MANY: usize = 64;
 /// Threads that flush files side by side.
 const THREADS: usize = 8;
+
+#[cfg(test)]
+thread_local! {
+    /// Makes so many of a test's thread's next calls of [`fsync`] fail, as the system tells that it could not write.
+    pub(super) static FAULTS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// Makes a file, with its metadata, or a directory durable. After an error the next call says nothing of what this one
+/// could not write: the system tells it once, and takes the pages for written. Whatever fails here is thus to be
+/// written anew (a part), or never said to be durable (the peer machine's marks). A directory is an exception: its
+/// entries are in the file system's journal, which goes on failing if it could not be written.
+pub(super) fn fsync(fd: impl AsFd) -> Result<(), Cause> {
+    #[cfg(test)]
+    if let Some(left) = FAULTS.get().checked_sub(1) {
+        FAULTS.set(left);
+        return Err(cause(Errno::IO));
+    }
+    sys_fsync(fd).map_err(cause)
+}
 
 /// What is not durable yet. Paths below the root, own directories too.
 #[derive(Default)]
@@ -81,13 +100,13 @@ impl Root {
         let mut lost = false;
         for path in files {
             match self.open_for_sync(path, OFlags::NONBLOCK) {
-                Some(fd) => fsync(fd).map_err(cause)?,
+                Some(fd) => fsync(fd)?,
                 None => lost = true,
             }
         }
         for path in dirs {
             match self.open_for_sync(path, OFlags::DIRECTORY) {
-                Some(fd) => fsync(fd).map_err(cause)?,
+                Some(fd) => fsync(fd)?,
                 None => lost = true,
             }
         }
@@ -149,7 +168,7 @@ impl Root {
             fdatasync(file).map_err(cause)?;
             // Its name, too: a file that is gone after a power cut looks like one that was removed.
             if let Some(dir) = self.open_for_sync(split(path).0, OFlags::DIRECTORY) {
-                fsync(dir).map_err(cause)?;
+                fsync(dir)?;
             }
         }
         Ok(())

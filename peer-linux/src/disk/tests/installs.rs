@@ -39,6 +39,45 @@ fn the_old_version_goes_to_the_trash_with_its_content_known() {
 }
 
 #[test]
+fn what_the_disk_did_not_take_is_not_there_for_the_next_try() {
+    let place = Place::new("eio");
+    let part = || read_all(&place.root.part_read(1).unwrap().expect("a recovery asks for it"));
+    let prepare = || place.root.prepare(p(b"a"), 1, Kind::File, 0o444, MTIME);
+    let fail = || sync::FAULTS.set(1);
+    place.part(1, b"new");
+    fail();
+    assert_eq!(failed(&prepare()), Cause::Os(5));
+    assert_eq!((place.tmp(), part()), (vec!["1.part".into()], vec![]));
+    // Fetched anew, it is prepared; should that be made durable once more and fail, it is not there either.
+    place.part(1, b"new");
+    assert_eq!(prepare().outcome, Outcome::Done);
+    fail();
+    assert_eq!(failed(&prepare()), Cause::Os(5));
+    assert_eq!((place.tmp(), part()), (vec!["1.part".into()], vec![]));
+    swapped(&place.install(b"a", 1, None, b"", b"new"));
+    place.trash_is(&[]);
+}
+
+#[test]
+fn a_users_file_that_the_disk_did_not_take_goes_to_the_trash() {
+    let place = Place::new("eio-take");
+    let prepare = |n| place.root.prepare(p(b"b"), n, Kind::File, 0o644, MTIME);
+    for (n, before) in [(1, false), (2, true)] {
+        let old = place.put("a", b"old");
+        place.root.make_take(n, &place.root, p(b"a"), &old).unwrap();
+        if before {
+            assert_eq!(prepare(n).outcome, Outcome::Done);
+        }
+        sync::FAULTS.set(1);
+        let act = prepare(n);
+        assert_eq!((failed(&act), act.trashed.len()), (Cause::Os(5), 1));
+        assert_eq!(place.tmp(), [format!("{n}.part")], "what a recovery asks for");
+        place.root.part_drop(n).unwrap();
+    }
+    assert_eq!(place.trash().iter().filter(|(_, bytes)| bytes == b"old").count(), 2);
+}
+
+#[test]
 fn parts_are_sparse_and_keep_what_was_written() {
     let place = Place::new("part");
     let part = place.root.part_open(3, 10 << 20).unwrap();
