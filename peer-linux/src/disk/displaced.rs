@@ -1,6 +1,5 @@
 //! What a swap displaced: compared with what was expected, then to the trash, or reported as odd.
 
-use super::beneath::cause;
 use super::hash::{content_of, look_at};
 use super::lease::Held;
 use super::part::swap_name;
@@ -24,8 +23,15 @@ pub(super) type Odd = Option<(Kind, ContentId, Stat)>;
 const TRIES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(25);
 
+#[cfg(test)]
+thread_local! {
+    /// Makes a test's thread find no room in the trash for what a swap displaced.
+    pub(super) static NO_TRASH: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 impl Job<'_> {
-    /// Judges what lies in the swap file after the exchange.
+    /// Judges what lies in the swap file after the exchange. An error says that the exchange was undone: whatever else goes
+    /// wrong here, the new file stands at its path, and what it displaced is told as odd, so that it gets a name.
     pub(super) fn settle(
         &self,
         expect: &Stat,
@@ -43,8 +49,10 @@ impl Job<'_> {
             Ok(None) => return Ok(None),
             Err(e) => {
                 // Something that is no file was put there at the last instant; it is not ours to keep.
-                self.swap_back()?;
-                return Err(e);
+                return match self.swap_back() {
+                    Ok(()) => Err(e),
+                    Err(_) => Ok(Some((expect.kind, self.intent.from.1, *expect))),
+                };
             }
         };
         if found.kind == Kind::Directory && expect.kind == Kind::Directory {
@@ -54,25 +62,26 @@ impl Job<'_> {
             match self.judge() {
                 Some(what) if what == self.intent.from => {}
                 Some((kind, content)) => {
-                    let stat = stat_at(&self.tmp, self.name.as_bytes())?.unwrap_or(found);
+                    let stat = stat_at(&self.tmp, self.name.as_bytes()).ok().flatten().unwrap_or(found);
                     return Ok(Some((kind, content, stat)));
                 }
                 // It cannot be read, nor could it before: its stat must do.
                 None if is_same_data(expect, &found) => {}
                 None => {
-                    trashed.push(self.root.to_trash(
-                        &self.tmp,
-                        self.name.as_bytes(),
-                        self.path.bytes(),
-                        self.n,
-                    )?);
-                    return Ok(None);
+                    return match self.trash() {
+                        Ok(item) => {
+                            trashed.push(item);
+                            Ok(None)
+                        }
+                        Err(_) => Ok(Some((found.kind, self.intent.from.1, found))),
+                    };
                 }
             }
         }
         if second.is_some_and(|s| s.is_same_inode(found.ino)) {
-            // The copy is that very inode, and a live file: it needs no place in the trash.
-            unlinkat(&self.tmp, self.name.as_str(), AtFlags::empty()).map_err(cause)?;
+            // The copy is that very inode, and a live file: it needs no place in the trash. If the name stays, the next act
+            // of the row, or its end, clears it.
+            let _ = unlinkat(&self.tmp, self.name.as_str(), AtFlags::empty());
             return Ok(None);
         }
         self.trash_displaced(found, held, trashed)
@@ -92,10 +101,18 @@ impl Job<'_> {
         content_of(&file).ok().map(|content| (Kind::File, content))
     }
 
+    fn trash(&self) -> Result<Trashed, Cause> {
+        #[cfg(test)]
+        if NO_TRASH.get() {
+            return Err(super::beneath::cause(Errno::NOSPC));
+        }
+        self.root.to_trash(&self.tmp, self.name.as_bytes(), self.path.bytes(), self.n)
+    }
+
     fn trash_displaced(&self, found: Stat, held: Held, trashed: &mut Vec<Trashed>) -> Result<Odd, Cause> {
         let content = self.intent.from.1;
         let sure = held.is_sure();
-        match self.root.to_trash(&self.tmp, self.name.as_bytes(), self.path.bytes(), self.n) {
+        match self.trash() {
             Ok(mut item) => {
                 item.content = Some(content);
                 if let Some(file) = held.into_file() {
@@ -134,7 +151,7 @@ impl Job<'_> {
         }
     }
 
-    /// Undoes the exchange. If something else than what was installed stands at the path by now, it is left alone.
+    /// Undoes the exchange; it stands if this fails. If something else than what was installed stands at the path by now, it is left alone.
     fn swap_back(&self) -> Result<(), Cause> {
         let ours = |dir, name| -> Result<bool, Cause> {
             let handle = handle_at(dir, name)?;
@@ -146,7 +163,7 @@ impl Job<'_> {
             // The name is free again: what was displaced goes back, what was installed was removed by a user.
             Err(_) => return self.rename_with(RenameFlags::NOREPLACE),
         }
-        if !ours(&self.tmp, self.name.as_bytes())? {
+        if !ours(&self.tmp, self.name.as_bytes()).unwrap_or(true) {
             // Replaced in the same instant: exchange once more, so that the newest stands at the path.
             self.rename_with(RenameFlags::EXCHANGE)?;
             return Err(Cause::Raced);

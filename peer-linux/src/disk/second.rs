@@ -135,12 +135,12 @@ impl Second<'_> {
             && stat_at(&self.place.dir, self.place.name).is_ok_and(|s| s.is_some_and(|s| s.ino == ino))
     }
 
-    /// Stat of the copy and when it was read. If a user removed it at once, that is what is told.
-    pub(super) fn stat(&self, loser: Kind) -> Result<(Stat, u64), Cause> {
+    /// Stat of the copy and when it was read. If a user removed it at once, or it cannot be read, it is told as not there,
+    /// and looked at.
+    pub(super) fn stat(&self, loser: Kind) -> (Stat, u64) {
         let at = wall();
-        let found = stat_at(&self.place.dir, self.place.name)?;
         debug_assert_ne!(loser, Kind::Removed);
-        Ok((found.unwrap_or_default(), at))
+        (stat_at(&self.place.dir, self.place.name).ok().flatten().unwrap_or_default(), at)
     }
 
     /// Takes the name back because the swap was not made: while the loser stands at its own path it is needless.

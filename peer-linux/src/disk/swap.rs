@@ -108,8 +108,9 @@ impl Job<'_> {
             (Some(expect), Some(held)) => self.settle(expect, held, second.as_ref(), trashed)?,
             _ => None,
         };
-        let (stat, at) = self.installed()?;
-        let copy = second.map(|s| s.stat(expect_kind(&self.expect))).transpose()?;
+        // From here on it is made, whatever cannot be read of it.
+        let (stat, at) = self.installed();
+        let copy = second.map(|s| s.stat(expect_kind(&self.expect)));
         Ok(Outcome::Swapped { stat, at, copy, odd })
     }
 
@@ -158,12 +159,11 @@ impl Job<'_> {
 
     /// The stat of what was installed (R14), read back; or as it was before, if someone wrote to it at once: then it
     /// must look changed.
-    fn installed(&self) -> Result<(Stat, u64), Cause> {
+    fn installed(&self) -> (Stat, u64) {
         let at = wall();
         let (handle, before) = &self.new;
-        let now = file_stat(handle)?;
-        let same = is_same_data(&now, before) && now.mode == before.mode;
-        Ok((if same { now } else { *before }, at))
+        let same = |now: &Stat| is_same_data(now, before) && now.mode == before.mode;
+        (file_stat(handle).ok().filter(same).unwrap_or(*before), at)
     }
 }
 

@@ -16,7 +16,7 @@ fn chmod(path: &StdPath, mode: u32) {
 }
 
 /// Runs on a thread whose rights on files are those of a user who is not root.
-fn as_user(place: &Place, run: impl FnOnce() + Send) {
+pub(super) fn as_user(place: &Place, run: impl FnOnce() + Send) {
     if Uid::effective().is_root() {
         give(&place.dir);
     }

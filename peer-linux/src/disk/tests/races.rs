@@ -107,6 +107,52 @@ fn what_is_odd_can_be_kept_under_a_name_of_its_own() {
     assert_eq!((swapped(&again), again.trashed.len()), (place.stat("copy"), 1));
 }
 
+/// As a swap at `a` stands right after its exchange.
+fn exchanged(place: &Place, expect: Stat) -> swap::Job<'_> {
+    let (root, path) = (&place.root, p(b"a"));
+    let at = root.place(path).unwrap();
+    let new = (stat::handle_at(&at.dir, at.name).unwrap(), place.stat("a"));
+    let intent = intent(file(b"old"), file(b"new"));
+    let (tmp, name) = (root.tmp().unwrap(), "1.swap".into());
+    swap::Job { root, place: at, path, tmp, n: 1, name, expect: Some(expect), intent, new }
+}
+
+#[test]
+fn what_goes_wrong_after_the_exchange_makes_no_swap_unmade() {
+    let place = Place::new("settle");
+    place.put("other", b"old");
+    let swap = place.at(".dartsync/tmp/1.swap");
+    place.put("a", b"new");
+    fs::write(&swap, b"last words").unwrap();
+    fs::set_permissions(&swap, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    let settle = |meanwhile: &dyn Fn()| {
+        // No longer what was expected.
+        let old = place.stat("other");
+        let job = exchanged(&place, old);
+        meanwhile();
+        let held = lease::Held::take(&job.place.dir, b"other", &old).unwrap();
+        let mut trashed = Vec::new();
+        let odd = job.settle(&old, held, None, &mut trashed);
+        assert!(trashed.is_empty());
+        odd.expect("it is made").expect("what it displaced is not in the trash")
+    };
+    permissions::as_user(&place, || {
+        // Neither to be read nor to be moved to the trash.
+        displaced::NO_TRASH.set(true);
+        assert_eq!(settle(&|| {}).2.size, 10);
+    });
+    fs::set_permissions(&swap, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    swapped(&place.root.keep(p(b"copy"), 1));
+    assert_eq!(place.read("copy"), b"last words");
+    // Something special, that cannot go back because a user has replaced what was installed.
+    nix::unistd::mkfifo(&swap, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    settle(&|| {
+        fs::write(place.at("a~"), b"newer").unwrap();
+        fs::rename(place.at("a~"), place.at("a")).unwrap();
+    });
+    assert_eq!(place.read("a"), b"newer");
+}
+
 #[test]
 fn a_root_that_is_gone_says_so_and_never_that_files_are() {
     let place = Place::new("gone");
