@@ -33,7 +33,8 @@ pub enum Effect {
         dir: Option<Row>,
     },
     /// Stat the path; unless it equals `known`, hash what is there to its end, with a stat before and after. A manifest
-    /// of more than one chunk is put in the store's open transaction before the answer. [`Outcome::Looked`],
+    /// of more than one chunk is put in the store's open transaction before the answer. Where a program has the file open for
+    /// writing, the stat is [`Stat::of_writer`]. [`Outcome::Looked`],
     /// [`Outcome::Failed`] ([`Cause::Changing`] if it changed meanwhile).
     Look {
         /// Names the answer.

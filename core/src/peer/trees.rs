@@ -23,6 +23,11 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// The stat of a file that a program had open for writing while it was read: what that writes through a map afterwards
+    /// may leave the very same stat. So that it is read again, this one differs from any that is found, by an instant.
+    pub fn of_writer(self) -> Stat {
+        Stat { ctime: self.ctime.saturating_sub(1), ..self }
+    }
     /// Whether a path of this stat can be taken for unchanged since `old` was read at wall time `old_at` (µs): all
     /// fields equal and not racy. Directories: kind and mode.
     pub fn is_clean_since(&self, old: &Stat, old_at: u64) -> bool {

@@ -1,6 +1,6 @@
 //! Who writes to a file that is to be displaced (R12).
 
-use super::stat::{file_stat, is_same, read_at};
+use super::stat::{file_stat, is_same, is_same_data, read_at};
 use super::wall;
 use dartsync_core::peer::{Cause, Stat};
 use dartsync_core::record::Kind;
@@ -54,6 +54,25 @@ fn take(file: &File) -> Writers {
         Ok(()) => Writers::None,
         Err(Errno::EAGAIN) => Writers::Some,
         Err(_) => Writers::Unknown,
+    }
+}
+
+/// Whether a program has the file open for writing, as far as that can be told. It may write through a map, which shows in
+/// no time of the file while the pages that it writes to are not on the platter yet.
+pub fn has_writer(file: &File) -> bool {
+    writers(file) == Writers::Some
+}
+
+/// Checks that what was found at a name is `expect`: [`Cause::Raced`] if it is not, or [`Cause::OpenWriter`] if it may be, but
+/// for a writer that a look saw ([`Stat::of_writer`]).
+pub(super) fn check(dir: impl AsFd, name: &[u8], expect: &Stat, found: Option<Stat>) -> Result<(), Cause> {
+    match found {
+        Some(found) if is_same(expect, &found) => Ok(()),
+        Some(found) if expect.kind == Kind::File && is_same_data(expect, &found) => {
+            Held::take(dir, name, expect)?;
+            Err(Cause::Raced)
+        }
+        _ => Err(Cause::Raced),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::beneath::cause;
 use super::grant::chmod;
-use super::lease::Held;
+use super::lease::{Held, check};
 use super::probe::times;
 use super::root::Root;
-use super::stat::{file_stat, handle_at, is_same, stat_of, wall};
+use super::stat::{file_stat, handle_at, stat_of, wall};
 use super::{Act, act};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Outcome, Stat};
@@ -21,9 +21,7 @@ impl Root {
             self.verify()?;
             let place = self.place(path)?;
             let found = self.stat_in(&place)?;
-            if !found.is_some_and(|f| is_same(expect, &f)) {
-                return Err(Cause::Raced);
-            }
+            check(&place.dir, place.name, expect, found)?;
             // A writer's next write would not show beside an mtime set at that moment.
             let held = Held::take(&place.dir, place.name, expect)?;
             let handle = handle_at(&place.dir, place.name)?;

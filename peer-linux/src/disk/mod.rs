@@ -51,7 +51,7 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
-pub use lease::is_being_saved;
+pub use lease::{has_writer, is_being_saved};
 pub use marker::Marker;
 pub use probe::Probe;
 pub use purge::{Policy, Purged};

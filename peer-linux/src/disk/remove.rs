@@ -2,10 +2,10 @@
 
 use super::beneath::{Dir, Place, cause};
 use super::hash::look_at;
-use super::lease::Held;
+use super::lease::{Held, check};
 use super::part::swap_name;
 use super::root::{Root, TMP};
-use super::stat::{is_same, is_same_data, stat_at};
+use super::stat::{is_same_data, stat_at};
 use super::watcher::Displaced;
 use super::{Act, Trashed, act};
 use dartsync_core::ids::ContentId;
@@ -24,9 +24,7 @@ impl Root {
             self.verify()?;
             let (tmp, place) = (self.tmp()?, self.place(path)?);
             let found = self.stat_in(&place)?;
-            if !found.is_some_and(|f| is_same(expect, &f)) {
-                return Err(Cause::Raced);
-            }
+            check(&place.dir, place.name, expect, found)?;
             if expect.kind == Kind::Directory {
                 return self.remove_dir(&place, path);
             }

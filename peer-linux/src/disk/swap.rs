@@ -2,10 +2,10 @@
 
 use super::beneath::{Dir, Place, cause};
 use super::hash::look_at;
-use super::lease::Held;
+use super::lease::{self, Held};
 use super::part::swap_name;
 use super::root::{Root, TMP, lock};
-use super::stat::{file_stat, handle_at, is_same, is_same_data, stat_at, wall};
+use super::stat::{file_stat, handle_at, is_same_data, stat_at, wall};
 use super::{Act, Trashed, act};
 use dartsync_core::ids::ContentId;
 use dartsync_core::path::Path;
@@ -120,9 +120,7 @@ impl Job<'_> {
         let Some(expect) = self.expect else {
             return if found.is_none() { Ok(None) } else { Err(Cause::Raced) };
         };
-        if !found.is_some_and(|f| is_same(&expect, &f)) {
-            return Err(Cause::Raced);
-        }
+        lease::check(&self.place.dir, self.place.name, &expect, found)?;
         if expect.kind == Kind::Directory && !self.root.is_empty_dir(&self.place)? {
             return Err(Cause::NotEmpty);
         }

@@ -1,7 +1,7 @@
 //! Slow work, done on worker threads: each effect that touches a disk is one function here.
 
 use crate::content::{HashError, Hashed, hash_file, hash_symlink};
-use crate::disk::{Root, file_stat, is_being_saved, wall};
+use crate::disk::{Root, file_stat, has_writer, is_being_saved, wall};
 use dartsync_core::ids::{ContentId, Folder, Ticket};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Outcome, Stat};
@@ -103,11 +103,13 @@ fn look_at(
             if is_being_saved(&file, &stat) {
                 return Err(Cause::Changing);
             }
+            // Before it is read: who opens it later shows in its times with the first write to each page.
+            let written = has_writer(&file);
             let hashed = hash_file(&file, block, cancel).map_err(cause_of)?;
             if file_stat(&file)? != stat || spot.root.stat(spot.path())? != Some(stat) {
                 return Err(Cause::Changing);
             }
-            looked(stat, Some(hashed))
+            looked(if written { stat.of_writer() } else { stat }, Some(hashed))
         }
     }
 }
@@ -239,6 +241,70 @@ mod tests {
         let stopped = AtomicBool::new(true);
         let found = super::look(&t.spot("f", 1), Ticket(1), None, &mut Vec::new(), &stopped);
         assert_eq!(found.outcome, Outcome::Failed(Cause::Changing));
+    }
+
+    #[test]
+    fn a_look_beside_a_writer_is_not_the_last_one() {
+        let t = Temp::new("writer");
+        let go = AtomicBool::new(false);
+        fs::write(t.0.join("f"), "bytes").unwrap();
+        let writer = fs::OpenOptions::new().append(true).open(t.0.join("f")).unwrap();
+        let look = |known| loop {
+            let found = look(&t.spot("f", 1), Ticket(1), known, &mut Vec::new(), &go);
+            // It was written to just before: a save under way.
+            if found.outcome != Outcome::Failed(Cause::Changing) {
+                break looked(found);
+            }
+        };
+        let first = look(None);
+        assert_eq!(look(Some(first.0)).1.is_some(), t.1.probe().leases, "it may have been written to");
+        drop(writer);
+        let last = look(Some(first.0)).0;
+        assert_eq!(look(Some(last)), (last, None));
+    }
+
+    /// A program that writes through a map, as it is told.
+    const MAPS: &str = "import mmap, sys
+f = open(sys.argv[1], 'w+b')
+f.truncate(4096)
+m = mmap.mmap(f.fileno(), 4096)
+f.close()
+for word in sys.stdin:
+    m[0:5] = word[0:5].encode()
+    print(flush=True)
+";
+
+    #[test]
+    fn what_is_written_through_a_map_is_seen_when_it_is_closed() {
+        let t = Temp::new("map");
+        let (piped, go) = (std::process::Stdio::piped, AtomicBool::new(false));
+        let mut program = std::process::Command::new("python3");
+        program.args(["-c", MAPS]).arg(t.0.join("f")).stdin(piped()).stdout(piped());
+        let Ok(mut child) = program.spawn() else {
+            return eprintln!("no python3: writing through a map was not tested");
+        };
+        let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(from));
+        let mut write = |word: &str| {
+            std::io::Write::write_all(&mut to, format!("{word}\n").as_bytes()).unwrap();
+            lines.next().unwrap().unwrap();
+        };
+        let look = |known| look(&t.spot("f", 1), Ticket(1), known, &mut Vec::new(), &go);
+        write("first");
+        let first = loop {
+            let found = look(None);
+            if found.outcome != Outcome::Failed(Cause::Changing) {
+                break looked(found);
+            }
+        };
+        write("LATER");
+        drop(to);
+        assert!(child.wait().unwrap().success());
+        let (stat, content) = looked(look(Some(first.0)));
+        assert!(content.is_some() && content != first.1, "whatever its times say");
+        let last = looked(look(Some(stat)));
+        assert!(last.1.is_none(), "nobody writes to it any more");
+        assert_eq!(t.1.remove(t.spot("f", 1).path(), 1, &stat, content).outcome, Outcome::Removed);
     }
 
     #[test]

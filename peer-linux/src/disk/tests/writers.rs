@@ -22,6 +22,11 @@ fn a_file_that_is_being_written_to_is_left_alone() {
     assert_eq!(failed(&place.root.remove(p(b"a"), 2, &old, None)), Cause::OpenWriter);
     assert_eq!(failed(&place.root.meta(p(b"a"), &old, 0o600, 1)), Cause::OpenWriter);
     assert_eq!(place.root.make_take(3, &place.root, p(b"a"), &old).unwrap_err(), Cause::OpenWriter);
+    // Nor is it looked at again and again where a look saw the writer.
+    let seen = old.of_writer();
+    assert_eq!(failed(&place.root.swap(p(b"a"), 1, Some(&seen), &plan, None)), Cause::OpenWriter);
+    assert_eq!(failed(&place.root.remove(p(b"a"), 2, &seen, None)), Cause::OpenWriter);
+    assert_eq!(failed(&place.root.meta(p(b"a"), &seen, 0o600, 1)), Cause::OpenWriter);
     writer.write_all(b" and more").unwrap();
     assert_eq!(place.read("a"), b"old and more");
     drop(writer);
