@@ -91,11 +91,12 @@ impl Root {
         })
     }
 
-    /// At start, before any act: copies being made, and taken and swap files of rows that bear no intent (`intends`), go to
+    /// At start, before any act and any look: what was lent is given back. Copies being made, and taken and swap files of rows that bear no intent (`intends`), go to
     /// the trash. Part files stay, and so does what is no file of ours.
     pub fn cleanup_tmp(&self, intends: &dyn Fn(u64) -> bool) -> Result<Vec<Trashed>, Cause> {
         self.verify()?;
         let tmp = self.tmp()?;
+        self.end_lending(&tmp)?;
         let mut trashed = Vec::new();
         for name in list(&tmp)? {
             let Some((n, suffix)) = parse(&name) else { continue };

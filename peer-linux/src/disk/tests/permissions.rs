@@ -66,6 +66,41 @@ fn a_directory_without_write_permission_is_written_to_and_keeps_its_mode() {
     chmod(&place.at("d"), 0o755);
 }
 
+/// The program is killed while permission is lent; what a user did before it starts again; the modes then.
+fn killed_while_lent(user: impl Fn(&Place) + Sync, modes: &[(&str, u32)]) {
+    let mut place = Place::new("lent");
+    fs::create_dir_all(place.at("d/e")).unwrap();
+    chmod(&place.at("d/e"), 0o055);
+    chmod(&place.at("d"), 0o555);
+    as_user(&place, || {
+        for path in [&b"d"[..], b"d/e"] {
+            let dir = beneath::open_dir(place.root.open_dir(None).unwrap(), path).unwrap();
+            std::mem::forget(place.root.lend(std::os::fd::AsFd::as_fd(&dir)).unwrap().expect("it lacks it"));
+        }
+        assert_eq!((place.stat("d").mode, place.stat("d/e").mode), (0o555, 0o055), "true to who looks");
+        assert_eq!((mode(&place.at("d")), mode(&place.at("d/e"))), (0o755, 0o355));
+        user(&place);
+    });
+    place.restart();
+    as_user(&place, || {
+        assert_eq!(place.root.cleanup_tmp(&|_| false), Ok(vec![]));
+    });
+    for (path, want) in modes {
+        assert_eq!(mode(&place.at(path)), *want, "{path}");
+        chmod(&place.at(path), 0o755);
+    }
+    assert_eq!(place.tmp(), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_lent_when_the_program_was_killed_is_given_back() {
+    killed_while_lent(|_| {}, &[("d", 0o555), ("d/e", 0o055)]);
+    killed_while_lent(|p| chmod(&p.at("d"), 0o700), &[("d", 0o700), ("d/e", 0o055)]);
+    let moves = |p: &Place| fs::rename(p.at("d"), p.at("moved")).unwrap();
+    killed_while_lent(moves, &[("moved", 0o555), ("moved/e", 0o055)]);
+    killed_while_lent(|p| fs::remove_dir(p.at("d/e")).unwrap(), &[("d", 0o555)]);
+}
+
 #[test]
 fn a_read_only_directory_is_installed_and_displaced() {
     let place = Place::new("readonly-dir");
