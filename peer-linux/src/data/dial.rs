@@ -1,10 +1,11 @@
-//! How links come to be: connecting to the first address that answers, accepting, shaking hands within a deadline.
+//! How links come to be: trying a device's addresses until one proves to be its own, accepting, shaking hands within a
+//! deadline.
 
 use super::hub::Shared;
 use super::link::{self, Shaken};
 use super::record::has_aes;
 use super::{Known, Report};
-use dartsync_core::ids::Slot;
+use dartsync_core::ids::{Slot, SlotSet};
 use dartsync_core::link::{Channel, Kind, Opening, Progress, Suite};
 use dartsync_core::wire::message::Addr;
 use nix::errno::Errno;
@@ -12,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, socket, sockopt,
 };
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -23,9 +25,16 @@ use std::time::{Duration, Instant};
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The next address is tried when those before have not answered within this.
 const STAGGER: Duration = Duration::from_millis(250);
-/// All addresses together have so long.
+/// Connecting to all that are left has so long.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Links and handshakes at once, a thread each.
+/// Whoever took the connection must show within this that it is the device, while other addresses are left to try.
+const DOUBT: Duration = Duration::from_secs(2);
+/// A dial is over after this, whatever its addresses do.
+const DIAL: Duration = Duration::from_secs(10);
+/// Devices that are being dialled at once, a thread each: a count of their own, so that those who do not answer keep
+/// nobody else out.
+const DIALS: u32 = 32;
+/// Links and accepted handshakes at once, a thread each.
 const THREADS: usize = 64;
 /// Accepted connections that have not shown who they are.
 const HALF_OPEN: usize = 16;
@@ -76,38 +85,82 @@ impl Strangers {
     }
 }
 
-/// Runs `work` on a thread of its own, if there is one left.
-fn spawn(shared: &Arc<Shared>, work: impl FnOnce(&Arc<Shared>) + Send + 'static) -> bool {
-    if shared.threads.fetch_add(1, Ordering::Relaxed) >= THREADS {
-        shared.threads.fetch_sub(1, Ordering::Relaxed);
-        return false;
-    }
-    let own = shared.clone();
-    let run = move || {
-        work(&own);
-        own.threads.fetch_sub(1, Ordering::Relaxed);
-    };
-    let spawned = std::thread::Builder::new().name("data-link".into()).spawn(run).is_ok();
-    if !spawned {
-        shared.threads.fetch_sub(1, Ordering::Relaxed);
-    }
-    spawned
+/// Who is being dialled.
+#[derive(Default)]
+pub struct Dials(Mutex<SlotSet>);
+
+enum Begun {
+    Now,
+    /// Another thread dials it.
+    Already,
+    Full,
 }
 
-/// Reaches a device; the hub hears how it went.
-pub fn dial(shared: &Arc<Shared>, slot: Slot) {
-    let known = shared.book.read().expect("no thread panics with it").at(slot).cloned();
-    let spawned = spawn(shared, move |shared| {
-        let shaken = match &known {
-            Some(known) => reach(shared, known),
-            None => Err(ErrorKind::NotFound.into()),
-        };
-        match shaken {
-            Ok(shaken) => end(shaken.slot, link::run(shared, shaken, || ())),
-            Err(_) => unreachable(shared, slot, known.as_ref()),
+impl Dials {
+    fn begin(&self, slot: Slot) -> Begun {
+        let mut dials = self.0.lock().expect("no thread panics with it");
+        if dials.has(slot) {
+            return Begun::Already;
         }
-    });
-    if !spawned {
+        if dials.len() >= DIALS {
+            return Begun::Full;
+        }
+        dials.add(slot);
+        Begun::Now
+    }
+    fn end(&self, slot: Slot) {
+        self.0.lock().expect("no thread panics with it").remove(slot);
+    }
+}
+
+/// Takes a place among the threads of links, if there is one left; [`give_place`] gives it back.
+fn take_place(shared: &Shared) -> bool {
+    let taken = shared.threads.fetch_add(1, Ordering::Relaxed) < THREADS;
+    if !taken {
+        give_place(shared);
+    }
+    taken
+}
+fn give_place(shared: &Shared) {
+    shared.threads.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Runs `work` on a thread of its own; whether the system had one.
+fn spawn(shared: &Arc<Shared>, work: impl FnOnce(&Arc<Shared>) + Send + 'static) -> bool {
+    let own = shared.clone();
+    std::thread::Builder::new().name("data-link".into()).spawn(move || work(&own)).is_ok()
+}
+
+/// Reaches a device; the hub hears how it went. Nothing while it is being dialled already: the hub hears of that.
+pub fn dial(shared: &Arc<Shared>, slot: Slot) {
+    let begun = match shared.dials.begin(slot) {
+        Begun::Already => return,
+        Begun::Full => false,
+        Begun::Now => {
+            let spawned = spawn(shared, move |shared| run_dial(shared, slot));
+            if !spawned {
+                shared.dials.end(slot);
+            }
+            spawned
+        }
+    };
+    if !begun {
+        unreachable(shared, slot, None);
+    }
+}
+
+fn run_dial(shared: &Arc<Shared>, slot: Slot) {
+    let known = shared.book.read().expect("no thread panics with it").at(slot).cloned();
+    let shaken = known.as_ref().and_then(|known| reach(shared, known).ok());
+    // Before the hub hears of it: whoever wants another dial from then on gets one.
+    shared.dials.end(slot);
+    let Some(shaken) = shaken else { return unreachable(shared, slot, known.as_ref()) };
+    let mut opened = false;
+    if take_place(shared) {
+        end(slot, link::run(shared, shaken, || opened = true));
+        give_place(shared);
+    }
+    if !opened {
         unreachable(shared, slot, None);
     }
 }
@@ -133,9 +186,23 @@ fn end(slot: Slot, how: io::Result<()>) {
     }
 }
 
+/// Tries the addresses until the device itself answers at one: whoever else takes the connection (behind address
+/// translation that may be this very machine) fails the handshake, and the others have their turn.
 fn reach(shared: &Shared, known: &Known) -> io::Result<Shaken> {
-    let mut stream = connect_any(&known.addrs)?;
-    let deadline = Instant::now() + HANDSHAKE;
+    let deadline = Instant::now() + DIAL;
+    let mut rest: VecDeque<SocketAddr> = known.addrs.iter().copied().collect();
+    loop {
+        let stream = connect_any(&mut rest, deadline)?;
+        let most = if rest.is_empty() { HANDSHAKE } else { DOUBT };
+        let shaken = shake(shared, known, stream, deadline.min(Instant::now() + most));
+        if shaken.is_ok() || rest.is_empty() || shared.stopping.load(Ordering::Relaxed) {
+            return shaken;
+        }
+    }
+}
+
+/// The dialler's half of a handshake.
+fn shake(shared: &Shared, known: &Known, mut stream: TcpStream, deadline: Instant) -> io::Result<Shaken> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(HANDSHAKE))?;
     let suite = if known.aes && has_aes() { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
@@ -188,22 +255,22 @@ fn converse(
     Ok(())
 }
 
-/// The first of these addresses that takes a connection; each has a head start on the next.
-fn connect_any(addrs: &[SocketAddr]) -> io::Result<TcpStream> {
-    let deadline = Instant::now() + CONNECT;
-    let mut pending: Vec<OwnedFd> = Vec::new();
-    let mut rest = addrs.iter();
+/// The first of these addresses that takes a connection; each has a head start on the next. That one and those that
+/// refuse are taken off; those that have not answered yet come last.
+fn connect_any(rest: &mut VecDeque<SocketAddr>, deadline: Instant) -> io::Result<TcpStream> {
+    let deadline = deadline.min(Instant::now() + CONNECT);
+    let mut pending: Vec<(SocketAddr, OwnedFd)> = Vec::new();
     loop {
-        let next = rest.next();
-        if let Some(addr) = next {
-            pending.extend(begin_connect(addr).ok());
+        if let Some(addr) = rest.pop_front() {
+            pending.extend(begin_connect(&addr).ok().map(|fd| (addr, fd)));
         }
-        let more = rest.len() > 0;
+        let more = !rest.is_empty();
         if pending.is_empty() && !more {
             return Err(ErrorKind::NotConnected.into());
         }
         let until = if more { (Instant::now() + STAGGER).min(deadline) } else { deadline };
         if let Some(stream) = wait_for_any(&mut pending, until)? {
+            rest.extend(pending.iter().map(|(addr, _)| *addr));
             return Ok(stream);
         }
         if Instant::now() >= deadline {
@@ -223,11 +290,12 @@ fn begin_connect(addr: &SocketAddr) -> nix::Result<OwnedFd> {
 }
 
 /// Waits until one is connected, all have failed, or time is up. Those that failed are dropped.
-fn wait_for_any(pending: &mut Vec<OwnedFd>, until: Instant) -> io::Result<Option<TcpStream>> {
+fn wait_for_any(pending: &mut Vec<(SocketAddr, OwnedFd)>, until: Instant) -> io::Result<Option<TcpStream>> {
     while !pending.is_empty() {
         let left = until.saturating_duration_since(Instant::now());
         let left = left.as_millis().min(i32::MAX as u128) as i32;
-        let mut fds: Vec<_> = pending.iter().map(|f| PollFd::new(f.as_fd(), PollFlags::POLLOUT)).collect();
+        let mut fds: Vec<_> =
+            pending.iter().map(|(_, f)| PollFd::new(f.as_fd(), PollFlags::POLLOUT)).collect();
         let ready = match poll(&mut fds, PollTimeout::try_from(left).expect("it is not negative")) {
             Err(Errno::EINTR) => continue,
             other => other?,
@@ -237,7 +305,7 @@ fn wait_for_any(pending: &mut Vec<OwnedFd>, until: Instant) -> io::Result<Option
             return Ok(None);
         };
         drop(fds);
-        let fd = pending.swap_remove(i);
+        let (_, fd) = pending.remove(i);
         if getsockopt(&fd, sockopt::SocketError)? == 0 {
             let stream = TcpStream::from(fd);
             stream.set_nonblocking(false)?;
@@ -253,33 +321,41 @@ pub fn accept(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr) {
         return;
     }
     let Ok(entry) = shared.strangers.enter(&stream) else { return };
-    let spawned = spawn(shared, move |shared| {
-        let shaken = greet(shared, stream, from);
-        let shaken = match shaken {
-            Ok(shaken) => shaken,
-            Err(e) => {
-                shared.strangers.leave(entry);
-                return shared.strangers.complain(from, &e);
-            }
-        };
-        let slot = shaken.slot;
-        let mut opened = false;
-        let how = link::run(shared, shaken, || {
-            opened = true;
-            shared.strangers.leave(entry);
-            shared.admission.lock().expect("no thread panics with it").give_back(&address(from));
-        });
-        if opened {
-            return end(slot, how);
+    let place = take_place(shared);
+    let taken = move |shared: &Arc<Shared>| {
+        run_accepted(shared, stream, from, entry);
+        give_place(shared);
+    };
+    if !place || !spawn(shared, taken) {
+        if place {
+            give_place(shared);
         }
-        shared.strangers.leave(entry);
-        if let Err(e) = how {
-            shared.strangers.complain(from, &e);
-        }
-    });
-    if !spawned {
         shared.strangers.leave(entry);
         shared.strangers.complain(from, &"too many links");
+    }
+}
+
+fn run_accepted(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, entry: u64) {
+    let shaken = match greet(shared, stream, from) {
+        Ok(shaken) => shaken,
+        Err(e) => {
+            shared.strangers.leave(entry);
+            return shared.strangers.complain(from, &e);
+        }
+    };
+    let slot = shaken.slot;
+    let mut opened = false;
+    let how = link::run(shared, shaken, || {
+        opened = true;
+        shared.strangers.leave(entry);
+        shared.admission.lock().expect("no thread panics with it").give_back(&address(from));
+    });
+    if opened {
+        return end(slot, how);
+    }
+    shared.strangers.leave(entry);
+    if let Err(e) = how {
+        shared.strangers.complain(from, &e);
     }
 }
 

@@ -94,6 +94,7 @@ pub struct Shared {
     pub admission: Mutex<Admission>,
     pub strangers: dial::Strangers,
     pub threads: AtomicUsize,
+    pub dials: dial::Dials,
     pub errands: Mutex<Option<Sender<Errand>>>,
     pub sent: AtomicU64,
     pub received: AtomicU64,
@@ -287,6 +288,9 @@ impl Hub {
         let book = shared.book.read().expect("no thread panics with it");
         if self.stopped || book.of(&link.key).is_none_or(|k| k.slot != link.slot) {
             deeds.closes.push(link.clone());
+            if link.dialled {
+                self.swarm.handle_unreachable(shared.now(), link.slot);
+            }
             return;
         }
         drop(book);
@@ -358,6 +362,7 @@ impl Shared {
             admission: Mutex::new(Admission::new()),
             strangers: dial::Strangers::default(),
             threads: AtomicUsize::new(0),
+            dials: dial::Dials::default(),
             errands: Mutex::new(None),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),

@@ -56,7 +56,7 @@ pub struct Known {
     pub device: DeviceId,
     /// Its key.
     pub key: PublicKey,
-    /// Where to dial it, in order of preference: what the tracker saw, the same subnet, the rest.
+    /// Where to dial it, in the order in which to try: what the tracker saw, then what the device says of itself.
     pub addrs: Vec<SocketAddr>,
     /// Whether it does AES in hardware (its `caps`).
     pub aes: bool,
