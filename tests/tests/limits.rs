@@ -1,8 +1,8 @@
-//! As many as there may be: devices of a home, records of a table.
+//! As many as there may be: devices of a home, records of a table, bytes a second.
 
 use dartsync_core::link::code::InviteCode;
 use dartsync_core::wire::message::ToPeer;
-use dartsync_tests::process::{Home, wait_for};
+use dartsync_tests::process::{Home, noise, wait_for};
 use dartsync_tests::raw::RawLink;
 use std::time::Duration;
 
@@ -72,4 +72,22 @@ fn a_table_that_is_too_small_takes_what_fits_and_says_what_does_not() {
     home.tracker.start();
     let tree = home.converge();
     assert!(tree.len() > files as usize, "{}", tree.len());
+}
+
+#[test]
+fn a_low_limit_is_kept_however_many_ask_and_all_of_them_get_it() {
+    let home = Home::start("slow", 8);
+    home.converge();
+    let sent = |home: &Home| home[0].status()["traffic"]["peer_sent"].as_u64().unwrap();
+    let before = sent(&home);
+    let start = std::time::Instant::now();
+    home[0].say(&["limit", "--up", "100K"]);
+    // Of one chunk: no other device can serve it before it is whole.
+    let data = noise(7, 60_000);
+    home[0].put("note", &data);
+    home.converge();
+    let sent = sent(&home) - before;
+    let may = start.elapsed().as_millis() as u64 * (100 << 10) / 1000;
+    assert!(sent > data.len() as u64 && sent < may + 40_000, "{sent} of {may}");
+    (1..8).for_each(|device| assert_eq!(home[device].get("note").unwrap(), data));
 }

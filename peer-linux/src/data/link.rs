@@ -63,20 +63,20 @@ impl Outlet {
         self.out.grow(len);
         true
     }
-    /// Seals the records that `staged` lays out in `stage` and queues them; `stage` is exchanged for an empty buffer.
+    /// Seals the records that `staged` lays out at the front of `stage` and queues them; if these are all, `stage` may
+    /// be exchanged for an empty buffer.
     pub fn push_staged(&mut self, stage: &mut Buffer, staged: &[(usize, usize)]) {
         for (from, len) in staged {
             self.seal.seal(&mut stage.filled_mut()[*from..from + len]);
         }
-        if self.out.is_empty() {
+        let n = staged.last().map_or(0, |(from, len)| from + len);
+        if self.out.is_empty() && n == stage.filled().len() {
             std::mem::swap(&mut self.out, stage);
             return;
         }
-        let bytes = stage.filled();
-        let n = bytes.len();
         match self.out.room(n).get_mut(..n) {
             Some(room) => {
-                room.copy_from_slice(bytes);
+                room.copy_from_slice(&stage.filled()[..n]);
                 self.out.grow(n);
             }
             None => self.broken = true,
@@ -270,7 +270,7 @@ impl Thread<'_> {
             }
             let pending = self.write()?;
             let waits = self.waits.is_some();
-            let more = self.machine.has_work() && !pending && !waits;
+            let more = self.has_work() && !pending && !waits;
             let used = Duration::from_millis(self.link.used.load(Ordering::Relaxed));
             let idle = Duration::from_millis(self.shared.millis()).saturating_sub(used);
             let busy = pending || more || waits || self.receiver.is_busy();
@@ -302,21 +302,33 @@ impl Thread<'_> {
     fn write(&mut self) -> io::Result<bool> {
         let idle = || self.link.outlet.lock().expect("no thread panics with it").is_empty();
         let waited = self.waits.take().is_some();
-        if self.machine.has_work() && idle() {
+        if self.has_work() && idle() {
             match self.shared.uploads.begin(self.shared.now(), self.link) {
                 Err(wait) => self.waits = Some(wait),
-                Ok(most) => {
-                    self.link.used.store(self.shared.millis(), Ordering::Relaxed);
-                    let staged = self.server.stage(self.shared, &mut self.machine, most);
-                    self.shared.uploads.end(self.shared.now(), self.link, staged);
-                }
+                Ok(part) => self.serve(part),
             }
         } else if waited {
             self.shared.uploads.leave(self.link);
         }
         let mut outlet = self.link.outlet.lock().expect("no thread panics with it");
-        self.server.hand_over(&mut outlet);
         outlet.flush(&self.shared.sent).map(|all| !all)
+    }
+
+    /// Takes its turn: a part of so many bytes under a limit.
+    fn serve(&mut self, part: Option<usize>) {
+        self.link.used.store(self.shared.millis(), Ordering::Relaxed);
+        if !self.server.has_staged() {
+            self.server.stage(self.shared, &mut self.machine, part);
+        }
+        let mut outlet = self.link.outlet.lock().expect("no thread panics with it");
+        let bytes = self.server.hand_over(&mut outlet, part.unwrap_or(usize::MAX));
+        drop(outlet);
+        self.shared.uploads.end(self.shared.now(), self.link, bytes);
+    }
+
+    /// Whether there is something to serve.
+    fn has_work(&self) -> bool {
+        self.server.has_staged() || self.machine.has_work()
     }
 
     /// Waits for the socket or a call; whether anything came.

@@ -18,8 +18,10 @@ use std::sync::Arc;
 
 /// Contents that are kept open for the next ask.
 const OPEN: usize = 4;
+/// Records of a body are no shorter, but for the last of a range.
+const BLOCK_MIN: usize = 8 * 1024;
 /// Room that the longest answer takes.
-const ROOM: usize = CHUNK_MAX + (CHUNK_MAX / BODY + 1 + RANGES_MAX) * (OVERHEAD + HEAD);
+const ROOM: usize = CHUNK_MAX + (CHUNK_MAX / BLOCK_MIN + 1 + RANGES_MAX) * (OVERHEAD + HEAD);
 
 /// What tells one state of a file from another.
 type Stamp = (u64, u64, i64, i64, i64, i64);
@@ -46,6 +48,8 @@ pub struct Server {
     stage: Buffer,
     /// Records that are laid out in `stage`.
     staged: Vec<(usize, usize)>,
+    /// Most bytes of a body in one record.
+    block: usize,
     open: Vec<Served>,
 }
 
@@ -95,7 +99,7 @@ fn copy_at(bytes: &[u8], offset: u64, out: &mut [u8]) -> bool {
 impl Server {
     /// Serves from this buffer.
     pub fn new(stage: Buffer) -> Server {
-        Server { stage, staged: Vec::new(), open: Vec::new() }
+        Server { stage, staged: Vec::new(), block: BODY, open: Vec::new() }
     }
 
     /// Nothing was asked for a while: closes files, gives memory back.
@@ -104,8 +108,16 @@ impl Server {
         self.stage.renew();
     }
 
-    /// Lays out answers while there is room for one more, and less than so many bytes are laid out. How many then are.
-    pub fn stage(&mut self, shared: &Arc<Shared>, machine: &mut DataLink, most: usize) -> usize {
+    /// Whether something is laid out that was not handed over.
+    pub fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Lays out answers while there is room for one more, and less than so many bytes are laid out, or a chunk; bodies
+    /// in records of about so many.
+    pub fn stage(&mut self, shared: &Arc<Shared>, machine: &mut DataLink, part: Option<usize>) {
+        let most = part.unwrap_or(CHUNK_MAX);
+        self.block = most.clamp(BLOCK_MIN, BODY);
         let mut gone = Vec::new();
         while self.stage.filled().len() < most && self.stage.room(ROOM).len() >= ROOM {
             let Some(work) = machine.poll_work() else { break };
@@ -116,15 +128,18 @@ impl Server {
             deeds.reports.extend(gone.into_iter().map(Report::Gone));
             deeds.carry_out(shared);
         }
-        self.stage.filled().len()
     }
 
-    /// Seals what is laid out and queues it.
-    pub fn hand_over(&mut self, outlet: &mut Outlet) {
-        if !self.staged.is_empty() {
-            outlet.push_staged(&mut self.stage, &self.staged);
-            self.staged.clear();
-        }
+    /// Seals what is laid out and queues it, as many records as so many bytes need; how many bytes.
+    pub fn hand_over(&mut self, outlet: &mut Outlet, most: usize) -> usize {
+        let end = |(from, len): &(usize, usize)| from + len;
+        let count =
+            self.staged.iter().position(|r| end(r) >= most).map_or(self.staged.len(), |last| last + 1);
+        let bytes = self.staged[..count].last().map_or(0, end);
+        outlet.push_staged(&mut self.stage, &self.staged[..count]);
+        self.staged.drain(..count);
+        self.staged.iter_mut().for_each(|(from, _)| *from -= bytes);
+        bytes
     }
 
     fn answer(&mut self, shared: &Arc<Shared>, work: Work, gone: &mut Vec<ContentId>) {
@@ -223,12 +238,12 @@ impl Server {
                 return Err(Refusal::Unknown);
             }
             let (start, records) = (self.stage.filled().len(), self.staged.len());
-            let (mut from, mut sent) = (start, 0);
+            let (mut from, mut sent, block) = (start, 0, self.block);
             let room = self.stage.room(ROOM);
             let mut free = room;
             let mut ok = true;
             let blocks = parts.iter().flat_map(|&(at, len)| {
-                (0..len as usize).step_by(BODY).map(move |n| (at as usize + n, BODY.min(len as usize - n)))
+                (0..len as usize).step_by(block).map(move |n| (at as usize + n, block.min(len as usize - n)))
             });
             for (at, n) in blocks {
                 let head = message::encode_body_head(id, sent, &mut free[LENGTH..LENGTH + HEAD]);

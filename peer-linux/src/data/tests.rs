@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 mod dial;
+mod limit;
 mod swarm;
 
 const LONG: Duration = Duration::from_secs(20);

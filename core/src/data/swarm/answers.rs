@@ -11,6 +11,9 @@ use crate::mutant::{self, Mutant};
 use crate::peer::Cause;
 use crate::time::Instant;
 
+/// A root's bytes on the wire, about.
+const ROOT: u64 = 64;
+
 impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     /// What the body that answers that ask is; none if nobody waits for it any more.
     pub fn expect(&self, slot: Slot, id: u32) -> Option<Expect> {
@@ -47,6 +50,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
 
     /// A root came.
     pub fn handle_root(&mut self, at: Instant, slot: Slot, id: u32, root: Root) {
+        self.limit.take(at, ROOT);
         let Some(Flight { work: Work::Root(i), at: asked, .. }) = self.flights.get(slot, id) else { return };
         self.source_mut(slot).answers(at, asked);
         self.end_flight(slot, id);
@@ -60,6 +64,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
     /// A node's entries came, all or those that were asked for.
     pub fn handle_node(&mut self, at: Instant, slot: Slot, id: u32, bytes: &[u8]) {
+        self.limit.take(at, bytes.len() as u64);
         let Some(Flight { work: Work::Node(i), at: asked, .. }) = self.flights.get(slot, id) else { return };
         self.source_mut(slot).answers(at, asked);
         self.end_flight(slot, id);
@@ -73,6 +78,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
     /// The short names of a node's entries came.
     pub fn handle_short(&mut self, at: Instant, slot: Slot, id: u32, names: &[u8]) {
+        self.limit.take(at, names.len() as u64);
         let Some(Flight { work: Work::Node(i), at: asked, .. }) = self.flights.get(slot, id) else { return };
         self.source_mut(slot).answers(at, asked);
         self.end_flight(slot, id);

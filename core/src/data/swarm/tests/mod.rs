@@ -212,6 +212,18 @@ fn no_more_is_asked_for_than_the_limit_lets() {
 }
 
 #[test]
+fn what_comes_of_a_tree_counts_under_the_limit_too() {
+    let mut w = World::new();
+    let mut paid = |fact: &dyn Fn(&mut World)| {
+        w.swarm.handle_limit(Some(100_000));
+        fact(&mut w);
+        w.swarm.limit.free(Instant(0)).0
+    };
+    assert_eq!(paid(&|w| w.swarm.handle_node(Instant(0), Slot(1), 7, &[0; 50_000])), 480 * MS);
+    assert_eq!(paid(&|w| w.swarm.handle_short(Instant(0), Slot(1), 7, &[0; 8_000])), 60 * MS);
+}
+
+#[test]
 fn a_device_that_comes_up_late_is_tried_again_soon() {
     let mut w = World::new();
     let from = w.peer(1, Manner::Away, FAST);
