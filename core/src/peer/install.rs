@@ -6,14 +6,15 @@ use super::machine::Peer;
 use super::reconcile::{Judgement, Step, copy_record, is_aside, merge_meta, ours, step};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
-use super::tree::{Below, Parent};
-use super::trees::{Cause, Intent, Lane, Local, Made, Stat};
+use super::tree::Below;
+use super::trees::{Cause, Intent, Local, Made, Stat};
 use crate::ids::{ContentId, Row, Ticket};
 use crate::limits::BULK;
 use crate::mutant::{self, Mutant};
 use crate::record::{Flags, Kind, Record};
 use crate::time::{Duration, Now};
 use crate::version::{Edit, Order, VersionVector};
+use core::ops::ControlFlow::{Break, Continue};
 
 impl Peer {
     /// The record that a row's install is to make, if it has one to make now.
@@ -58,7 +59,7 @@ impl Peer {
     }
 
     /// Begins what a row of an install lane needs; its first effect, if it has one.
-    pub(super) fn start_install(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) -> Option<Effect> {
+    pub(super) fn start_install(&mut self, ix: &mut dyn Index, now: Now, o: Open) -> Option<Effect> {
         let ctx = self.context(o.f);
         let next = step(&o.t, ctx);
         if next != Step::Recover && self.is_in_doubt(&o) {
@@ -86,30 +87,10 @@ impl Peer {
             self.retry(ix, now, o);
             return None;
         };
-        let mut first = None;
-        for _ in 0..64 {
-            match self.parent_of(ix, now, &o) {
-                Parent::Ready => break,
-                Parent::Wait => {
-                    self.recheck(now, o.f);
-                    return None;
-                }
-                // What it has trouble with is not tried at each look at what is below.
-                Parent::First(row) if ix.due_of(row).is_some_and(|d| d.lane == Lane::Later) => {
-                    self.recheck(now, o.f);
-                    return None;
-                }
-                Parent::First(row) => {
-                    o = self.open(ix, o.f, row)?;
-                    first = Some(row);
-                }
-            }
-        }
-        if first.is_some() {
-            // The child stays in its lane; it is gone through again once its parent stands.
-            self.recheck(now, o.f);
-            return self.start_install(ix, now, o);
-        }
+        let mut o = match self.after_parents(ix, now, o) {
+            Continue(o) => o,
+            Break(effect) => return effect,
+        };
         if want.kind != Kind::Directory {
             match self.revives_displaced(ix, now, &mut o) {
                 Some(Below::Clear) => {}
@@ -303,14 +284,12 @@ impl Peer {
         if let Some((kind, content, odd_stat)) = odd {
             effect = self.keep_odd(ix, now, &o, job, before, (kind, content, odd_stat));
         }
-        let f = job.f;
         let is_dir = stat.kind == Kind::Directory;
         o.retry = true;
         o.t.trouble = None;
         self.close(ix, now, o);
         if is_dir {
-            // What had to wait for the directory need not wait any more.
-            self.folders[f].rewind();
+            self.waiting.set_free(job.row);
         }
         effect
     }
@@ -437,6 +416,7 @@ impl Peer {
                 if let Some(j) = self.job_mut(job.ticket) {
                     j.work = Work::Install(Stage::Syncing { begun: false });
                 }
+                self.waiting.set_free(job.row);
                 self.release(job.ticket);
             }
             Outcome::Failed(cause) => {
@@ -478,6 +458,7 @@ impl Peer {
                 continue;
             }
             self.jobs.swap_remove(i);
+            self.waiting.set_free(job.row);
             if let Some(mut o) = self.open(ix, f, job.row) {
                 (o.t.intent, o.t.target) = (None, None);
                 self.retry(ix, now, o);

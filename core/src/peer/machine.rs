@@ -9,6 +9,7 @@ use super::index::{DEVICE, Index, Number};
 use super::session::Session;
 use super::state::*;
 use super::trees::Lane;
+use super::waiting::Waiting;
 use crate::ids::*;
 use crate::limits;
 use crate::mutant::{self, Mutant};
@@ -81,6 +82,7 @@ pub struct Peer {
     pub(super) outbox_sent: usize,
     pub(super) first_unjudged: u32,
     pub(super) delays: Vec<Delay, DELAYS>,
+    pub(super) waiting: Waiting,
     pub(super) scan: Scan,
     /// The folder that is gone through by R8, where, and the transaction in which the last of it was heard.
     pub(super) sweep: Option<(usize, PathBuf, u64)>,
@@ -122,6 +124,7 @@ impl Peer {
             outbox_sent: 0,
             first_unjudged: 0,
             delays: Vec::new(),
+            waiting: Waiting::default(),
             scan: Scan {
                 ticket: Ticket(0),
                 f: 0,
@@ -226,6 +229,7 @@ impl Peer {
             self.scan.ticket = Ticket(0);
         }
         self.delays.retain(|d| d.f != f);
+        self.waiting.forget(f);
         if self.sweep.as_ref().is_some_and(|s| s.0 == f) {
             self.sweep = None;
         }
@@ -318,10 +322,11 @@ impl Peer {
         self.end_slow_jobs(ix, now);
         self.make_room(ix, now);
         self.say_again(now);
-        for f in self.folders.iter_mut().filter(|f| f.linked && f.watched) {
+        for (place, f) in self.folders.iter_mut().enumerate().filter(|(_, f)| f.linked && f.watched) {
             if f.recheck_at.is_some_and(|at| at <= now.at) {
                 f.recheck_at = None;
                 f.rewind();
+                self.waiting.forget(place);
             }
             if f.rescan_at <= now.at {
                 f.rescan = true;

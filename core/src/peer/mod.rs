@@ -74,6 +74,7 @@ mod torn_tests;
 mod tree;
 mod trees;
 mod views;
+mod waiting;
 
 pub use copy_name::{copy_path, is_copy_name};
 pub use effect::{Effect, Outcome, ScanEntry, Tell, Touch};

@@ -78,6 +78,12 @@ impl Peer {
     /// recheck: that work's end says nothing of it.
     pub(super) fn pull(&mut self, ix: &mut dyn Index, now: Now, f: usize, lane: Lane) -> Option<Row> {
         let folder = self.folders[f].folder;
+        if matches!(lane, Lane::Quick | Lane::Bulk) {
+            let row = self.pull_waiting(ix, now, f, lane);
+            if row.is_some() || self.is_waiting_full() {
+                return row;
+            }
+        }
         loop {
             let s = &mut self.folders[f];
             if s.drained[lane as usize] {
@@ -91,9 +97,14 @@ impl Peer {
             if !self.is_busy(row) {
                 return Some(row);
             }
-            if self.jobs.iter().any(|j| j.also == Some(row)) {
-                self.recheck(now, f);
-            }
+            self.comes_again(now, f, row);
+        }
+    }
+
+    /// A busy row was passed over in its lane: if it only lends its file to other work, a recheck is due.
+    pub(super) fn comes_again(&mut self, now: Now, f: usize, row: Row) {
+        if self.jobs.iter().any(|j| j.also == Some(row)) {
+            self.recheck(now, f);
         }
     }
 
@@ -329,7 +340,10 @@ impl Peer {
     pub(super) fn end_job(&mut self, ticket: Ticket) {
         self.release(ticket);
         self.note_parts(ticket);
-        self.jobs.retain(|j| j.ticket != ticket);
+        if let Some(i) = self.jobs.iter().position(|j| j.ticket == ticket) {
+            let row = self.jobs.swap_remove(i).row;
+            self.waiting.set_free(row);
+        }
     }
     /// The second row of a job is free again. If it was passed over in its lane or put there meanwhile, a recheck is
     /// due: going through the lanes at each release is work that grows with the square of what is renamed.

@@ -1,4 +1,5 @@
-//! What a rename of a whole tree costs: work in proportion to it, whatever the order in which the disk answers.
+//! What a rename of a whole tree costs, and what waits for a directory: work in proportion to it, whatever the order in
+//! which the disk answers.
 
 use super::rig::{F, Rig, content, stat};
 use super::trees::{Remote, Trees};
@@ -108,4 +109,74 @@ fn what_was_taken_and_is_wanted_no_more_is_put_away() {
     rig.done(ticket, Outcome::Ready);
     let mut all = std::iter::from_fn(|| rig.effect());
     assert!(all.any(|e| matches!(e, Effect::Discard { row, unused: true, .. } if row == new)));
+}
+
+#[test]
+fn what_waits_for_its_directory_goes_as_soon_as_that_stands() {
+    let mut rig = Rig::ready();
+    rig.has("one", Kind::File, "c");
+    let (dirs, files) = (10, 15);
+    let mut seq = 1_000_000;
+    for d in 0..dirs {
+        hears(&mut rig, &format!("{d}"), Kind::Directory, "", seq);
+        seq += 1;
+        for i in 0..files {
+            hears(&mut rig, &format!("{d}/{i}"), Kind::File, "c", seq);
+            seq += 1;
+        }
+    }
+    let (before, mut syncs) = (rig.ix.loads, 0);
+    // No time passes, and nothing that was made is durable yet.
+    while let Some(e) = rig.effect() {
+        match e {
+            Effect::Sync { .. } => syncs += 1,
+            e => acts(&mut rig, e),
+        }
+    }
+    assert_eq!(syncs, 1);
+    for (d, i) in (0..dirs).flat_map(|d| (0..files).map(move |i| (d, i))) {
+        let local = rig.trees(&format!("{d}/{i}")).local;
+        assert!(local.is_some_and(|l| l.stat.kind == Kind::File), "{d}/{i}");
+    }
+    let each = (rig.ix.loads - before) / (dirs * (files + 1));
+    assert!(each < 20, "{each} rows were loaded for each that was made");
+}
+
+#[test]
+fn what_waits_for_its_directory_and_lends_its_file_goes_later() {
+    let mut rig = Rig::ready();
+    rig.has("one", Kind::File, "e");
+    rig.has("d", Kind::Directory, "");
+    rig.has("d/x", Kind::File, "c");
+    let d = Path::new(b"d").expect("a path");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, d);
+    o.t.disk_due = true;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    hears(&mut rig, "d/x", Kind::File, "e", 1_000_001);
+    hears(&mut rig, "y", Kind::File, "c", 1_000_002);
+    let mut made = None;
+    let mut meta = None;
+    while let Some(e) = rig.effect() {
+        match e {
+            Effect::Meta { ticket, .. } => meta = Some(ticket),
+            Effect::Make { ticket, from, .. } if rig.path(from) == "d/x" => made = Some(ticket),
+            e => acts(&mut rig, e),
+        }
+    }
+    // The directory's mode is set while the file in it is being copied.
+    let (stat, at) = (stat(Kind::Directory), rig.now.wall);
+    rig.done(meta.expect("it is due"), Outcome::Swapped { stat, at, copy: None, odd: None });
+    while let Some(e) = rig.effect() {
+        acts(&mut rig, e);
+    }
+    rig.done(made.expect("it is here"), Outcome::Ready);
+    for _ in 0..4 {
+        while let Some(e) = rig.effect() {
+            acts(&mut rig, e);
+        }
+        rig.pass(Duration::millis(500));
+    }
+    for lane in [Lane::Quick, Lane::Later] {
+        assert_eq!(rig.ix.due(F, lane, None), None, "{lane:?}");
+    }
 }

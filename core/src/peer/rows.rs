@@ -156,11 +156,8 @@ impl Peer {
         s.counts_dirty = true;
         // A row that something is under way for is put back once more when that ends.
         if let Some(d) = due.filter(|_| !busy) {
-            s.drained[d.lane as usize] = false;
+            s.rewind_to(d, o.row);
             self.placed = true;
-            if s.cursors[d.lane as usize].is_some_and(|c| (d.key, o.row) <= c) {
-                s.rewind_lane(d.lane);
-            }
         }
         let have = self.has(&o.t);
         if let Some(seq) = have.filter(|_| have != o.have) {

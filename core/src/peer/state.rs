@@ -270,6 +270,14 @@ impl FolderState {
     pub fn rewind_lane(&mut self, lane: Lane) {
         (self.cursors[lane as usize], self.drained[lane as usize]) = (None, false);
     }
+    /// One lane is gone through again from that row, which was put there behind its cursor.
+    pub fn rewind_to(&mut self, due: Due, row: Row) {
+        let cursor = &mut self.cursors[due.lane as usize];
+        if cursor.is_some_and(|c| (due.key, row) <= c) {
+            *cursor = Some((due.key, Row(row.0.saturating_sub(1))));
+        }
+        self.drained[due.lane as usize] = false;
+    }
     /// Notes a subtree to scan.
     pub fn note_subtree(&mut self, row: Row) {
         if !self.subtrees.contains(&row) && self.subtrees.push(row).is_err() {

@@ -33,6 +33,8 @@ pub(super) enum Parent {
     Ready,
     /// This row is to be installed first.
     First(Row),
+    /// Something is under way for this row, which is it.
+    Coming(Row),
     /// It cannot be said yet.
     Wait,
 }
@@ -98,8 +100,10 @@ impl Peer {
         };
         let row = p.row;
         if Peer::stands(&p.t) == Kind::Directory && !p.t.stale {
-            let leaving = self.jobs.iter().any(|j| j.row == row);
-            return if leaving { Parent::Wait } else { Parent::Ready };
+            return if self.is_unsettled(row) { Parent::Coming(row) } else { Parent::Ready };
+        }
+        if self.is_unsettled(row) {
+            return Parent::Coming(row);
         }
         if p.t.stale || self.is_busy(row) {
             return Parent::Wait;
