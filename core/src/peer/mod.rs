@@ -71,6 +71,8 @@ mod state;
 mod torn;
 #[cfg(test)]
 mod torn_tests;
+#[cfg(test)]
+mod touch_tests;
 mod tree;
 mod trees;
 mod views;

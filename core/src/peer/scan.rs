@@ -7,7 +7,7 @@ use super::machine::Peer;
 use super::reconcile::observed;
 use super::rows::Open;
 use super::state::{Delay, Work};
-use super::trees::{Cause, Made, Stat};
+use super::trees::{Cause, Local, Made, Stat, Trees};
 use crate::ids::{ContentId, Folder, Row, Ticket};
 use crate::path::{Path, PathBuf};
 use crate::record::Kind;
@@ -61,6 +61,21 @@ impl Peer {
                     self.folders[f].note_subtree(row);
                 }
             }
+        }
+    }
+
+    /// As [`Touch::Settled`], with the stat that the path had after it was named: what is known to stand there just so,
+    /// such as what was installed here just now, needs no look.
+    pub fn handle_seen(&mut self, ix: &mut dyn Index, now: Now, folder: Folder, path: Path<'_>, stat: &Stat) {
+        let mut t = Trees::default();
+        let known = ix.find(folder, path).is_some_and(|row| {
+            ix.load(row, &mut t)
+                && !self.delays.iter().any(|d| d.row == row)
+                && !self.jobs.iter().any(|j| j.row == row && j.work == Work::Look)
+        });
+        let clean = |l: &Local| stat.kind == l.record.kind && stat.is_clean_since(&l.stat, l.at);
+        if !known || t.stale || !t.local.as_ref().is_some_and(clean) {
+            self.handle_touched(ix, now, folder, path, Touch::Settled);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::workers::Priority;
 use anyhow::{Context, Result};
 use dartsync_core::ids::{ContentId, Folder, Row, Ticket};
 use dartsync_core::path::{Path, PathBuf as CorePath};
-use dartsync_core::peer::{Cause, Index, Number, Outcome, Peer, ScanEntry, Trees, copy_path};
+use dartsync_core::peer::{Cause, Index, Number, Outcome, Peer, ScanEntry, Touch, Trees, copy_path};
 use dartsync_core::record::Record;
 use dartsync_core::version::Edit;
 use std::collections::{BTreeMap, HashMap};
@@ -50,6 +50,8 @@ pub struct Folders {
     roots: Roots,
     live: BTreeMap<Folder, Live>,
     scans: Vec<(Ticket, Scan)>,
+    /// What the watches told of paths, and whether each is a directory's: not told to the machine yet.
+    touches: Vec<(Folder, Vec<u8>, Touch, bool)>,
     /// Contents of fetches under way.
     pub contents: HashMap<Ticket, ContentId>,
     /// Rows to be erased.
@@ -76,6 +78,7 @@ impl Folders {
             roots,
             live: BTreeMap::new(),
             scans: Vec::new(),
+            touches: Vec::new(),
             contents: HashMap::new(),
             erasing: Vec::new(),
             more: false,
@@ -272,18 +275,19 @@ impl Node {
         }
     }
 
-    /// Hands events of the watches to the machine.
+    /// Reads the watches; what touches paths is kept for [`Node::tell_touches`].
     pub(super) fn read_watches(&mut self) {
         self.folders.more = false;
         let (mut roots, mut limited) = (Vec::new(), Vec::new());
+        let touches = &mut self.folders.touches;
         for _ in 0..READS {
             let mut any = false;
             let (peer, store): (&mut Peer, _) = (&mut self.peer, &mut self.store);
             let read = self.folders.watcher.read(&mut |event| {
                 any = true;
                 match event {
-                    WatchEvent::Touch { folder, path, touch, .. } => {
-                        peer.handle_touched(store, now(), folder, path, touch);
+                    WatchEvent::Touch { folder, path, is_dir, touch } => {
+                        touches.push((folder, path.bytes().to_vec(), touch, is_dir));
                     }
                     WatchEvent::Lost(folder) => peer.handle_lost_events(store, now(), folder),
                     WatchEvent::Unwatched(folder) => peer.handle_unwatched(store, now(), folder),
@@ -306,6 +310,19 @@ impl Node {
             if self.folders.root(folder).is_some_and(|r| r.verify().is_err()) {
                 // A scan finds out that the root is gone; nothing below it is a removal.
                 self.peer.handle_lost_events(&mut self.store, now(), folder);
+            }
+        }
+    }
+
+    /// Tells the machine of touched paths; of files, what their stat is now.
+    pub(super) fn tell_touches(&mut self) {
+        for (folder, path, touch, is_dir) in std::mem::take(&mut self.folders.touches) {
+            let path = Path::new(&path).expect("it was one when it was read");
+            let root = self.folders.root(folder).filter(|_| touch == Touch::Settled && !is_dir);
+            let stat = root.and_then(|root| root.stat(path).ok().flatten());
+            match stat {
+                Some(stat) => self.peer.handle_seen(&mut self.store, now(), folder, path, &stat),
+                None => self.peer.handle_touched(&mut self.store, now(), folder, path, touch),
             }
         }
     }

@@ -9,8 +9,9 @@
 //! | `clients` `requests` `status` | commands of this user |
 //!
 //! The loop: wait; gather what happened, the watches first, so that an answer to a command knows what the user did before
-//! he asked; hand it to the machine; drain its effects; send its frames; commit as late as possible, so that a worker's
-//! disk sync runs beside it; drain and send again; answer commands; sleep until the machine's next timeout.
+//! he asked; hand it to the machine, touches of paths last, so that what was installed here is known as such; drain its
+//! effects; send its frames; commit as late as possible, so that a worker's disk sync runs beside it; drain and send
+//! again; answer commands; sleep until the machine's next timeout.
 
 mod acts;
 mod clients;
@@ -202,6 +203,8 @@ impl Node {
         }
         self.take_completions();
         self.take_reports();
+        // After what was done here: else each install would look like a change by somebody else.
+        self.tell_touches();
         self.step_folders();
         let t = now();
         let link = &mut self.tracker;

@@ -134,7 +134,11 @@ impl World<'_> {
             let Some(p) = dev.peer.as_mut() else { return };
             let path = Path::new(&t.path).expect("users use good names");
             let watched = t.dir.filter(|dir| dev.fs.path_of(*dir).is_some()).map(|dir| dev.fs.watch(dir));
-            p.handle_touched(&mut dev.ix, now, F, path, t.touch);
+            let ino = dev.fs.find(&t.path).filter(|_| t.touch == Touch::Settled && t.dir.is_none());
+            match ino.map(|ino| dev.fs.stat(ino)) {
+                Some(stat) => p.handle_seen(&mut dev.ix, now, F, path, &stat),
+                None => p.handle_touched(&mut dev.ix, now, F, path, t.touch),
+            }
             if t.dir.is_some() && (watched.is_some() || t.moved) {
                 p.handle_touched(&mut dev.ix, now, F, path, Touch::Subtree);
             }

@@ -1,0 +1,67 @@
+//! Which touched paths are looked at.
+
+use super::rig::{F, Rig, stat};
+use super::trees::Stat;
+use super::{Effect, Lane, Touch};
+use crate::path::Path;
+use crate::record::Kind;
+use crate::time::Duration;
+
+fn seen(rig: &mut Rig, stat: &Stat) -> bool {
+    let path = Path::new(b"f").expect("a path");
+    rig.peer.handle_seen(&mut rig.ix, rig.now, F, path, stat);
+    rig.lane("f") == Some(Lane::Look)
+}
+
+#[test]
+fn what_stands_as_it_is_known_to_needs_no_look() {
+    let known = stat(Kind::File);
+    let there = || {
+        let mut rig = Rig::ready();
+        rig.has("f", Kind::File, "x");
+        rig
+    };
+    assert!(!seen(&mut there(), &known));
+    for other in [
+        Stat { size: 2, ..known },
+        Stat { mtime: 1, ..known },
+        Stat { ctime: 1, ..known },
+        Stat { ino: 1, ..known },
+        Stat { mode: 0o600, ..known },
+        stat(Kind::Symlink),
+    ] {
+        assert!(seen(&mut there(), &other), "{other:?}");
+    }
+    assert!(seen(&mut Rig::ready(), &known), "nothing is known of it");
+}
+
+#[test]
+fn what_may_have_been_written_since_it_was_read_is_looked_at() {
+    let mut rig = Rig::ready();
+    rig.has("f", Kind::File, "x");
+    let at = rig.now.wall as i64 * 1000;
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"f").expect("a path"));
+    let late = Stat { mtime: at - 1, ..stat(Kind::File) };
+    o.t.local.as_mut().expect("it is there").stat = late;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert!(seen(&mut rig, &late));
+}
+
+#[test]
+fn a_look_under_way_is_made_again() {
+    let mut rig = Rig::ready();
+    rig.has("f", Kind::File, "x");
+    let path = Path::new(b"f").expect("a path");
+    rig.peer.handle_touched(&mut rig.ix, rig.now, F, path, Touch::Settled);
+    let mut looks = || {
+        rig.pass(Duration::secs(1));
+        let mut all = std::iter::from_fn(|| rig.effect());
+        all.find_map(|e| if let Effect::Look { ticket, .. } = e { Some(ticket) } else { None })
+    };
+    let first = looks().expect("it was touched");
+    seen(&mut rig, &stat(Kind::File));
+    let at = rig.now.wall;
+    rig.done(first, super::Outcome::Looked { stat: stat(Kind::File), content: None, at });
+    let mut all = std::iter::from_fn(|| rig.effect());
+    assert!(all.any(|e| matches!(e, Effect::Look { .. })), "what it read may be older than the touch");
+}
