@@ -286,6 +286,9 @@ impl Config {
         if self.folders.len() >= FOLDERS {
             bail!("{FOLDERS} folders are linked here, and more are not possible");
         }
+        if Folder(self.next_folder).is_trash() {
+            bail!("{} folders were linked here, and more have no number", self.next_folder - 1);
+        }
         let fits = (1..=limits::LABEL).contains(&label.len());
         if !fits || label.chars().any(|c| c.is_control() || c == '/') {
             bail!("\"{label}\": a label is 1 to {} bytes, without slashes", limits::LABEL);
@@ -458,6 +461,9 @@ mod tests {
         assert!(c.check_new(&s, "a/b", Path::new("/elsewhere")).is_err());
         assert!(c.check_new(&s, &"x".repeat(65), Path::new("/elsewhere")).is_err());
         assert!(c.check_new(&s, "ü", Path::new("/elsewhere")).is_ok());
+        c.next_folder = 0x8000;
+        let none_left = c.check_new(&s, "ü", Path::new("/elsewhere")).unwrap_err().to_string();
+        assert!(none_left.contains("32767"), "a number beyond is that of a trash: {none_left}");
         assert!(c.check_root(&s, &fs::canonicalize(s.dir()).unwrap().join("x"), None).is_err());
         fs::remove_dir_all(s.dir()).unwrap();
     }

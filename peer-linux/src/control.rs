@@ -320,6 +320,13 @@ pub struct PathEntry {
     pub date: Option<String>,
 }
 
+/// When a [`Request::Wait`] that began at `now` (µs) is over, whatever number the line said: what is below nothing, or none,
+/// is over at once, what is beyond the clock never.
+pub fn until(now: u64, seconds: f64) -> u64 {
+    // A cast of what does not fit gives the nearest that does; of what is no number, 0.
+    now.saturating_add((seconds * 1e6) as u64)
+}
+
 /// Sends a request to the device that runs on `state`; `None` if none runs. `limit`: how long the answer may take.
 pub fn call(state: &State, request: &Request, limit: Option<Duration>) -> Result<Option<Reply>> {
     let Some(socket) = connect(state)? else { return Ok(None) };
@@ -402,6 +409,11 @@ mod tests {
             let line = serde_json::to_string(&r).unwrap();
             assert!(!line.contains('\n'));
             assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), r);
+        }
+        for (seconds, over) in
+            [(2.5, 2_500_007), (0.0, 7), (-1e30, 7), (f64::NAN, 7), (1e30, u64::MAX), (f64::MAX, u64::MAX)]
+        {
+            assert_eq!(until(7, seconds), over, "{seconds}");
         }
         assert_eq!(Reply::text("hi").read::<Text>().unwrap().text, "hi");
         let failed = Reply::of(Err::<Text, _>(anyhow!("inner").context("outer")));

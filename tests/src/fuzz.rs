@@ -2,8 +2,10 @@
 //! the tests below and, for long runs, cargo-fuzz (`tests/fuzz`).
 
 use crate::sim::{Choices, torture};
+use dartsync::config::Limits;
+use dartsync::control::{Request, until};
 use dartsync_core::content::{NodeView, Root, Step, Walker};
-use dartsync_core::data::{self, DataLink};
+use dartsync_core::data::{self, DataLink, Limit};
 use dartsync_core::ids::{ContentId, FolderSlot, PublicKey, Seq, SlotSet, Tag};
 use dartsync_core::link::code::InviteCode;
 use dartsync_core::link::{Opening, Progress, StaticKey, TrackerChannel};
@@ -11,6 +13,7 @@ use dartsync_core::path::Path;
 use dartsync_core::record::{Flags, Kind, Record};
 use dartsync_core::rng::Rng;
 use dartsync_core::roster::{Roster, RosterAssembler};
+use dartsync_core::time::Instant;
 use dartsync_core::tracker::table::Table;
 use dartsync_core::version::{Edit, VersionVector};
 use dartsync_core::wire::batch::BatchReader;
@@ -161,9 +164,63 @@ pub fn table(bytes: &[u8]) {
     }
 }
 
-/// A line on the control socket.
+/// A line on the control socket, as it is; and one that is sound, but for its numbers.
 pub fn control(bytes: &[u8]) {
-    let _ = serde_json::from_slice::<dartsync::control::Request>(bytes);
+    for line in [bytes, extreme(bytes).as_bytes()] {
+        match serde_json::from_slice(line) {
+            Ok(Request::Wait { timeout: Some(seconds), .. }) => {
+                let now = bytes.len() as u64;
+                let over = until(now, seconds);
+                assert!(over >= now, "no wait is over before it began");
+                assert!(seconds > 0.0 || over == now);
+            }
+            Ok(Request::Limit { up, down }) => {
+                let mut limits = Limits::default();
+                if limits.change(up, down).is_ok() {
+                    let _ = limits.to_string();
+                    for rate in [limits.up, limits.down] {
+                        let (mut limit, at) = (Limit::default(), Instant(u64::MAX - 1));
+                        limit.set(rate);
+                        assert!(limit.take(at, bytes.len() as u64) <= limit.take(at, u64::MAX));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Numbers that arithmetic may trip over.
+pub const NUMBERS: [&str; 18] = [
+    "0",
+    "-0.0",
+    "-1",
+    "0.5",
+    "1e-320",
+    "1e30",
+    "-1e30",
+    "1.7976931348623157e308",
+    "-1.7976931348623157e308",
+    "1e999",
+    "4294967296",
+    "18446744073709",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "null",
+];
+
+/// A request with numbers at the extremes.
+fn extreme(bytes: &[u8]) -> String {
+    let mut c = Choices::new(bytes);
+    let mut number = || NUMBERS[usize::from(c.one().unwrap_or(0)) % NUMBERS.len()];
+    let (one, two, even) = (number(), number(), bytes.len().is_multiple_of(2));
+    match even {
+        true => format!(r#"{{"do":"wait","timeout":{one},"all":{}}}"#, two == "null"),
+        false => format!(r#"{{"do":"limit","up":{one},"down":{two}}}"#),
+    }
 }
 
 /// Good bytes of all kinds, to be spoilt.

@@ -1,9 +1,13 @@
-//! As many as there may be: devices of a home, records of a table, bytes a second.
+//! As many as there may be: devices of a home, records of a table, bytes a second; and any number in a command.
 
+use dartsync::control::short;
 use dartsync_core::link::code::InviteCode;
 use dartsync_core::wire::message::ToPeer;
+use dartsync_tests::fuzz::NUMBERS;
 use dartsync_tests::process::{Home, noise, wait_for};
 use dartsync_tests::raw::RawLink;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Devices that a home has room for.
@@ -90,4 +94,28 @@ fn a_low_limit_is_kept_however_many_ask_and_all_of_them_get_it() {
     let may = start.elapsed().as_millis() as u64 * (100 << 10) / 1000;
     assert!(sent > data.len() as u64 && sent < may + 40_000, "{sent} of {may}");
     (1..8).for_each(|device| assert_eq!(home[device].get("note").unwrap(), data));
+}
+
+#[test]
+fn no_number_in_a_command_ends_a_device() {
+    let mut home = Home::start("numbers", 1);
+    home[0].put("x", "x");
+    home.converge();
+    let ask = |home: &Home, line: &str| {
+        let mut socket =
+            UnixStream::connect(short(&home[0].state.join("control.sock")).unwrap().path()).unwrap();
+        socket.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let mut said = String::new();
+        BufReader::new(socket).read_line(&mut said).unwrap_or_else(|e| panic!("{line}: {e}"));
+        assert!(said.ends_with("}\n"), "{line}: {said:?}");
+        said
+    };
+    for n in NUMBERS {
+        ask(&home, &format!(r#"{{"do":"wait","timeout":{n},"all":false}}"#));
+        ask(&home, &format!(r#"{{"do":"limit","up":{n},"down":{n}}}"#));
+        ask(&home, &format!(r#"{{"do":"trash_restore","path":[{n}],"date":null}}"#));
+    }
+    let waited = ask(&home, r#"{"do":"wait","timeout":1e30,"all":false}"#);
+    assert!(waited.contains("in_sync"), "{waited}");
+    assert!(home[0].running().runs());
 }

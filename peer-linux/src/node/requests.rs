@@ -4,7 +4,7 @@ use super::clients::ClientId;
 use super::effects::Done;
 use super::{Node, log, now};
 use crate::config::Root as RootPath;
-use crate::control::{Paths, Reply, Request, Waited};
+use crate::control::{Paths, Reply, Request, Waited, until};
 use crate::trash::{self, Deletable};
 use crate::workers::Priority;
 use crate::{offline, ops};
@@ -138,7 +138,7 @@ impl Node {
         Ok(Some(match request {
             Request::Status => Reply::done(&self.status()),
             Request::Wait { timeout, all } => {
-                let until = timeout.map(|s| now().at.0 + (s * 1e6) as u64);
+                let until = timeout.map(|seconds| until(now().at.0, seconds));
                 self.requests.waits.push(Wait { client, until, all });
                 return Ok(None);
             }
