@@ -200,6 +200,50 @@ fn an_unreadable_file_holds_up_itself_alone() {
 }
 
 #[test]
+fn late_writes_in_one_folder_are_kept_whatever_is_watched_in_another() {
+    let mut home = Home::start("late", 2);
+    if !is_root() {
+        println!("only root can give files to others: not tried");
+        return;
+    }
+    let roots = [home.dir.path().join("second of 0"), home.dir.path().join("second of 1")];
+    roots.iter().for_each(|r| fs::create_dir(r).unwrap());
+    home[0].say(&["add", roots[0].to_str().unwrap(), "--label", "second"]);
+    home[1].say(&["link", "second", roots[1].to_str().unwrap()]);
+    home[1].wait();
+    home[1].kill();
+    home[1].run_as(65534);
+    for path in [&roots[1], &roots[1].join(".dartsync"), &roots[1].join(".dartsync/tmp")] {
+        lchown(path, Some(65534), Some(65534)).unwrap();
+    }
+    lchown(roots[1].join(".dartsync/trash"), Some(65534), Some(65534)).unwrap();
+    lchown(roots[1].join(".dartsync/folder"), Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(home.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    home[1].start();
+    // Files of somebody else's, in each folder: whether they are written to is not to be known, so they are watched.
+    let pairs = [(home[0].path("f"), home[1].path("f")), (roots[0].join("f"), roots[1].join("f"))];
+    let mut writers: Vec<fs::File> = pairs
+        .iter()
+        .map(|(there, here)| {
+            fs::write(here, "old").unwrap();
+            wait_for("the file to arrive", || there.exists().then_some(()));
+            fs::File::options().append(true).open(here).unwrap()
+        })
+        .collect();
+    for (there, here) in &pairs {
+        fs::write(there, "new").unwrap();
+        wait_for("the new one", || (fs::read(here).unwrap() == b"new").then_some(()));
+    }
+    for (writer, (_, here)) in writers.iter_mut().zip(&pairs) {
+        std::io::Write::write_all(writer, b", and late").unwrap();
+        wait_for("the late write to be kept as a copy", || {
+            let all = fs::read_dir(here.parent().unwrap()).unwrap().map(|e| e.unwrap().path());
+            all.filter(|p| p.is_file()).any(|p| fs::read(p).unwrap() == b"old, and late").then_some(())
+        });
+    }
+}
+
+#[test]
 fn no_folder_within_a_folder() {
     let home = Home::start("nested", 1);
     let device: &Device = &home[0];

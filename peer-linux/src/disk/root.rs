@@ -34,8 +34,8 @@ pub struct Root {
     _claim: Claim,
     pub(super) grants: Arc<Grants>,
     pub(super) tmp_state: Mutex<Tmp>,
-    pub(super) touched: Mutex<Touched>,
-    pub(super) watch: Mutex<Watch>,
+    pub(super) touched: Arc<Mutex<Touched>>,
+    pub(super) watch: Arc<Mutex<Watch>>,
     pub(super) strays: Mutex<Vec<Trashed>>,
 }
 
@@ -152,10 +152,19 @@ impl Root {
             _claim: claim,
             grants: Arc::default(),
             tmp_state: Mutex::default(),
-            touched: Mutex::default(),
-            watch: Mutex::default(),
+            touched: Arc::default(),
+            watch: Arc::default(),
             strays: Mutex::default(),
         })
+    }
+
+    /// Shares what is still to be done with the value that stood for the same directory before, and may still be at work:
+    /// displaced files to be watched, changes to be made durable. Nothing if that was another directory.
+    pub fn take_over(&mut self, before: &Root) {
+        if self.is_same_root(before) && self.marker == before.marker {
+            self.watch = before.watch.clone();
+            self.touched = before.touched.clone();
+        }
     }
 
     /// Where it stands.

@@ -57,6 +57,12 @@ impl Root {
         }
     }
 
+    /// Whether changes in that directory are still to be made durable.
+    #[cfg(test)]
+    pub(super) fn is_touched(&self, dir: &[u8]) -> bool {
+        lock(&self.touched).dirs.contains(dir)
+    }
+
     /// That directory was removed by an act: what was done in it needs no care of its own.
     pub(super) fn untouch(&self, dir: &[u8]) {
         lock(&self.touched).dirs.remove(dir);

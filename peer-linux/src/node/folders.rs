@@ -1,36 +1,34 @@
 //! Folders linked here: their roots, watches and scans.
 
+mod trashes;
+
 use super::effects::Done;
 use super::{Node, log, now};
 use crate::config::FolderConfig;
 use crate::data::Roots;
-use crate::disk::{Rewritten, Root};
+use crate::disk::Root;
 use crate::ops;
 use crate::scan::{Found, Scan};
-use crate::trash::Deletable;
 use crate::watch::{LIMIT_HELP, WatchEvent, Watched, Watcher};
 use crate::workers::Priority;
 use anyhow::{Context, Result};
 use dartsync_core::ids::{ContentId, Folder, Row, Ticket};
-use dartsync_core::path::{Path, PathBuf as CorePath};
-use dartsync_core::peer::{Cause, Index, Number, Outcome, Peer, ScanEntry, Touch, Trees, copy_path};
-use dartsync_core::record::Record;
-use dartsync_core::version::Edit;
+use dartsync_core::path::Path;
+use dartsync_core::peer::{Cause, Index, Number, Outcome, Peer, ScanEntry, Touch, Trees};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use trashes::PRUNE;
 
 /// Reads of the watches in one turn, and batches of scans.
 const READS: usize = 4;
 const BATCHES: usize = 8;
 /// Rows of an unlinked folder erased in one turn.
 const ERASED: usize = 2_000;
-/// How often displaced files that may still be written to are looked at, µs.
-const DISPLACED: u64 = 300_000;
-/// How often trashes are pruned, µs.
-const PRUNE: u64 = 3_600_000_000;
+/// How long a root that is gone is kept for its displaced files, µs.
+const FORMER: u64 = 600_000_000;
 
 /// One linked folder.
 struct Live {
@@ -42,6 +40,9 @@ struct Live {
     cleaned: bool,
     /// Why its root is not there.
     gone: Option<String>,
+    /// The root that it had before it was gone, while displaced files of it are watched; and until when (µs) it is kept
+    /// for a root that comes back, lest it keep the disk busy for ever.
+    former: Option<(Arc<Root>, u64)>,
 }
 
 /// All linked folders, and what goes on in them.
@@ -60,6 +61,8 @@ pub struct Folders {
     more: bool,
     displaced_at: Option<u64>,
     displaced_busy: bool,
+    /// The folder whose displaced files were looked at last.
+    displaced_of: Option<Folder>,
     prune_at: u64,
 }
 
@@ -84,6 +87,7 @@ impl Folders {
             more: false,
             displaced_at: None,
             displaced_busy: false,
+            displaced_of: None,
             prune_at: now().at.0 + PRUNE / 60,
         })
     }
@@ -97,6 +101,18 @@ impl Folders {
             Some(r) => roots.insert(folder, r),
             None => roots.remove(&folder),
         };
+    }
+    /// A folder's root is not there any more, for now.
+    fn lay_by(&mut self, folder: Folder) {
+        let (root, at) = (self.root(folder), now().at.0);
+        self.set_root(folder, None);
+        let Some(live) = self.live.get_mut(&folder) else { return };
+        if let Some(root) = root.filter(|r| r.displaced() > 0) {
+            live.former = Some((root, at + FORMER));
+        }
+        if live.former.as_ref().is_some_and(|(_, until)| *until < at) {
+            live.former = None;
+        }
     }
     /// Its label.
     pub fn label(&self, folder: Folder) -> String {
@@ -140,6 +156,7 @@ impl Node {
             settled: false,
             cleaned: false,
             gone: None,
+            former: None,
         };
         self.folders.live.insert(folder, live);
         self.peer.link_folder(&mut self.store, now(), folder, id);
@@ -191,6 +208,7 @@ impl Node {
 
     /// The root was found, or not.
     pub(super) fn root_found(&mut self, ticket: Ticket, folder: Folder, root: Result<Box<Root>, String>) {
+        let before = self.folders.root(folder);
         let Some(live) = self.folders.live.get_mut(&folder) else {
             return self.finish(ticket, Outcome::Failed(Cause::RootGone));
         };
@@ -200,7 +218,10 @@ impl Node {
             Ok((root, watched.map_err(|e| format!("{}: {e}", live.path.display()))?))
         });
         match watched {
-            Ok((root, watched)) => {
+            Ok((mut root, watched)) => {
+                if let Some(before) = before.or(live.former.take().map(|(root, _)| root)) {
+                    root.take_over(&before);
+                }
                 if live.gone.take().is_some() {
                     log(&format!("{}: its root is there again", live.label));
                 }
@@ -218,7 +239,7 @@ impl Node {
                 }
                 live.gone = Some(why);
                 live.settled = true;
-                self.folders.set_root(folder, None);
+                self.folders.lay_by(folder);
                 self.finish(ticket, Outcome::Failed(Cause::RootGone));
                 self.say_ready();
             }
@@ -375,78 +396,6 @@ impl Node {
         true
     }
 
-    fn look_at_displaced(&mut self) {
-        let at = now().at.0;
-        let f = &mut self.folders;
-        if f.displaced_busy || f.displaced_at.is_some_and(|t| t > at) {
-            return;
-        }
-        let roots = f.roots.read().unwrap_or_else(PoisonError::into_inner);
-        let busy: Vec<(Folder, Arc<Root>)> =
-            roots.iter().filter(|(_, r)| r.displaced() > 0).map(|(f, r)| (*f, r.clone())).collect();
-        drop(roots);
-        f.displaced_at = None;
-        if let Some((folder, root)) = busy.into_iter().next() {
-            f.displaced_busy = true;
-            f.displaced_at = Some(at + DISPLACED);
-            self.workers.submit(Priority::Bulk, move |_| Done::Rewritten(folder, root.poll_displaced()));
-        }
-    }
-
-    /// Displaced files that programs wrote on in: each is a user's edit, and gets the name of a conflict copy (R12).
-    pub(super) fn rewritten(&mut self, folder: Folder, all: Vec<Rewritten>) {
-        self.folders.displaced_busy = false;
-        let Some(root) = self.folders.root(folder) else { return };
-        for r in all {
-            let Ok(path) = Path::new(&r.path) else { continue };
-            let edit = Edit { counter: now().wall, ..Edit::default() };
-            let loser = Record { content: r.content, edit, ..Record::default() };
-            let mut copy = CorePath::new();
-            copy_path(path, &loser, Some(&self.config.name), &mut copy);
-            let copy = copy.get().expect("just set");
-            let (was, at) = (ops::show(&r.path), Path::new(&r.at));
-            match (root.trash_move(&r.at, copy), at) {
-                (Ok(()), Ok(at)) => {
-                    self.store.remove_trash(folder, at);
-                    log(&format!("{was}: was written to while it was replaced; that is kept as {copy:?}"));
-                }
-                (Err(e), Ok(at)) => {
-                    self.store.add_trash(folder, at, r.stat.kind, r.content, r.stat.size);
-                    let (lies, why) = (ops::show(&r.at), ops::cause(e));
-                    log(&format!(
-                        "{was}: was written to while it was replaced; that is .dartsync/trash/{lies}: {why}"
-                    ));
-                }
-                (_, Err(_)) => {}
-            }
-        }
-    }
-
-    /// Every hour: what is old, or beyond its share, leaves the trashes.
-    fn prune(&mut self) {
-        if self.folders.prune_at > now().at.0 {
-            return;
-        }
-        self.folders.prune_at = now().at.0 + PRUNE;
-        let all: Vec<Folder> = self.folders.live.keys().copied().collect();
-        for folder in &all {
-            let (folder, Some(root)) = (*folder, self.folders.root(*folder)) else { continue };
-            let deletable = Deletable::of(&mut self.store, &all, folder);
-            self.workers.submit(Priority::Bulk, move |_| {
-                let policy = crate::disk::Policy::default();
-                let purged = root.trash_prune(now().wall, &policy, &|at| deletable.keeps(at));
-                let gone = purged.map_or_else(
-                    |e| {
-                        log(&format!("{}: the trash: {}", root.path().display(), ops::cause(e)));
-                        Vec::new()
-                    },
-                    |p| p.gone,
-                );
-                Done::Purged(folder, gone)
-            });
-        }
-    }
-
     /// The roster may say that a folder is the home's no more: then it is unlinked here.
     pub(super) fn drop_forgotten(&mut self) {
         let roster = self.peer.roster();
@@ -466,7 +415,7 @@ impl Node {
             live.path = path;
         }
         self.folders.watcher.remove_root(folder);
-        self.folders.set_root(folder, None);
+        self.folders.lay_by(folder);
         self.peer.handle_lost_events(&mut self.store, now(), folder);
     }
 

@@ -1,5 +1,6 @@
 //! Programs that have a file open while it is displaced (R12).
 
+use super::super::lease::BLIND;
 use super::*;
 use std::time::Duration;
 
@@ -62,6 +63,33 @@ fn what_is_written_to_a_displaced_file_is_told_when_it_is_closed() {
     assert_eq!((&told[0].path[..], told[0].n, told[0].content), (&b"a"[..], 1, id(b"old and lost?")));
     assert_eq!(told[0].at, act.trashed[0].at);
     assert_eq!((place.root.displaced(), place.root.poll_displaced()), (0, vec![]));
+}
+
+#[test]
+fn a_root_that_is_opened_again_goes_on_watching() {
+    let mut place = Place::new("again");
+    let old = place.put("a", b"old");
+    BLIND.set(true);
+    let mut writer = append(&place.at("a"));
+    swapped(&place.install(b"a", 1, Some(&old), b"old", b"new"));
+    BLIND.set(false);
+    let mut again = Root::open(&place.dir).unwrap();
+    again.take_over(&place.root);
+    let before = std::mem::replace(&mut place.root, again);
+    writer.write_all(b" and lost?").unwrap();
+    drop(writer);
+    assert_eq!(place.root.displaced(), 1);
+    let told = place.root.poll_displaced();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].content, id(b"old and lost?"));
+    assert_eq!(before.displaced(), 0, "one watch, whoever polls it");
+    // What was changed through the one is made durable by the other.
+    before.touch(b"a directory");
+    assert!(place.root.is_touched(b"a directory"));
+    let other = Place::new("another");
+    let mut root = Root::open(&other.dir).unwrap();
+    root.take_over(&place.root);
+    assert!(!root.is_touched(b"a directory"), "another directory is none of its business");
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! Trashes: displaced files that may still be written to are watched, and what is old leaves.
+
+use crate::disk::{Rewritten, Root};
+use crate::node::effects::Done;
+use crate::node::{Node, log, now};
+use crate::ops;
+use crate::trash::Deletable;
+use crate::workers::Priority;
+use dartsync_core::ids::Folder;
+use dartsync_core::path::{Path, PathBuf};
+use dartsync_core::peer::copy_path;
+use dartsync_core::record::Record;
+use dartsync_core::version::Edit;
+use std::sync::{Arc, PoisonError};
+
+/// How often displaced files that may still be written to are looked at, µs.
+const DISPLACED: u64 = 300_000;
+/// How often trashes are pruned, µs.
+pub(super) const PRUNE: u64 = 3_600_000_000;
+
+impl Node {
+    /// One folder after the other, each about every [`DISPLACED`].
+    pub(super) fn look_at_displaced(&mut self) {
+        let at = now().at.0;
+        let f = &mut self.folders;
+        if f.displaced_busy || f.displaced_at.is_some_and(|t| t > at) {
+            return;
+        }
+        let roots = f.roots.read().unwrap_or_else(PoisonError::into_inner);
+        let mut busy: Vec<(Folder, Arc<Root>)> =
+            roots.iter().filter(|(_, r)| r.displaced() > 0).map(|(f, r)| (*f, r.clone())).collect();
+        drop(roots);
+        f.displaced_at = None;
+        let folders = busy.len() as u64;
+        if let Some(i) = turn(busy.iter().map(|(f, _)| *f), f.displaced_of) {
+            let (folder, root) = busy.swap_remove(i);
+            f.displaced_busy = true;
+            f.displaced_of = Some(folder);
+            f.displaced_at = Some(at + DISPLACED / folders);
+            self.workers.submit(Priority::Bulk, move |_| Done::Rewritten(folder, root.poll_displaced()));
+        }
+    }
+
+    /// Displaced files that programs wrote on in: each is a user's edit, and gets the name of a conflict copy (R12).
+    pub(in crate::node) fn rewritten(&mut self, folder: Folder, all: Vec<Rewritten>) {
+        self.folders.displaced_busy = false;
+        let Some(root) = self.folders.root(folder) else { return };
+        for r in all {
+            let Ok(path) = Path::new(&r.path) else { continue };
+            let edit = Edit { counter: now().wall, ..Edit::default() };
+            let loser = Record { content: r.content, edit, ..Record::default() };
+            let mut copy = PathBuf::new();
+            copy_path(path, &loser, Some(&self.config.name), &mut copy);
+            let copy = copy.get().expect("just set");
+            let (was, at) = (ops::show(&r.path), Path::new(&r.at));
+            match (root.trash_move(&r.at, copy), at) {
+                (Ok(()), Ok(at)) => {
+                    self.store.remove_trash(folder, at);
+                    log(&format!("{was}: was written to while it was replaced; that is kept as {copy:?}"));
+                }
+                (Err(e), Ok(at)) => {
+                    self.store.add_trash(folder, at, r.stat.kind, r.content, r.stat.size);
+                    let (lies, why) = (ops::show(&r.at), ops::cause(e));
+                    log(&format!(
+                        "{was}: was written to while it was replaced; that is .dartsync/trash/{lies}: {why}"
+                    ));
+                }
+                (_, Err(_)) => {}
+            }
+        }
+    }
+
+    /// Every hour: what is old, or beyond its share, leaves the trashes.
+    pub(super) fn prune(&mut self) {
+        if self.folders.prune_at > now().at.0 {
+            return;
+        }
+        self.folders.prune_at = now().at.0 + PRUNE;
+        let all: Vec<Folder> = self.folders.live.keys().copied().collect();
+        for folder in &all {
+            let (folder, Some(root)) = (*folder, self.folders.root(*folder)) else { continue };
+            let deletable = Deletable::of(&mut self.store, &all, folder);
+            self.workers.submit(Priority::Bulk, move |_| {
+                let policy = crate::disk::Policy::default();
+                let purged = root.trash_prune(now().wall, &policy, &|at| deletable.keeps(at));
+                let gone = purged.map_or_else(
+                    |e| {
+                        log(&format!("{}: the trash: {}", root.path().display(), ops::cause(e)));
+                        Vec::new()
+                    },
+                    |p| p.gone,
+                );
+                Done::Purged(folder, gone)
+            });
+        }
+    }
+}
+
+/// Whose turn it is among folders after that of `last`: one that needs it for days does not keep it from the others.
+fn turn(folders: impl Iterator<Item = Folder>, last: Option<Folder>) -> Option<usize> {
+    let next = folders.enumerate().min_by_key(|(_, f)| (Some(*f) <= last, *f));
+    next.map(|(i, _)| i)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_has_its_turn() {
+        let folders = [Folder(7), Folder(2), Folder(5)];
+        let mut last = None;
+        let turns: Vec<u16> = (0..7)
+            .map(|_| {
+                last = turn(folders.into_iter(), last).map(|i| folders[i]);
+                last.expect("there are some").0
+            })
+            .collect();
+        assert_eq!(turns, [2, 5, 7, 2, 5, 7, 2]);
+        assert_eq!(turn([Folder(4)].into_iter(), Some(Folder(4))), Some(0), "alone it has every turn");
+        assert_eq!(turn([].into_iter(), last), None);
+    }
+}
