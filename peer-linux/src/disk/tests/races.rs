@@ -124,7 +124,7 @@ fn what_goes_wrong_after_the_exchange_makes_no_swap_unmade() {
     let swap = place.at(".dartsync/tmp/1.swap");
     place.put("a", b"new");
     fs::write(&swap, b"last words").unwrap();
-    fs::set_permissions(&swap, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&swap, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let settle = |meanwhile: &dyn Fn()| {
         // No longer what was expected.
         let old = place.stat("other");
