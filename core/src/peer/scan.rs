@@ -352,6 +352,10 @@ impl Peer {
             return;
         }
         if self.is_of_power_cut(now, &mut o, &stat, content, at) {
+            if stat.kind == Kind::Directory && !was_dir {
+                // A user may have made it all the same, and put something into it.
+                self.folders[o.f].note_subtree(o.row);
+            }
             self.close(ix, now, o);
             return;
         }

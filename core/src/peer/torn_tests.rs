@@ -16,11 +16,7 @@ fn cut(left: &str) -> Rig {
 
 /// The power fails before `x` is on the platter; at the next start a look finds `left` there (nothing: "").
 fn power_fails(mut rig: Rig, left: &str) -> Rig {
-    rig.peer.folders[0].unclean = true;
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
-    (o.t.unsynced, o.t.stale) = (true, true);
-    o.t.local.as_mut().expect("it stands").at = 0;
-    rig.peer.close(&mut rig.ix, rig.now, o);
+    power_fails_unseen(&mut rig);
     if left.is_empty() {
         rig.misses("x")
     } else {
@@ -188,4 +184,25 @@ fn a_directory_that_a_power_cut_brought_back_gives_way_to_the_file_that_had_repl
     o.t.remote = None;
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert_eq!(rig.lane("x"), Some(Lane::Announce), "nobody has that: the directory is all there is");
+}
+
+#[test]
+fn what_lies_in_a_directory_that_is_taken_for_the_power_cut_s_is_found() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "whole");
+    power_fails_unseen(&mut rig);
+    // Made by a user after all: a look finds it.
+    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let (row, at) = (o.row, rig.now.wall);
+    rig.peer.looked(&mut rig.ix, rig.now, o, stat(Kind::Directory), None, at);
+    assert_eq!(rig.peer.folders[0].subtrees[..], [row]);
+}
+
+/// The power failed before `x` was on the platter, and nothing was looked at since.
+fn power_fails_unseen(rig: &mut Rig) {
+    rig.peer.folders[0].unclean = true;
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    (o.t.unsynced, o.t.stale) = (true, true);
+    o.t.local.as_mut().expect("it stands").at = 0;
+    rig.peer.close(&mut rig.ix, rig.now, o);
 }
