@@ -18,7 +18,7 @@ enum How {
 use How::*;
 
 const CAUGHT: &[(&str, How)] = &[
-    ("R1Again", Story("what a power cut tore is no edit")),
+    ("R1Again", Story("a copy that is owed is not forgotten")),
     ("R1Remote", Story("a store of yesterday overwrites nothing")),
     ("R1Unheard", Story("nothing is told before all is heard")),
     ("R1Unscanned", Story("what is not on disk any more is not told at the next start")),

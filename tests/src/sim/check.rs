@@ -3,7 +3,6 @@
 use super::device::{Device, F};
 use super::fs::ROOT;
 use dartsync_core::ids::{ContentId, Epoch, Row, Seq};
-use dartsync_core::path::Path;
 use dartsync_core::peer::{Index, Intent, Trees};
 use dartsync_core::record::{Kind, Record};
 use dartsync_core::tracker::Tracker;
@@ -25,9 +24,6 @@ pub struct Written {
     pub replaced: bool,
     /// A power cut may have taken it before anyone else had it, or its one device is gone.
     pub excused: bool,
-    /// A user saved something else under the name of the copy that was to be made of it, an instant before: nobody can
-    /// know that name by then, and it may end in a trash alone.
-    pub crowded_out: bool,
     /// What was written, for messages.
     pub text: String,
 }
@@ -57,9 +53,10 @@ pub struct Ledger {
 /// What may be excused in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Leave {
-    /// The power failed, users saved at the last instant, stores were lost, rolled back or cloned, folders linked again:
-    /// a content may be announced as another edit, and stand at another path. Asked by the stricter promises alone.
-    pub anew: bool,
+    /// A closed content may end in a trash alone.
+    pub trash: bool,
+    /// Stores were lost, rolled back or cloned, or folders linked again: removed files may return.
+    pub returns: bool,
     /// The tracker lost its table: no copy is made where each side covers the other, the loser is in a trash (R7).
     pub forgot: bool,
 }
@@ -77,34 +74,6 @@ impl Ledger {
     pub fn brought_back(&mut self, before: &Seen, after: &Seen) {
         let new = after.iter().filter(|(p, e)| before.get(*p).is_none_or(|was| was.3 != e.3));
         new.for_each(|(path, e)| self.put(e.3, path));
-    }
-    /// What a device's store knew of its files is gone or old: what stands there may be taken for put there anew, and
-    /// what its user removed, unless another member heard of it, for not removed.
-    pub fn forgets(&mut self, d: usize, devices: &mut [Device]) {
-        visible(&devices[d]).into_iter().for_each(|(path, e)| self.put(e.3, &path));
-        let mut others: Vec<_> =
-            devices.iter_mut().enumerate().filter(|(i, x)| *i != d && x.is_member()).map(|x| x.1).collect();
-        let edits = &self.edits;
-        let mut is_heard = |(id, path): &(ContentId, Vec<u8>)| {
-            let (Ok(path), Some(known)) = (Path::new(path), edits.get(id)) else { return false };
-            // A later record of that path than any of the content itself.
-            let later = |r: &Record| {
-                let other = !r.is_live() || r.content != *id;
-                other && known.keys().any(|e| r.version.covers(*e))
-            };
-            others.iter_mut().any(|x| {
-                let row = x.ix.find(F, path);
-                let t = row.and_then(|row| x.ix.durable(row));
-                t.and_then(|t| t.remote.as_ref()).is_some_and(|r| later(&r.record))
-            })
-        };
-        self.taken.retain(|key, (by, ..)| *by != d || is_heard(key));
-    }
-    /// A user saved at the last instant where that was to be put, and nothing stood.
-    pub fn crowds_out(&mut self, content: ContentId, path: &[u8]) {
-        if let Some(w) = self.contents.get_mut(&content).filter(|_| is_copy(path)) {
-            w.crowded_out = true;
-        }
     }
     /// How often users put each content somewhere.
     pub fn puts(&self) -> BTreeMap<ContentId, u32> {
@@ -197,7 +166,7 @@ impl Ledger {
         let put = self.puts();
         let most = |id: &ContentId| put.get(id).copied().unwrap_or(1);
         let more = self.edits.iter().find(|(id, all)| all.len() as u32 > most(id));
-        let Some((id, all)) = more.filter(|_| !leave.anew) else { return Ok(()) };
+        let Some((id, all)) = more.filter(|_| !leave.returns && !leave.trash) else { return Ok(()) };
         let text = self.contents.get(id).map_or("", |w| &w.text);
         let edits = all
             .iter()
@@ -247,23 +216,16 @@ impl Ledger {
 
     /// Promise: nothing that a user closed is lost: it is current, an ancestor, in a copy, or in a trash.
     pub fn nothing_lost(&self, devices: &[Device], leave: Leave) -> Result<(), String> {
-        let (home, gone): (Vec<_>, Vec<_>) = devices.iter().partition(|d| d.is_member());
-        let seen = |of: &[&Device]| -> BTreeSet<_> {
-            of.iter().flat_map(|d| visible(d).into_values().map(|e| e.3)).collect()
-        };
-        let kept = |of: &[&Device]| -> BTreeSet<_> { of.iter().flat_map(|d| d.fs.contents()).collect() };
-        let (shown, shown_elsewhere) = (seen(&home), seen(&gone));
-        let (kept_here, kept_elsewhere) = (kept(&home), kept(&gone));
+        let visible: Vec<_> = devices.iter().map(visible).collect();
+        let anywhere: Vec<_> = devices.iter().map(|d| d.fs.contents()).collect();
         for (id, w) in self.contents.iter().filter(|(_, w)| w.closed && !w.replaced && !w.excused) {
-            let here = kept_here.contains(id);
-            if !here && !kept_elsewhere.contains(id) {
+            if !anywhere.iter().any(|c| c.contains(id)) {
                 return Err(format!("an edit is lost: {} ({id:?}) of device {}", w.text, w.by));
             }
-            if w.crowded_out || (leave.forgot && self.met_its_equal(id)) {
+            if leave.returns || leave.trash || (leave.forgot && self.met_its_equal(id)) {
                 continue;
             }
-            // What a device shows that was put out does not make up for what the home has in a trash.
-            if !shown.contains(id) && (here || !shown_elsewhere.contains(id)) {
+            if !visible.iter().any(|v| v.values().any(|e| e.3 == *id)) {
                 return Err(format!("an edit is only in a trash: {} ({id:?}) of device {}", w.text, w.by));
             }
         }
@@ -271,7 +233,10 @@ impl Ledger {
     }
 
     /// Promise: what a user removed stays removed, unless someone put it there again.
-    pub fn nothing_returned(&self, d: &Device) -> Result<(), String> {
+    pub fn nothing_returned(&self, d: &Device, leave: Leave) -> Result<(), String> {
+        if leave.returns {
+            return Ok(());
+        }
         for (path, e) in visible(d) {
             let key = (e.3, path.clone());
             // Put there twice, be it as a copy by a device, it need not be what the one who took it saw.
@@ -284,11 +249,6 @@ impl Ledger {
         }
         Ok(())
     }
-}
-
-/// Whether a path is a conflict copy's.
-pub fn is_copy(path: &[u8]) -> bool {
-    path.windows(9).any(|x| x == b"(conflict")
 }
 
 /// What a user sees: path, (kind, mode, mtime of files, content).
@@ -353,82 +313,7 @@ pub fn same_table(t: &Tracker<'_>, d: &Device) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fs::{Bytes, ROOT, TRASH};
-    use super::super::rand::Rand;
     use super::*;
-    use dartsync_core::ids::Tag;
-    use dartsync_core::peer::Remote;
-    use dartsync_core::version::VersionVector;
-
-    /// Members, each with these files at its root.
-    fn home(files: &[&[&str]]) -> Vec<Device> {
-        let device = |(n, files): (usize, &&[&str])| {
-            let mut d = Device::new(n, Rand::new(0));
-            d.joined = true;
-            files.iter().for_each(|name| make(&mut d, ROOT, name));
-            d
-        };
-        files.iter().enumerate().map(device).collect()
-    }
-    /// A file holds its own name.
-    fn make(d: &mut Device, dir: u64, name: &str) {
-        let ino = d.fs.make(Kind::File, 0o644, Some(Bytes::file(name.as_bytes())));
-        d.fs.link(dir, name.as_bytes(), ino).unwrap();
-    }
-    fn id(name: &str) -> ContentId {
-        Bytes::file(name.as_bytes()).id
-    }
-
-    #[test]
-    fn a_lost_store_brings_back_what_stands_there_and_what_nobody_heard_of_and_no_more() {
-        // A shows two files that B's user removed: of y C has heard that.
-        let mut devices = home(&[&["x", "y"], &[], &[]]);
-        let path = Path::new(b"y").unwrap();
-        let row = devices[2].ix.create(F, path);
-        let made = Edit { tag: Tag(1), counter: 1 };
-        let record = Record { kind: Kind::Removed, version: VersionVector::of(made), ..Record::default() };
-        let remote = Some(Remote { record, epoch: Epoch(1), seq: Seq(1) });
-        devices[2].ix.save(row, &Trees { remote, ..Trees::default() }, None);
-        devices[2].ix.commit();
-        let mut after = |lost: Option<usize>, name: &str| {
-            let mut ledger = Ledger::default();
-            for name in ["x", "y"] {
-                ledger.put(id(name), name.as_bytes());
-                ledger.edits.entry(id(name)).or_default().insert(made, name.into());
-            }
-            ledger.take(id(name), name.as_bytes(), 1, 1);
-            lost.iter().for_each(|d| ledger.forgets(*d, &mut devices));
-            devices.iter().find_map(|d| ledger.nothing_returned(d).err())
-        };
-        assert!(after(None, "x").is_some_and(|e| e.contains("x is back")));
-        assert!(
-            after(Some(0), "x").is_none() && after(Some(0), "y").is_none(),
-            "it stands there without a store"
-        );
-        assert_eq!(after(Some(1), "x"), None, "nobody knows that it was removed");
-        assert!(after(Some(1), "y").is_some(), "that C knows");
-        assert!(after(Some(2), "x").is_some(), "what C's store knew had nothing to do with it");
-    }
-
-    #[test]
-    fn what_the_home_has_in_a_trash_alone_is_lost_whoever_else_shows_it() {
-        let mut devices = home(&[&[], &["x"], &["y"]]);
-        make(&mut devices[0], TRASH, "x");
-        let mut ledger = Ledger::default();
-        for name in ["x", "y"] {
-            ledger.contents.entry(id(name)).or_default().closed = true;
-        }
-        let lost = |ledger: &Ledger, devices: &[Device]| ledger.nothing_lost(devices, Leave::default()).err();
-        assert_eq!(lost(&ledger, &devices), None);
-        devices[2].revoked = true;
-        assert_eq!(lost(&ledger, &devices), None, "y was only ever there");
-        devices[1].revoked = true;
-        assert!(lost(&ledger, &devices).is_some_and(|e| e.contains("only in a trash")));
-        ledger.crowds_out(id("x"), b"x");
-        assert!(lost(&ledger, &devices).is_some(), "anyone can save as x");
-        ledger.crowds_out(id("x"), b"x (conflict device 2026-01-01-000000 00000000)");
-        assert_eq!(lost(&ledger, &devices), None);
-    }
 
     #[test]
     fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_was_fetched() {

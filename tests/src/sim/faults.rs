@@ -183,7 +183,8 @@ impl Faults {
 impl World<'_> {
     /// From now on things break.
     pub(super) fn unleash(&mut self) {
-        self.leave.anew |= self.faults.on.iter().any(|k| k.0 == Kind::Races);
+        // What is saved over in the very instant of a swap may end in a trash: not judged yet.
+        self.leave.trash |= self.faults.on.iter().any(|k| k.0 == Kind::Races);
         for (k, mean) in self.faults.on.clone() {
             let delay = self.luck.of(For::Pause, k as u64, 0).around(mean);
             self.after(delay, Event::Fault(Fault::Strike(k, 0)));
@@ -361,7 +362,8 @@ impl World<'_> {
         self.ledger.excuse(d, self.now, &gone.copied().collect::<Vec<_>>());
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
-        self.leave.anew = true;
+        // A program that files what it moved to the trash may end before that is durable: nobody finds it there then.
+        self.leave.trash = true;
         self.devices[d].torn_until = u64::MAX;
     }
     fn step_clock(&mut self, d: usize) {
@@ -385,15 +387,10 @@ impl World<'_> {
         if self.faults.rand.chance(1, 2) && elsewhere {
             dev.roster.clear();
         }
-        self.forgets(d);
+        self.leave.returns = true;
         self.reach(State::StoreLost);
         self.note(d + 1, "store lost", 0, 0);
         self.later(MS, 5 * SECOND, Fault::Start(d));
-    }
-    /// What a device's store knew is not what the home knows: in what stands there, and in what its user removed.
-    pub(super) fn forgets(&mut self, d: usize) {
-        self.leave.anew = true;
-        self.ledger.forgets(d, &mut self.devices);
     }
     /// First a backup is made; the next time it is brought back.
     fn roll_back(&mut self, d: usize) {
@@ -411,7 +408,7 @@ impl World<'_> {
         }
         self.kill(d);
         self.devices[d].ix = old;
-        self.forgets(d);
+        self.leave.returns = true;
         self.reach(State::RolledBack);
         self.note(d + 1, "store rolled back", 0, 0);
         self.later(MS, 5 * SECOND, Fault::Start(d));
@@ -434,7 +431,7 @@ impl World<'_> {
         // From here on it counts as gone, though it may take a while.
         self.devices[d].revoked = true;
         self.faults.may_reject = true;
-        self.forgets(d);
+        self.leave.returns = true;
         self.reach(State::Revoked);
         self.note(by + 1, "revoke", d as u64, 0);
         let have: Vec<_> = self.devices.iter().map(|x| x.fs.contents()).collect();

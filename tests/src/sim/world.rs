@@ -341,7 +341,7 @@ impl<'m> World<'m> {
             check::same_table(t, &self.devices[*d])?;
             audit::holders_are_true(t, &self.devices)?;
             audit::nothing_invented_is_empty(t)?;
-            if self.audits && !self.leave.anew {
+            if self.audits && !self.leave.returns && !self.leave.trash {
                 audit::no_needless_copies(&self.ledger, &self.devices[*d])?;
             }
         }
@@ -464,7 +464,7 @@ impl<'m> World<'m> {
         let r = self.ledger.nothing_lost(&self.devices, self.leave);
         self.must(r);
         if let Some(d) = self.devices.iter().position(|d| d.is_member()) {
-            let r = self.ledger.nothing_returned(&self.devices[d]);
+            let r = self.ledger.nothing_returned(&self.devices[d], self.leave);
             self.must(r);
         }
     }
