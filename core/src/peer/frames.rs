@@ -97,7 +97,7 @@ impl Peer {
         Ok(())
     }
 
-    fn take_record(&mut self, ix: &mut dyn Index, now: Now, f: usize, e: &Entry<'_>) {
+    pub(super) fn take_record(&mut self, ix: &mut dyn Index, now: Now, f: usize, e: &Entry<'_>) {
         let mut o = self.open_path(ix, f, e.path);
         let epoch = self.epoch;
         let news = Remote { record: e.record.clone(), epoch, seq: e.seq };
@@ -106,12 +106,9 @@ impl Peer {
             if current(&o.t.withdrawn) {
                 return;
             }
-            // What was told earlier of an edit that this one knows went when this one came to its path: the table gives
-            // a record that stands beside a withdrawn one that knows it a later seq.
-            let is_past = |r: &Remote| {
-                let before = r.epoch == epoch && r.seq < e.seq;
-                r.record.edit == e.record.edit || (before && e.record.version.covers(r.record.edit))
-            };
+            // What was told earlier went, whatever this one knows of it: by itself, withdrawn before this one and told of
+            // no more, or when this one came to its path. What still stands beside a withdrawn record has a later seq.
+            let is_past = |r: &Remote| r.record.edit == e.record.edit || (r.epoch == epoch && r.seq < e.seq);
             if o.t.remote.as_ref().is_some_and(is_past) {
                 o.t.remote = None;
             }

@@ -1,15 +1,16 @@
 //! Seqs start anew in each epoch: rows of two may bear one seq, and what is said of it means the row of the epoch in force.
 
 use super::index::Index;
-use super::rig::{F, Rig, content};
+use super::rig::{F, Rig, content, record};
 use super::state::{Announcement, Telling, What};
 use super::trees::Intent;
 use crate::ids::{ContentId, Folder, FolderId, FolderSlot, LinkId, Seq, Tag};
 use crate::limits;
 use crate::path::Path;
-use crate::record::Kind;
+use crate::record::{Flags, Kind};
 use crate::sans_io::Sent;
 use crate::version::{Edit, VersionVector};
+use crate::wire::batch::{Entry, EntryFlags};
 use crate::wire::message::{Ranges, SeqRange, ToTracker, Verdict, decode};
 use std::vec::Vec;
 
@@ -99,6 +100,28 @@ fn what_is_withdrawn_is_told_in_the_next_epoch() {
     let t = rig.trees("a");
     let w = t.withdrawn.expect("it is still kept");
     assert_eq!((w.epoch, w.seq, t.remote), (rig.peer.epoch, Seq(3), None));
+}
+
+#[test]
+fn who_hears_of_a_withdrawn_record_waits_for_nothing_older_of_the_path() {
+    let mut rig = Rig::ready();
+    let push = |rig: &mut Rig, seq: u64, tag: u32, withdrawn: bool| {
+        let mut record = record(Kind::File, content("a"), 5);
+        (record.edit.tag, record.content.0[9]) = (Tag(tag), tag as u8);
+        record.version = VersionVector::of(record.edit);
+        record.flags.0 |= if withdrawn { Flags::WITHDRAWN } else { 0 };
+        let (flags, path) = (EntryFlags::default(), Path::new(b"a").expect("a path"));
+        let e = Entry { folder: FolderSlot(0), seq: Seq(seq), flags, path, record: &record };
+        rig.peer.take_record(&mut rig.ix, rig.now, 0, &e);
+        let t = rig.trees("a");
+        (t.remote.map(|r| r.seq.0), t.withdrawn.map(|r| r.seq.0))
+    };
+    assert_eq!(push(&mut rig, 3, 5, false), (Some(3), None));
+    // That one was withdrawn, as was the one that took its path and knew nothing of it: the latter alone is told.
+    assert_eq!(push(&mut rig, 9, 6, true), (None, Some(9)));
+    assert!(rig.lane("a").is_none(), "nothing is waited for");
+    assert_eq!(push(&mut rig, 10, 7, false), (Some(10), Some(9)), "what came later stands");
+    assert_eq!(push(&mut rig, 9, 6, true), (Some(10), Some(9)));
 }
 
 #[test]

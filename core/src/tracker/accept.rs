@@ -160,9 +160,7 @@ impl Tracker<'_> {
         let strange = self.strange_tags(slot, new.record);
         let put = strange.and_then(|_| self.files.put(new.folder, new.path, new.record, holders).ok());
         let (Some(strange), Some(seq)) = (strange, put) else {
-            self.sessions[i].owed.room = true;
-            let table = self.files.table();
-            return Verdict::Full(table.estimate_capacity().try_into().unwrap_or(u32::MAX));
+            return self.full(i);
         };
         self.peers[slot.0 as usize].strange += strange;
         if !new.record.flags.withdrawn() {
@@ -174,8 +172,9 @@ impl Tracker<'_> {
             if let Some(w) = beside.filter(|w| w.record().edit == new.record.edit).map(|w| w.seq()) {
                 self.files.remove(w);
             }
-        } else {
-            self.renew_older(new);
+        } else if !self.renew_beside(new) {
+            self.files.remove(seq);
+            return self.full(i);
         }
         // Its sender need not be sent it.
         let stream = &mut self.sessions[i].stream;
@@ -185,16 +184,23 @@ impl Tracker<'_> {
         Verdict::Accepted(seq)
     }
 
-    /// What stands at the path although the withdrawn record knows it gets a later seq than that: devices that hear of a
-    /// withdrawn record forget what they heard before of edits that it knows (R9a).
-    fn renew_older(&mut self, withdrawn: &Half<'_>) {
-        let Some(e) = self.files.table().find(withdrawn.folder, withdrawn.path) else { return };
+    /// What stands at a path beside a withdrawn record gets a later seq than that: devices that hear of a withdrawn record
+    /// forget what they heard before of the path (R9a). False if there is no room.
+    fn renew_beside(&mut self, withdrawn: &Half<'_>) -> bool {
+        let Some(e) = self.files.table().find(withdrawn.folder, withdrawn.path) else { return true };
         let (seq, record, holders) = (e.seq(), e.record(), e.holders());
-        if withdrawn.record.version.covers(record.edit)
-            && self.files.put(withdrawn.folder, withdrawn.path, &record, holders).is_ok()
-        {
+        let renewed = self.files.put(withdrawn.folder, withdrawn.path, &record, holders).is_ok();
+        if renewed {
             self.book.drop_record(withdrawn.folder, seq);
         }
+        renewed
+    }
+
+    /// There is no room.
+    fn full(&mut self, i: usize) -> Verdict {
+        self.sessions[i].owed.room = true;
+        let table = self.files.table();
+        Verdict::Full(table.estimate_capacity().try_into().unwrap_or(u32::MAX))
     }
 
     /// The device has what the table has.

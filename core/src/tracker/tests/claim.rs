@@ -126,6 +126,20 @@ fn withdrawn_records_are_told_anew_in_another_epoch() {
 }
 
 #[test]
+fn what_stands_beside_a_withdrawn_record_is_told_after_it() {
+    let mut h = Home::with(2);
+    h.put(0, "x", &file(2, edit(6, 100), None));
+    let mut w = file(1, edit(5, 100), None);
+    w.flags.0 |= crate::record::Flags::WITHDRAWN;
+    h.clear();
+    assert_eq!(h.announce(1, &[("x", &w, HEARD)]), [Verdict::Accepted(Seq(2))]);
+    let told: List<_> = h.records(0).iter().map(|r| (r.1, r.2.flags.withdrawn())).collect();
+    assert_eq!(told, [(Seq(2), true), (Seq(3), false)], "who hears of the one forgets what it heard before");
+    assert_eq!(holders(&h, 3), SlotSet::one(Slot(0)));
+    h.t.files.check();
+}
+
+#[test]
 fn removals_are_forgotten_when_all_have_applied_them_and_room_is_short() {
     let mut h = Home::of(config(Past::New), 32 * 1024);
     h.join(0);
