@@ -53,6 +53,7 @@ mod tests;
 
 pub use lease::{has_writer, is_being_saved};
 pub use marker::Marker;
+pub use prepare::ToPrepare;
 pub use probe::Probe;
 pub use purge::{Policy, Purged};
 pub use restore::Restored;

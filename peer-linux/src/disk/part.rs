@@ -25,6 +25,8 @@ pub(super) struct Tmp {
     pub taken: HashMap<u64, (Stat, Option<Vec<u8>>)>,
     /// Swap files that were made of a taken file: a user's, never to be a part file.
     pub took: HashSet<u64>,
+    /// Rows whose part file was empty when this process opened it: all of it was written since.
+    pub fresh: HashSet<u64>,
 }
 
 impl Tmp {
@@ -33,6 +35,7 @@ impl Tmp {
         self.ready.remove(&n);
         self.taken.remove(&n);
         self.took.remove(&n);
+        self.fresh.remove(&n);
     }
 }
 
@@ -60,6 +63,9 @@ impl Root {
         }
         if size.saturating_sub(s.st_blocks as u64 * 512) > self.free()? {
             return Err(cause(Errno::NOSPC));
+        }
+        if s.st_size == 0 {
+            lock(&self.tmp_state).fresh.insert(n);
         }
         if s.st_size as u64 != size {
             file.set_len(size).map_err(io_cause)?;
@@ -100,6 +106,7 @@ impl Root {
     pub fn part_drop(&self, n: u64) -> Result<(), Cause> {
         let tmp = self.tmp()?;
         self.drop_take(&tmp, n)?;
+        lock(&self.tmp_state).fresh.remove(&n);
         remove_part(&tmp, &part_name(n))
     }
 

@@ -21,32 +21,131 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 
+/// What `Effect::Prepare` asks for: row `n`, which belongs at `path`.
+pub struct ToPrepare<'a> {
+    /// Where it belongs.
+    pub path: Path<'a>,
+    /// The row.
+    pub n: u64,
+    /// What it is to be.
+    pub kind: Kind,
+    /// Its mode bits.
+    pub mode: u16,
+    /// ns since 1970.
+    pub mtime: i64,
+}
+
+/// A file in tmp that is whole but for being durable: a handle on it, and its name.
+struct Written {
+    file: File,
+    name: String,
+}
+
 impl Root {
-    /// `Effect::Prepare` of row `n`, which belongs at `path`. A swap file that is there is moved to the trash, unless
-    /// this process made it and there is no newer part (a swap that was postponed). Without part file: `ENOENT`.
+    /// `Effect::Prepare` of one row; see [`Root::prepare_all`].
+    #[cfg(test)]
     pub fn prepare(&self, path: Path<'_>, n: u64, kind: Kind, mode: u16, mtime: i64) -> Act {
-        act(|trashed| {
-            self.verify()?;
-            let tmp = self.tmp()?;
-            if self.is_prepared(&tmp, n, kind)? {
-                if kind == Kind::File {
-                    let name = swap_name(n);
-                    let file = read_at(&tmp, name.as_bytes())?;
-                    self.finish(&tmp, (&file, &name), n, path.bytes(), (mode, mtime), trashed)?;
+        self.prepare_all(&[ToPrepare { path, n, kind, mode, mtime }]).pop().expect("an act for each")
+    }
+
+    /// `Effect::Prepare` of several rows, an act for each; their files are made durable together. A swap file that is there
+    /// is moved to the trash, unless this process made it and there is no newer part (a swap that was postponed). Without
+    /// part file: `ENOENT`.
+    pub fn prepare_all(&self, all: &[ToPrepare<'_>]) -> Vec<Act> {
+        let tmp = match self.verify().and_then(|()| self.tmp()) {
+            Ok(tmp) => tmp,
+            Err(e) => return all.iter().map(|_| act(|_| Err(e))).collect(),
+        };
+        let mut written = Vec::new();
+        let mut acts: Vec<Act> = Vec::with_capacity(all.len());
+        for p in all {
+            acts.push(act(|trashed| {
+                written.push(self.begin_prepare(&tmp, p, trashed)?);
+                Ok(Outcome::Done)
+            }));
+            written.resize_with(acts.len(), || None);
+        }
+        let files: Vec<&File> = written.iter().flatten().map(|w| &w.file).collect();
+        let mut synced = self.sync_written(&files).into_iter();
+        for ((p, w), done) in all.iter().zip(&written).zip(&mut acts) {
+            let Some(w) = w else { continue };
+            let durable = synced.next().expect("an answer for each");
+            let Act { outcome, trashed } = done;
+            *outcome = match self.end_prepare(&tmp, p, w, durable, trashed) {
+                Ok(()) => Outcome::Done,
+                Err(e) => Outcome::Failed(e),
+            };
+        }
+        acts
+    }
+
+    /// As far as the file, if it is one, is whole, with its metadata.
+    fn begin_prepare(
+        &self,
+        tmp: &Dir,
+        p: &ToPrepare<'_>,
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<Option<Written>, Cause> {
+        let n = p.n;
+        if self.is_prepared(tmp, n, p.kind)? {
+            if p.kind == Kind::File {
+                let name = swap_name(n);
+                let file = read_at(tmp, name.as_bytes())?;
+                set_meta(&file, p)?;
+                let durable = fsync(&file);
+                self.end_prepare(tmp, p, &Written { file, name }, durable, trashed)?;
+            }
+            return Ok(None);
+        }
+        self.clear_swap(tmp, n, p.path.bytes(), trashed)?;
+        match p.kind {
+            Kind::File => {
+                let w = self.begin_file(tmp, p)?;
+                let fresh = lock(&self.tmp_state).fresh.remove(&n);
+                if fresh && w.name == part_name(n) {
+                    return Ok(Some(w));
                 }
-                return Ok(Outcome::Done);
+                // Of what was written before, only its own fsync tells; to what was taken, somebody may write yet.
+                self.end_prepare(tmp, p, &w, fsync(&w.file), trashed)?;
+                return Ok(None);
             }
-            self.clear_swap(&tmp, n, path.bytes(), trashed)?;
-            match kind {
-                Kind::File => self.prepare_file(&tmp, n, path.bytes(), (mode, mtime), trashed)?,
-                Kind::Symlink => self.prepare_symlink(&tmp, n, mtime)?,
-                Kind::Directory => prepare_dir(&tmp, n, mode)?,
-                Kind::Removed => return Err(cause(Errno::INVAL)),
+            Kind::Symlink => self.prepare_symlink(tmp, n, p.mtime)?,
+            Kind::Directory => prepare_dir(tmp, n, p.mode)?,
+            Kind::Removed => return Err(cause(Errno::INVAL)),
+        }
+        self.note_ready(n);
+        Ok(None)
+    }
+
+    /// The file is durable, or the disk did not take it: then it is given up.
+    fn end_prepare(
+        &self,
+        tmp: &Dir,
+        p: &ToPrepare<'_>,
+        w: &Written,
+        durable: Result<(), Cause>,
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<(), Cause> {
+        let (n, name) = (p.n, w.name.as_str());
+        if let Err(e) = durable {
+            self.give_up(tmp, name, n, p.path.bytes(), trashed)?;
+            return Err(e);
+        }
+        if name != swap_name(n) {
+            renameat_with(tmp, name, tmp, swap_name(n), RenameFlags::NOREPLACE).map_err(cause)?;
+            let mut state = lock(&self.tmp_state);
+            state.taken.remove(&n);
+            if name.ends_with(".take") {
+                state.took.insert(n);
             }
-            lock(&self.tmp_state).ready.insert(n, None);
-            self.touch(TMP);
-            Ok(Outcome::Done)
-        })
+        }
+        self.note_ready(n);
+        Ok(())
+    }
+
+    fn note_ready(&self, n: u64) {
+        lock(&self.tmp_state).ready.insert(n, None);
+        self.touch(TMP);
     }
 
     fn is_prepared(&self, tmp: &Dir, n: u64, kind: Kind) -> Result<bool, Cause> {
@@ -83,14 +182,8 @@ impl Root {
         Ok(())
     }
 
-    fn prepare_file(
-        &self,
-        tmp: &Dir,
-        n: u64,
-        path: &[u8],
-        meta: (u16, i64),
-        trashed: &mut Vec<Trashed>,
-    ) -> Result<(), Cause> {
+    fn begin_file(&self, tmp: &Dir, p: &ToPrepare<'_>) -> Result<Written, Cause> {
+        let n = p.n;
         let (take, part) = (take_name(n), part_name(n));
         let name = if stat_at(tmp, take.as_bytes())?.is_some() { take } else { part };
         let file = read_at(tmp, name.as_bytes()).map_err(|c| match c {
@@ -112,32 +205,8 @@ impl Root {
                 return Err(Cause::Raced);
             }
         }
-        self.finish(tmp, (&file, &name), n, path, meta, trashed)?;
-        renameat_with(tmp, name.as_str(), tmp, swap_name(n), RenameFlags::NOREPLACE).map_err(cause)?;
-        let mut state = lock(&self.tmp_state);
-        state.taken.remove(&n);
-        if name.ends_with(".take") {
-            state.took.insert(n);
-        }
-        Ok(())
-    }
-
-    /// Gives a file its metadata and makes all of it durable. One that the disk did not take is given up.
-    fn finish(
-        &self,
-        tmp: &Dir,
-        (file, name): (&File, &str),
-        n: u64,
-        path: &[u8],
-        (mode, mtime): (u16, i64),
-        trashed: &mut Vec<Trashed>,
-    ) -> Result<(), Cause> {
-        fchmod(file, Mode::from_raw_mode(mode as u32 & 0o777)).map_err(cause)?;
-        set_mtime(file, mtime).map_err(cause)?;
-        // Not fdatasync: mode and mtime would not be durable with it.
-        let Err(e) = fsync(file) else { return Ok(()) };
-        self.give_up(tmp, (file, name), n, path, trashed)?;
-        Err(e)
+        set_meta(&file, p)?;
+        Ok(Written { file, name })
     }
 
     /// A part that is not on the platter: what can be read of it proves nothing, for that is in the page cache. It is emptied,
@@ -146,7 +215,7 @@ impl Root {
     fn give_up(
         &self,
         tmp: &Dir,
-        (file, name): (&File, &str),
+        name: &str,
         n: u64,
         path: &[u8],
         trashed: &mut Vec<Trashed>,
@@ -166,8 +235,9 @@ impl Root {
             lock(&self.tmp_state).ready.remove(&n);
         }
         let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let emptied = chmod(file.as_fd(), 0o600)
-            .and_then(|()| openat(tmp, part.as_str(), flags, Mode::empty()).map(drop));
+        let emptied = read_at(tmp, part.as_bytes())
+            .and_then(|file| chmod(file.as_fd(), 0o600).map_err(cause))
+            .and_then(|()| openat(tmp, part.as_str(), flags, Mode::empty()).map(drop).map_err(cause));
         if emptied.is_err() {
             remove_part(tmp, &part)?;
             self.part_touch(tmp, n)?;
@@ -186,6 +256,11 @@ impl Root {
         utimensat(tmp, swap_name(n), &times(mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(cause)?;
         remove_part(tmp, &part_name(n))
     }
+}
+
+fn set_meta(file: &File, p: &ToPrepare<'_>) -> Result<(), Cause> {
+    fchmod(file, Mode::from_raw_mode(u32::from(p.mode) & 0o777)).map_err(cause)?;
+    set_mtime(file, p.mtime).map_err(cause)
 }
 
 /// An empty directory with its mode (whatever the umask).

@@ -6,7 +6,7 @@ use super::grant::Grants;
 use super::marker::{self, Marker};
 use super::part::Tmp;
 use super::probe::{self, Probe};
-use super::sync::Touched;
+use super::sync::{Together, Touched};
 use super::watcher::Watch;
 use super::{Trashed, stat};
 use dartsync_core::peer::{Cause, Outcome};
@@ -35,6 +35,7 @@ pub struct Root {
     pub(super) grants: Arc<Grants>,
     pub(super) tmp_state: Mutex<Tmp>,
     pub(super) touched: Arc<Mutex<Touched>>,
+    pub(super) together: Arc<Together>,
     pub(super) watch: Arc<Mutex<Watch>>,
     pub(super) strays: Mutex<Vec<Trashed>>,
 }
@@ -142,6 +143,7 @@ impl Root {
         marker: Marker,
     ) -> Result<Root, DiskError> {
         let probe = probe::probe(&open_dir(&dir, TMP).map_err(cause)?)?;
+        let together = Arc::new(Together::of(&dir));
         Ok(Root {
             path,
             dir,
@@ -153,17 +155,19 @@ impl Root {
             grants: Arc::default(),
             tmp_state: Mutex::default(),
             touched: Arc::default(),
+            together,
             watch: Arc::default(),
             strays: Mutex::default(),
         })
     }
 
     /// Shares what is still to be done with the value that stood for the same directory before, and may still be at work:
-    /// displaced files to be watched, changes to be made durable. Nothing if that was another directory.
+    /// displaced files to be watched, changes and files to be made durable. Nothing if that was another directory.
     pub fn take_over(&mut self, before: &Root) {
         if self.is_same_root(before) && self.marker == before.marker {
             self.watch = before.watch.clone();
             self.touched = before.touched.clone();
+            self.together = before.together.clone();
         }
     }
 

@@ -5,10 +5,12 @@ use super::root::{Root, lock};
 use super::stat::read_at;
 use dartsync_core::path::Path;
 use dartsync_core::peer::Cause;
-use rustix::fs::{OFlags, fdatasync, fsync as sys_fsync, syncfs};
+use rustix::fs::{OFlags, fdatasync, fstatfs, fsync as sys_fsync, syncfs};
 use rustix::io::Errno;
 use std::collections::HashSet;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
 
 /// Files whose contents are remembered one by one; beyond, the file system is flushed as a whole.
 const NOTES: usize = 4096;
@@ -30,12 +32,73 @@ thread_local! {
 /// written anew (a part), or never said to be durable (the peer machine's marks). A directory is an exception: its
 /// entries are in the file system's journal, which goes on failing if it could not be written.
 pub(super) fn fsync(fd: impl AsFd) -> Result<(), Cause> {
+    fault()?;
+    sys_fsync(fd).map_err(cause)
+}
+
+fn fault() -> Result<(), Cause> {
     #[cfg(test)]
     if let Some(left) = FAULTS.get().checked_sub(1) {
         FAULTS.set(left);
         return Err(cause(Errno::IO));
     }
-    sys_fsync(fd).map_err(cause)
+    Ok(())
+}
+
+/// How files that were just written are made durable together.
+///
+/// The system tells each handle once of each error in writing anything of its file system back, whoever wrote it, from the
+/// handle's opening on (Linux 5.8). So that of [`Together::Whole`] is opened before any file that it is to stand for is
+/// written, its flushes are told apart by the lock, and after an error there are none: whose file it was is for each file's
+/// own fsync to say.
+pub(super) enum Together {
+    /// Nothing outlives a power cut in any case: one after the other, which costs nothing.
+    Memory,
+    /// All of the file system is flushed by that handle.
+    Whole(Mutex<Option<OwnedFd>>),
+    /// Each by itself, side by side.
+    Each,
+}
+
+impl Together {
+    pub(super) fn of(dir: impl AsFd) -> Together {
+        // Of these it is known that what syncfs says to have flushed is durable. A server behind FUSE is not even told.
+        const EXT: u64 = 0xEF53;
+        const XFS: u64 = 0x5846_5342;
+        const BTRFS: u64 = 0x9123_683E;
+        const F2FS: u64 = 0xF2F5_2010;
+        const TMPFS: u64 = 0x0102_1994;
+        let tells = is_since(rustix::system::uname().release().to_bytes(), (5, 8));
+        match fstatfs(&dir).map_or(0, |s| s.f_type as u64 & 0xFFFF_FFFF) {
+            TMPFS => Together::Memory,
+            EXT | XFS | BTRFS | F2FS if tells => {
+                Together::Whole(Mutex::new(open(dir.as_fd(), b"", OFlags::RDONLY | OFlags::DIRECTORY).ok()))
+            }
+            _ => Together::Each,
+        }
+    }
+
+    /// Whether all that was written before the call is durable now.
+    fn sync_whole(&self) -> bool {
+        let Together::Whole(handle) = self else { return false };
+        let mut handle = lock(handle);
+        let Some(fd) = handle.as_ref() else { return false };
+        let done = fault().is_ok() && syncfs(fd).is_ok();
+        if !done {
+            *handle = None;
+        }
+        done
+    }
+}
+
+/// Whether a kernel's release (`6.1.0-13-amd64`) is that version or a later one.
+fn is_since(release: &[u8], version: (u32, u32)) -> bool {
+    let mut numbers = release.split(|b| !b.is_ascii_digit()).map(|n| {
+        let text = std::str::from_utf8(n).ok()?;
+        text.parse::<u32>().ok()
+    });
+    let (major, minor) = (numbers.next().flatten(), numbers.next().flatten());
+    major.zip(minor).is_some_and(|found| found >= version)
 }
 
 /// What is not durable yet. Paths below the root, own directories too.
@@ -133,6 +196,23 @@ impl Root {
         }
     }
 
+    /// Makes files in tmp durable of which all was written since the root was opened; an answer for each.
+    pub(super) fn sync_written(&self, files: &[&File]) -> Vec<Result<(), Cause>> {
+        if files.len() <= 1 || matches!(self.together.as_ref(), Together::Memory) {
+            return files.iter().map(fsync).collect();
+        }
+        if waiting() <= FEW && self.together.sync_whole() {
+            return files.iter().map(|_| Ok(())).collect();
+        }
+        let flush = |part: &[&File]| part.iter().map(fsync).collect::<Vec<_>>();
+        let lost = |part: &[&File]| part.iter().map(|_| Err(cause(Errno::IO))).collect();
+        std::thread::scope(|s| {
+            let parts = files.chunks(files.len().div_ceil(THREADS));
+            let threads: Vec<_> = parts.map(|part| (part, s.spawn(move || flush(part)))).collect();
+            threads.into_iter().flat_map(|(part, t)| t.join().unwrap_or_else(|_| lost(part))).collect()
+        })
+    }
+
     fn sync_fs(&self) -> Result<(), Cause> {
         let dir = open(self.dir(), b"", OFlags::RDONLY | OFlags::DIRECTORY).map_err(cause)?;
         syncfs(dir).map_err(cause)
@@ -200,6 +280,13 @@ fn parse_waiting(meminfo: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_are_told_apart() {
+        let since = |release: &str| is_since(release.as_bytes(), (5, 8));
+        assert!(["5.8.0", "5.10.63-v7+", "6.1.0-13-amd64", "10.0"].into_iter().all(since));
+        assert!(!["5.7.19", "4.19.0", "3.10", "5", "", "x.y"].into_iter().any(since));
+    }
 
     #[test]
     fn what_waits_is_read_from_meminfo() {

@@ -37,6 +37,8 @@ pub enum Done {
     Parts(Ticket, Result<Vec<Row>, Cause>),
     /// An act on users' files.
     Act(Ticket, Folder, Act),
+    /// Files were made ready; whether it was the job that is one at a time.
+    Prepared(bool, Vec<(Ticket, Folder, Act)>),
     /// Anything else with an outcome.
     Outcome(Ticket, Outcome),
     /// A part file is open: its fetch may begin.
@@ -298,6 +300,7 @@ impl Node {
                 act.trashed.iter().for_each(|t| self.file_trash(folder, t));
                 self.finish(ticket, act.outcome);
             }
+            Done::Prepared(queued, acts) => self.prepared(queued, acts),
             Done::Outcome(ticket, outcome) => self.finish(ticket, outcome),
             Done::Part(folder, fetch, part) => self.begin_fetch(folder, fetch, part),
             Done::Root(ticket, folder, root) => self.root_found(ticket, folder, root),

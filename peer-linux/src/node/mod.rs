@@ -74,6 +74,7 @@ pub(crate) struct Node {
     tracker: TrackerLink,
     folders: Folders,
     workers: Workers<Done>,
+    preparing: acts::Preparing,
     /// Looks and fetches that may be given up.
     cancels: HashMap<Ticket, Arc<AtomicBool>>,
     /// Fetches whose part file is being opened, and what was said of their sources meanwhile.
@@ -262,6 +263,7 @@ impl Node {
             }
         }
         self.pulling = false;
+        self.prepare_queued();
     }
 
     /// There is more to do than one turn should take: the loop comes back at once.

@@ -65,10 +65,10 @@ pub fn start(state: &State) -> Result<Node> {
     });
     fetcher.limit(config.limits.up, config.limits.down);
     let workers = workers(&net)?;
-    let tracker = TrackerLink::new(key, config.tracker.public_key()?, entropy());
     log(&format!("{}: data links at {listen}", config.name));
     let mut node = Node {
         state: state.clone(),
+        tracker: TrackerLink::new(key, config.tracker.public_key()?, entropy()),
         config,
         me,
         net,
@@ -76,9 +76,9 @@ pub fn start(state: &State) -> Result<Node> {
         network,
         store,
         peer,
-        tracker,
         folders,
         workers,
+        preparing: Default::default(),
         cancels: HashMap::new(),
         opening: HashMap::new(),
         fetcher,

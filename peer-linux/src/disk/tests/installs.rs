@@ -2,6 +2,7 @@
 
 use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn a_new_file_appears_whole_with_its_metadata() {
@@ -56,6 +57,74 @@ fn what_the_disk_did_not_take_is_not_there_for_the_next_try() {
     assert_eq!((place.tmp(), part()), (vec!["1.part".into()], vec![]));
     swapped(&place.install(b"a", 1, None, b"", b"new"));
     place.trash_is(&[]);
+}
+
+#[test]
+fn what_is_made_ready_together_has_an_answer_each() {
+    let mut place = Place::new("together");
+    let whole = || sync::Together::Whole(Mutex::new(fs::File::open(&place.dir).ok().map(Into::into)));
+    // How, faults, the first file's answer.
+    let cases = [
+        (sync::Together::Memory, 0, Outcome::Done),
+        (sync::Together::Memory, 1, Outcome::Failed(Cause::Os(5))),
+        (sync::Together::Each, 0, Outcome::Done),
+        (whole(), 0, Outcome::Done),
+        // Whose file it was is not known then: each is asked, and all are on the disk.
+        (whole(), 1, Outcome::Done),
+    ];
+    for (how, faults, first) in cases {
+        place.root.together = Arc::new(how);
+        for n in [1, 2, 6] {
+            place.part(n, format!("file {n}").as_bytes());
+        }
+        place.root.part_write(4, b"text").unwrap();
+        let kinds = [
+            (1, Kind::File),
+            (2, Kind::File),
+            (3, Kind::File),
+            (4, Kind::Symlink),
+            (5, Kind::Directory),
+            (6, Kind::File),
+        ];
+        let all = kinds.map(|(n, kind)| ToPrepare { path: p(b"a"), n, kind, mode: 0o750, mtime: MTIME });
+        sync::FAULTS.set(faults);
+        let acts = place.root.prepare_all(&all);
+        let outcomes: Vec<_> = acts.into_iter().map(|act| act.outcome).collect();
+        let missing = Outcome::Failed(Cause::Os(2));
+        assert_eq!(outcomes, [first, Outcome::Done, missing, Outcome::Done, Outcome::Done, Outcome::Done]);
+        let swap = place.at(".dartsync/tmp/2.swap");
+        assert_eq!(
+            (fs::read(&swap).unwrap(), swap.metadata().unwrap().mode() & 0o777),
+            (b"file 2".to_vec(), 0o750)
+        );
+        let failed = first != Outcome::Done;
+        assert_eq!(place.tmp().contains(&"1.part".to_string()), failed, "given up, to be fetched anew");
+        assert_eq!(place.tmp().len(), 5, "{:?}", place.tmp());
+        for n in 1..=6 {
+            place.root.discard(p(b"a"), n);
+            place.root.part_drop(n).unwrap();
+        }
+        assert_eq!(sync::FAULTS.get(), 0);
+    }
+    let spent = |t: &sync::Together| matches!(t, sync::Together::Whole(fd) if fd.lock().unwrap().is_none());
+    assert!(spent(&place.root.together), "what the next flush of all says would prove nothing");
+}
+
+#[test]
+fn a_part_of_an_earlier_process_is_made_durable_by_itself() {
+    let mut place = Place::new("earlier");
+    let (handle, all) = (fs::File::open(&place.dir).unwrap(), [1, 2, 3]);
+    place.root.together = Arc::new(sync::Together::Whole(Mutex::new(Some(handle.into()))));
+    fs::write(place.at(".dartsync/tmp/2.part"), b"file 2").unwrap();
+    for n in all {
+        place.part(n, format!("file {n}").as_bytes());
+    }
+    // The first fsync is that of the one of before, which comes ahead of the others' flush.
+    sync::FAULTS.set(1);
+    let one = |n| ToPrepare { path: p(b"a"), n, kind: Kind::File, mode: 0o600, mtime: MTIME };
+    let acts = place.root.prepare_all(&all.map(one));
+    let outcomes: Vec<_> = acts.into_iter().map(|act| act.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Done, Outcome::Failed(Cause::Os(5)), Outcome::Done]);
 }
 
 #[test]
