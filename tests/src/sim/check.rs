@@ -313,7 +313,10 @@ pub fn same_table(t: &Tracker<'_>, d: &Device) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fs::{Bytes, Fs};
+    use super::super::rand::Rand;
     use super::*;
+    use dartsync_core::peer::Touch;
 
     #[test]
     fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_was_fetched() {
@@ -329,5 +332,29 @@ mod tests {
         assert!(!after(&[(0, 40)]), "on the platter by then");
         assert!(after(&[(1, 39)]) && !after(&[(1, 41)]), "each has its own time");
         assert!(!after(&[(2, 20)]), "who fetched it has it durably");
+    }
+
+    #[test]
+    fn what_was_written_half_a_minute_ago_is_on_the_platter_though_its_mode_was_changed_since() {
+        const SECOND: u64 = 1_000_000;
+        let written = |then: u64, chmod: Option<u64>, cut: u64| {
+            (0..64u64).all(|seed| {
+                let (mut fs, name) = (Fs::new(1, 1_000), &b"x"[..]);
+                let ino = fs.make(Kind::File, 0o644, Some(Bytes::file(b"old")));
+                fs.link(ROOT, name, ino).unwrap();
+                fs.flush();
+                fs.now = then * SECOND;
+                fs.write((ROOT, name), ino, Bytes::file(b"new"), Touch::Settled);
+                if let Some(at) = chmod {
+                    fs.now = at * SECOND;
+                    fs.set_meta((ROOT, name), ino, Some(0o600), None);
+                }
+                fs.now = cut * SECOND;
+                fs.power_cut(&mut Rand::new(seed));
+                fs.node(ino).data.bytes[..] == *b"new"
+            })
+        };
+        assert!(!written(1, None, 30) && !written(1, Some(20), 30), "in the page cache alone");
+        assert!(written(1, None, 31) && written(1, Some(20), 31), "written back meanwhile");
     }
 }

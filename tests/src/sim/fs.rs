@@ -37,7 +37,7 @@ pub struct Node {
     pub data: Bytes,
     /// What is on the platter: bytes, mode, mtime; none: nothing yet.
     durable: Option<(Bytes, u16, i64)>,
-    /// When it last changed (µs).
+    /// When its bytes last changed (µs): they are written back soon after, whatever is done to mode and times then.
     changed: u64,
     /// Open for writing by so many.
     pub writers: u32,
@@ -380,12 +380,12 @@ impl Fs {
     }
     /// Sets mode and mtime.
     pub fn set_meta(&mut self, at: (Ino, &[u8]), ino: Ino, mode: Option<u16>, mtime: Option<i64>) {
-        let (stamp, grain, now) = (self.stamp(), self.grain, self.now);
+        let (stamp, grain) = (self.stamp(), self.grain);
         let mode = mode.map(|m| self.masked(m));
         let n = self.node_mut(ino);
         n.mode = mode.unwrap_or(n.mode);
         n.mtime = mtime.map_or(n.mtime, |m| m - m.rem_euclid(grain));
-        (n.ctime, n.changed) = (stamp, now);
+        n.ctime = stamp;
         self.tell(at.0, at.1, Touch::Settled, None, false);
     }
 
