@@ -95,16 +95,21 @@ impl Record {
     pub fn same_thing(&self, other: &Record) -> bool {
         self.same_content(other) && self.same_meta(other)
     }
-    /// Whether `self` would fork the tag of `old` (R5): a newer edit of the same tag whose parent is absent, or
-    /// is of that tag and older than the edit it would replace. Such records are concurrent whatever the vectors say.
+    /// Whether `self` would fork the tag of `old` (R5): a newer edit of the same tag whose parent is absent, or is of that
+    /// tag and older than the edit it would replace, or of another and known to `old`: what its maker had knew less than
+    /// `old`. Or the same edit with another content, where a counter was given out twice. Such records are concurrent
+    /// whatever the vectors say.
     pub fn forks(&self, old: &Record) -> bool {
-        !mutant::on(Mutant::R5Fork)
-            && self.edit.tag == old.edit.tag
-            && self.edit.counter > old.edit.counter
-            && match self.parent {
-                None => true,
-                Some(p) => p.tag == old.edit.tag && p.counter < old.edit.counter,
-            }
+        if mutant::on(Mutant::R5Fork) || self.edit.tag != old.edit.tag {
+            return false;
+        }
+        if self.edit.counter <= old.edit.counter {
+            return self.edit == old.edit && !self.same_content(old);
+        }
+        self.parent.is_none_or(|p| match p.tag == old.edit.tag {
+            true => p.counter < old.edit.counter,
+            false => old.version.covers(p),
+        })
     }
     /// Whether `self`, which replaced nothing and was made without knowing `other`, seems to know an older edit of its own
     /// tag that `other` knows of, since counters of a tag follow each other.
@@ -192,6 +197,19 @@ mod tests {
             "a parent of another tag"
         );
         assert_eq!(old.compare(&at(1, 20, None)), Order::Concurrent, "seen from the other side");
+        // A store of before the old edit was made, which both replaced the same with.
+        let parent = at(2, 5, None).edit;
+        let mut old = at(1, 10, Some(parent));
+        let mut new = at(1, 20, Some(parent));
+        assert!(old.version.raise(parent) && new.version.raise(parent));
+        assert_eq!(
+            new.compare(&old),
+            Order::Concurrent,
+            "what it replaced is known to what it would replace"
+        );
+        new.parent = Some(at(2, 6, None).edit);
+        assert!(new.version.raise(at(2, 6, None).edit));
+        assert_eq!(new.compare(&old), Order::Dominates, "another device's edit on top of the old one");
     }
 
     #[test]
@@ -208,6 +226,15 @@ mod tests {
         assert!(touched.version.raise(Edit { tag: Tag(66), counter: 700 }));
         assert_eq!((touched.compare(&new), new.compare(&touched)), (Order::Dominates, Order::Dominated));
         assert_eq!(at(99, 1, None).compare(&new), Order::Concurrent, "neither knows the other");
+    }
+
+    #[test]
+    fn an_edit_that_was_given_out_twice_is_a_fork() {
+        let (a, mut b) = (at(1, 10, None), at(1, 10, None));
+        assert!(b.version.raise(at(2, 5, None).edit));
+        assert_eq!((b.compare(&a), a.compare(&b)), (Order::Dominates, Order::Dominated), "a merge");
+        b.content = ContentId([9; 32]);
+        assert_eq!((b.compare(&a), a.compare(&b)), (Order::Concurrent, Order::Concurrent));
     }
 
     #[test]

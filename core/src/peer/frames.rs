@@ -86,6 +86,11 @@ impl Peer {
             if e.seq.0 == 0 {
                 return Err(Reject::new("a record without a seq"));
             }
+            if e.record.version.get(self.tag) > self.counter && !mutant::on(Mutant::R4Tag) {
+                // R4: this store is one of before, or a copy of it went on; the tracker did not know when it said Hello.
+                self.new_tag(ix, now, 0);
+                return Ok(());
+            }
             let Some(f) = self.place_of_slot(e.folder) else { continue };
             self.take_record(ix, now, f, &e);
             let s = &mut self.folders[f];

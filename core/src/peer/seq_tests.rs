@@ -10,8 +10,8 @@ use crate::path::Path;
 use crate::record::{Flags, Kind};
 use crate::sans_io::Sent;
 use crate::version::{Edit, VersionVector};
-use crate::wire::batch::{Entry, EntryFlags};
-use crate::wire::message::{Ranges, SeqRange, ToTracker, Verdict, decode};
+use crate::wire::batch::{BatchWriter, Entry, EntryFlags};
+use crate::wire::message::{Ranges, SeqRange, ToPeer, ToTracker, Verdict, decode, encode};
 use std::vec::Vec;
 
 /// `old` is of an epoch that is over, `new` of the one in force; both bear seq 1.
@@ -58,6 +58,29 @@ fn what_went_and_came_back_is_told_when_that_is_durable() {
     assert_eq!(said(&mut rig), None);
     while rig.effect().is_some() {}
     assert_eq!(said(&mut rig).as_deref(), Some(&[SeqRange { from: Seq(1), to: Seq(1) }][..]));
+}
+
+#[test]
+fn who_hears_of_own_counters_that_are_still_to_come_takes_another_tag() {
+    let heard = |ahead: u64| {
+        let mut rig = Rig::ready();
+        greet(&mut rig);
+        let (now, tag) = (rig.now, rig.peer.tag);
+        let own = rig.peer.mint(now);
+        let mut r = record(Kind::File, content("a"), 5);
+        assert!(r.version.raise(Edit { counter: own.counter + ahead, ..own }));
+        let mut buf = [0; 512];
+        let mut w = BatchWriter::new(&mut buf);
+        let (path, flags) = (Path::new(b"a").expect("a path"), EntryFlags::default());
+        assert!(w.push(&Entry { folder: FolderSlot(0), seq: Seq(1), flags, path, record: &r }));
+        let n = w.len();
+        let mut out = [0; 1024];
+        let n = encode(&ToPeer::Records(&buf[..n]), &mut out).expect("it fits");
+        rig.peer.handle_frame(&mut rig.ix, rig.now, LinkId(1), &out[..n]).expect("a record");
+        (rig.peer.tag != tag, rig.trees("a").remote.is_some(), rig.peer.session.link.is_some())
+    };
+    assert_eq!(heard(0), (false, true, true));
+    assert_eq!(heard(1), (true, false, false), "its edits are told from those that it does not know of");
 }
 
 /// A tracker is linked that knows the folder.

@@ -38,8 +38,10 @@ fn verdicts_follow_the_vectors() {
     assert_eq!(h.put(0, "x", &old), Verdict::Superseded(Seq(2)));
     assert_eq!(h.put(0, "x", &file(3, edit(10, 200), Some(&old))), Verdict::Conflict(Seq(2)));
     let fork = file(4, edit(20, 60), Some(&old));
-    assert_eq!(h.put(1, "x", &fork), Verdict::Accepted(Seq(3)), "a parent of another tag is no fork");
-    let mut fork = file(5, edit(20, 70), Some(&fork));
+    assert_eq!(h.put(1, "x", &fork), Verdict::Conflict(Seq(2)), "the older edit replaced the same");
+    let next = file(4, edit(20, 60), Some(&new));
+    assert_eq!(h.put(1, "x", &next), Verdict::Accepted(Seq(3)));
+    let mut fork = file(5, edit(20, 70), Some(&next));
     fork.parent = None;
     assert_eq!(h.put(1, "x", &fork), Verdict::Conflict(Seq(3)), "it forgot its parent");
     let mut touched = h.t.files.get(Seq(3)).unwrap().record();
