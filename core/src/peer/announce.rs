@@ -2,7 +2,7 @@
 
 use super::index::{Index, Number};
 use super::machine::Peer;
-use super::reconcile::{Step, ours, step};
+use super::reconcile::{Step, is_forgotten, ours, step};
 use super::rows::Open;
 use super::state::{Announcement, Stage, Telling, What, Work};
 use super::trees::{Cause, Lane, Made, Remote, Trees};
@@ -64,7 +64,7 @@ impl Peer {
         }
     }
 
-    fn announce_row(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
+    pub(super) fn announce_row(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
         let ctx = self.context(o.f);
         o.retry = true;
         if step(&o.t, ctx) == Step::Mint {
@@ -84,7 +84,10 @@ impl Peer {
         }
         let next = step(&o.t, ctx);
         let (row, f) = (o.row, o.f);
+        let forgotten =
+            o.t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && is_forgotten(&o.t, &r.record));
         let what = match next {
+            Step::Announce if forgotten => Some(What::Synced),
             Step::Announce if o.t.local.as_ref().is_some_and(|l| l.made == Made::Minted) => Some(What::Local),
             Step::Announce => Some(What::Synced),
             Step::Rest if o.t.pending.is_some() => Some(What::Pending),

@@ -60,9 +60,16 @@ pub fn is_aside(t: &Trees) -> bool {
     let torn = |l: &Local, s: &Record| {
         let r = &l.record;
         let alone = r.parent.is_none() && r.version == VersionVector::of(r.edit);
-        l.made == Made::Minted && alone && r.kind == Kind::File && s.has_content() && !s.same_content(r)
+        l.made == Made::Minted && alone && r.has_content() && s.has_content() && !s.same_content(r)
     };
     t.local.as_ref().zip(t.synced.as_ref()).is_some_and(|(l, s)| torn(l, s))
+}
+
+/// Whether what a power cut tore here is newer, as the home had it, than what the tracker has now: that is told first (R8).
+/// Settled with what it had replaced, the torn content would replace it where it is whole. Unless nobody has it (R9a).
+pub fn is_forgotten(t: &Trees, r: &Record) -> bool {
+    let withdrawn = |s: &Record| t.withdrawn.as_ref().is_some_and(|w| w.record.version.covers(s.edit));
+    is_aside(t) && t.synced.as_ref().is_some_and(|s| s.compare(r) == Order::Dominates && !withdrawn(s))
 }
 
 /// The next step; [`absorb`] has been called.
@@ -93,6 +100,7 @@ pub fn step(t: &Trees, c: Context) -> Step {
             let missed = c.told || t.withdrawn.as_ref().is_some_and(|w| w.epoch == c.epoch);
             if minted || (t.remote.is_none() && missed) { Step::Announce } else { Step::Rest }
         }
+        (Some(_), Some(r)) if is_forgotten(t, r) => Step::Announce,
         (Some(x), Some(r)) => match x.compare(r) {
             Order::Equal => Step::Rest,
             Order::Dominates => Step::Announce,

@@ -88,13 +88,15 @@ impl Peer {
             return None;
         };
         let unclean = self.folders[job.f].unclean;
-        let Traces { intact, as_before, swapped, known } = traces(&intent, disk, swap, part, unclean);
+        let Traces { intact, as_before, swapped, traceless, known } =
+            traces(&intent, disk, swap, part, unclean);
         if let Some(row) = intent.copy {
             self.look_at_copy(ix, now, job.f, row);
         }
         o.t.trouble = None;
         // The trees have the outcome of the swap already: what it left differently now, a user or a power cut did.
         let taken = o.t.target.is_none();
+        let swapped = swapped && (taken || !traceless);
         if !swapped && (unclean || !taken) {
             self.end_job(job.ticket);
             o.t.stale = !as_before;
@@ -185,6 +187,10 @@ struct Traces {
     as_before: bool,
     /// It was made.
     swapped: bool,
+    /// Nothing but that is gone from tmp tells so, and after a power cut that tells nothing: what stands at the path a user
+    /// put there, over the one or the other. Taken for an edit of what was to come, which that user may never have seen, it
+    /// would replace it; taken for one of what was there before, it meets it in a conflict.
+    traceless: bool,
     /// What lies in the swap file is what was to be displaced.
     known: bool,
 }
@@ -213,7 +219,8 @@ fn traces(intent: &Intent, disk: Seen, swap: Seen, part: bool, unclean: bool) ->
     let intact = is(intent.to, at_path);
     // A directory is no content that could be lost: it goes to the trash, whole.
     let known = is(intent.from, in_swap) || in_swap.is_some_and(|s| s.0 == Kind::Directory);
-    Traces { intact, as_before, swapped: intact || !(unmade || as_before), known }
+    let traceless = unclean && !intact && at_path.is_some() && in_swap.is_none();
+    Traces { intact, as_before, swapped: intact || !(unmade || as_before), traceless, known }
 }
 
 /// A power cut undid what the trees have taken for done: the disk holds what was there before, which is to give way again.

@@ -135,6 +135,38 @@ fn what_is_neither_a_part_nor_a_swap_file_any_more_was_swapped_in() {
 }
 
 #[test]
+fn what_a_user_saves_where_a_power_cut_hides_how_far_a_swap_came_replaces_nothing_unseen() {
+    for (unclean, kept) in [(false, "new"), (true, "old")] {
+        let mut rig = Rig::ready();
+        rig.has("x", Kind::File, "old");
+        rig.hears("x", Kind::File, "new");
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+        let target = o.t.remote.as_ref().expect("just heard").record.clone();
+        let (from, to) = ((Kind::File, content("old")), (Kind::File, target.content));
+        (o.t.intent, o.t.target) = (Some(Intent { from, to, copy: None }), Some(target));
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        // As after a crash; the power failed, or not.
+        rig.peer.folders[0].unclean = unclean;
+        let (found, at) = ((stat(Kind::File), content("a user's")), rig.now.wall);
+        while let Some(e) = rig.effect() {
+            match e {
+                Effect::Recover { ticket, .. } => {
+                    rig.done(ticket, Outcome::Recovered { disk: Some(found), swap: None, part: false, at });
+                }
+                Effect::Discard { ticket, unused: true, .. } => rig.done(ticket, Outcome::Done),
+                Effect::Look { ticket, .. } => {
+                    rig.done(ticket, Outcome::Looked { stat: found.0, content: Some(found.1), at });
+                }
+                _ => {}
+            }
+        }
+        let t = rig.trees("x");
+        assert_eq!(t.disk_content(), Some(found.1));
+        assert_eq!(t.synced.map(|s| s.content), Some(content(kept)), "the edit is one of that");
+    }
+}
+
+#[test]
 fn a_copy_that_may_have_been_announced_stays_as_it_is() {
     let mut rig = Rig::ready();
     rig.has("x", Kind::File, "winner");

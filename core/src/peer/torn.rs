@@ -25,7 +25,7 @@ impl Peer {
             return true;
         }
         if let Some(s) = self.undone(o, stat, content) {
-            o.t.disk_due = (s.mode, s.mtime) != (stat.mode, stat.mtime);
+            o.t.disk_due = s.kind == Kind::File && (s.mode, s.mtime) != (stat.mode, stat.mtime);
             o.t.local = Some(Local { record: s, made: Made::Synced, stat: *stat, at });
             return true;
         }
@@ -68,7 +68,7 @@ impl Peer {
         let l = o.t.local.as_ref().filter(|l| self.is_distrusted(o) && l.made != Made::Synced)?;
         let back =
             |s: &&Record| s.kind == stat.kind && content == Some(s.content) && !l.record.same_content(s);
-        o.t.synced.as_ref().filter(|s| s.kind == Kind::File).filter(back).cloned()
+        o.t.synced.as_ref().filter(|s| s.has_content()).filter(back).cloned()
     }
 
     /// Announced from the page cache, and after a power cut the name is not there.
@@ -100,12 +100,13 @@ impl Peer {
         self.is_distrusted(o) && stat.kind == Kind::Directory && may_be_home(o, l)
     }
 
-    /// Announced from the page cache, and after a power cut the disk holds something else.
+    /// Announced from the page cache, and after a power cut the disk holds something else: part of it, or the file or symlink
+    /// that it had replaced.
     fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
         let Some(l) = o.t.local.as_ref().filter(|_| !mutant::on(Mutant::R13Torn)) else { return false };
         self.is_distrusted(o)
-            && stat.kind == Kind::File
-            && l.record.kind == Kind::File
+            && matches!(stat.kind, Kind::File | Kind::Symlink)
+            && l.record.has_content()
             && content.is_some_and(|c| c != l.record.content)
             && may_be_home(o, l)
     }
@@ -117,8 +118,8 @@ impl Peer {
         let own = &o.t.local.as_ref().expect("seen in is_torn").record;
         let announced = told.filter(|r| r.same_content(own)).unwrap_or(own).clone();
         let record = Record {
-            kind: Kind::File,
-            mode: stat.mode,
+            kind: stat.kind,
+            mode: if stat.kind == Kind::File { stat.mode } else { 0 },
             size: stat.size,
             mtime: announced.mtime.saturating_sub(1),
             content: content.expect("seen in is_torn"),
@@ -129,8 +130,8 @@ impl Peer {
         };
         o.t.unsynced = false;
         o.t.synced = Some(announced);
-        // Whatever becomes of it, the disk has another time by now.
-        o.t.disk_due = true;
+        // Whatever becomes of it, the disk has another time by now; that of a symlink is nobody's.
+        o.t.disk_due = stat.kind == Kind::File;
         o.t.local = Some(Local { record, made: Made::Minted, stat, at });
     }
 }

@@ -1,11 +1,14 @@
 //! R13: what a power cut has left, and what users do with it.
 
+use super::reconcile::is_forgotten;
 use super::rig::{Rig, content, record, stat};
+use super::state::What;
 use super::trees::{Lane, Made, Remote, Stat, Trees};
 use crate::ids::{ContentId, Seq};
 use crate::path::Path;
 use crate::record::{Kind, Record};
 use crate::version::{Edit, Order};
+use std::vec::Vec;
 
 /// `x` was announced from the page cache with `whole`, and after a power cut a look finds `left` there (nothing: "").
 fn cut(left: &str) -> Rig {
@@ -83,6 +86,45 @@ fn what_was_put_where_the_home_has_it_and_was_torn_is_no_edit_of_it() {
     let (torn, whole) = (t.local.expect("it stands").record, t.synced.expect("what the home has"));
     assert_eq!(whole.content, content("whole"));
     assert_eq!(torn.version.compare(&whole.version), Order::Concurrent, "it leaves for a copy's name");
+}
+
+#[test]
+fn a_symlink_that_a_power_cut_brought_back_is_no_edit_of_what_had_replaced_it() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "whole");
+    power_fails_unseen(&mut rig);
+    rig.sees("x", Kind::Symlink, "old");
+    let t = rig.trees("x");
+    let (back, whole) = (t.local.expect("it stands").record, t.synced.expect("what the home has"));
+    assert_eq!((back.kind, back.content, t.disk_due), (Kind::Symlink, content("old"), false));
+    assert!(back.is_valid() && whole.content == content("whole"));
+    assert_eq!(back.version.compare(&whole.version), Order::Concurrent, "it leaves for a copy's name");
+}
+
+#[test]
+fn what_a_forgetful_tracker_lacks_of_what_was_torn_is_told_before_that_is_settled() {
+    let mut rig = Rig::ready();
+    rig.hears_removal("x", "older");
+    let removal = rig.trees("x").remote.expect("just heard");
+    rig.has("x", Kind::File, "whole");
+    let whole = rig.trees("x").synced.expect("it was here");
+    power_fails_unseen(&mut rig);
+    rig.sees("x", Kind::File, "torn");
+    // In the new epoch others tell of the removal that it was made after.
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.synced = Some(Record { parent: Some(removal.record.edit), ..whole });
+    (o.t.remote, o.t.disk_due) = (Some(removal.clone()), false);
+    let (whole, mut t) = (o.t.synced.clone(), o.t.clone());
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert_eq!(rig.lane("x"), Some(Lane::Announce));
+    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    rig.peer.announce_row(&mut rig.ix, rig.now, o);
+    let told: Vec<_> = rig.peer.outbox.iter().map(|a| a.what).collect();
+    assert_eq!(told, [What::Synced], "what the home had, and not what a removal would lose to");
+    // Nobody has that: then what was torn is all there is.
+    assert!(is_forgotten(&t, &removal.record));
+    t.withdrawn = whole.map(|record| Remote { record, ..removal.clone() });
+    assert!(!is_forgotten(&t, &removal.record));
 }
 
 #[test]
