@@ -211,6 +211,25 @@ fn a_lost_store_loses_no_file() {
 }
 
 #[test]
+fn what_lies_in_a_trash_is_found_there_though_the_store_was_lost() {
+    let mut home = Home::start("store-lost-trash", 2);
+    home[0].put("f", "of old");
+    home.converge();
+    home[0].put("f", "new");
+    home.converge();
+    home[1].kill();
+    fs::remove_file(home[1].state.join("store.redb")).unwrap();
+    home[0].put("g", "of old");
+    home[0].wait();
+    home[0].kill();
+    // Nobody is there to give it.
+    home[1].start();
+    wait_for("the content from the trash", || home[1].get("g").filter(|b| b == b"of old"));
+    home[0].start();
+    assert_eq!(home.converge().len(), 2);
+}
+
+#[test]
 fn a_lost_store_brings_no_removed_file_back() {
     let mut home = Home::start("store-lost-removed", 2);
     for path in ["gone", "tree/sub/gone", "half/gone", "edited", "stays"] {

@@ -7,8 +7,9 @@ use super::reconcile::{Step, step};
 use super::rows::Open;
 use super::state::{ALONE, Job, Stage, Work};
 use super::trees::{Cause, Made, Stat, Trees};
-use crate::ids::{ContentId, Row, SlotSet, Ticket};
+use crate::ids::{ContentId, Folder, Row, SlotSet, Ticket};
 use crate::limits::{BULK, CHUNK_MAX};
+use crate::path::PathBuf;
 use crate::record::{Kind, Record};
 use crate::time::Now;
 
@@ -239,6 +240,19 @@ impl Peer {
             l.record.content = ContentId::NONE;
             ix.save(row, &t, None);
             self.dirty(now);
+        }
+    }
+
+    /// What lies in a folder's trash, and was not in the store (a former run ended before it was filed, or the store was lost
+    /// since), is filed now: who waits for its content can have it, and what was withdrawn can be made of it (R9a).
+    pub fn handle_filed(&mut self, ix: &mut dyn Index, now: Now, folder: Folder) {
+        let Some(f) = self.place_of(folder) else { return };
+        self.requeue_folder(ix, now, f);
+        let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
+        while let Some(row) = ix.next(folder, at.get(), &mut next) {
+            core::mem::swap(&mut at, &mut next);
+            let o = self.open(ix, f, row).filter(|o| o.t.withdrawn.is_some() && !self.is_busy(o.row));
+            o.into_iter().for_each(|o| self.retry(ix, now, o));
         }
     }
 

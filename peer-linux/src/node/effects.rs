@@ -29,6 +29,11 @@ const WORTH_PIECES: u64 = 4096;
 /// Troubles remembered, lest they be logged at each retry.
 const TROUBLES: usize = 1024;
 
+/// What something in a trash is: its kind and content, its manifest, its size; none if it is gone.
+pub type Hashed = Option<(Kind, ContentId, Vec<u8>, u64)>;
+/// Where something lies in a trash, and its kind.
+pub type Lying = (Vec<u8>, Kind);
+
 /// What a worker has done.
 pub enum Done {
     /// A look or a copy.
@@ -50,7 +55,11 @@ pub enum Done {
     /// The local network was asked where the tracker is.
     Whereabouts(Vec<SocketAddr>),
     /// Something in a trash was hashed: where, what, its manifest and size.
-    Trashed(Folder, Vec<u8>, Option<(Kind, ContentId, Vec<u8>, u64)>),
+    Trashed(Folder, Vec<u8>, Hashed),
+    /// What lies in a folder's trash.
+    Lying(Folder, Vec<Lying>),
+    /// One of them, that the store does not know, was hashed; and the others.
+    Filed(Folder, Vec<u8>, Hashed, Vec<Lying>),
     /// Displaced files that were written to afterwards.
     Rewritten(Folder, Vec<Rewritten>),
     /// Places of a trash that are empty now.
@@ -310,6 +319,8 @@ impl Node {
                 self.tracker.hint(addresses);
             }
             Done::Trashed(folder, at, found) => self.trash_hashed(folder, &at, found),
+            Done::Lying(folder, all) => self.lying(folder, all),
+            Done::Filed(folder, at, found, rest) => self.filed(folder, &at, found, rest),
             Done::Rewritten(folder, all) => self.rewritten(folder, all),
             Done::Purged(folder, gone) => trash::forget(&mut self.store, folder, &gone),
             Done::Emptied(client, folder, gone, done) => {
@@ -344,7 +355,7 @@ impl Node {
         });
     }
 
-    fn trash_hashed(&mut self, folder: Folder, at: &[u8], found: Option<(Kind, ContentId, Vec<u8>, u64)>) {
+    pub(super) fn trash_hashed(&mut self, folder: Folder, at: &[u8], found: Hashed) {
         let (Some((kind, content, leaves, size)), Ok(at)) = (found, Path::new(at)) else { return };
         self.store.add_trash(folder, at, kind, content, size);
         if !leaves.is_empty() {

@@ -38,6 +38,8 @@ struct Live {
     settled: bool,
     /// What a former run left in its `tmp` is cleaned up.
     cleaned: bool,
+    /// Its trash was looked through.
+    looked_through: bool,
     /// Why its root is not there.
     gone: Option<String>,
     /// The root that it had before it was gone, while displaced files of it are watched; and until when (µs) it is kept
@@ -90,6 +92,12 @@ impl Folders {
             displaced_of: None,
             prune_at: now().at.0 + PRUNE / 60,
         })
+    }
+    /// A folder's root went while its trash was looked through: that is done once more when it is there again.
+    fn look_again(&mut self, folder: Folder) {
+        if let Some(live) = self.live.get_mut(&folder) {
+            live.looked_through = false;
+        }
     }
     /// The root of a folder, or of a folder's trash.
     pub fn root(&self, folder: Folder) -> Option<Arc<Root>> {
@@ -155,6 +163,7 @@ impl Node {
             path: f.path.0.clone(),
             settled: false,
             cleaned: false,
+            looked_through: false,
             gone: None,
             former: None,
         };
@@ -231,6 +240,10 @@ impl Node {
                 self.remember(folder, &root);
                 self.clean_up(folder, &root);
                 self.folders.set_root(folder, Some(Arc::new(*root)));
+                let live = self.folders.live.get_mut(&folder);
+                if live.is_some_and(|l| !std::mem::replace(&mut l.looked_through, true)) {
+                    self.look_through_trash(folder);
+                }
                 self.finish(ticket, Outcome::Done);
             }
             Err(why) => {

@@ -1,7 +1,7 @@
 //! One device of the world: the real peer machine, its store, its disk, its clocks.
 
 use super::acts::{Act, Tmp};
-use super::fs::Fs;
+use super::fs::{Fs, TRASH};
 use super::rand::Rand;
 use crate::mem_index::MemIndex;
 use dartsync_core::ids::{ContentId, Folder, FolderId, InviteId, PublicKey, Row, SlotSet, Ticket};
@@ -79,6 +79,8 @@ pub struct Device {
     pub joined: bool,
     /// The inotify reader is to run.
     pub reading: bool,
+    /// The trash is being looked through.
+    pub filing: bool,
     /// Effects asked for, pings aside frames sent: what idleness is judged by.
     pub busy: u64,
     /// A store kept for a rollback.
@@ -140,6 +142,7 @@ impl Device {
             revoked: false,
             joined: false,
             reading: false,
+            filing: false,
             busy: 0,
             backup: None,
             absent: false,
@@ -234,6 +237,19 @@ impl Device {
             }
         }
     }
+    /// What lies in the trash and is not in the store is filed there, too; whether there was any.
+    pub fn file_unknown(&mut self) -> bool {
+        let mut any = false;
+        for (name, ino) in self.fs.walk(TRASH, b"") {
+            let n = self.fs.node(ino);
+            let path = dartsync_core::path::Path::new(&name).expect("a good name");
+            if n.kind != Kind::Directory && self.ix.find(F.trash(), path).is_none() {
+                self.ix.add_trash(F, path, n.kind, n.data.id, n.data.bytes.len() as u64);
+                any = true;
+            }
+        }
+        any
+    }
     /// The program ends at once, whatever it was doing; `kept`: a commit under way is.
     pub fn kill(&mut self, kept: bool) {
         self.peer = None;
@@ -246,7 +262,7 @@ impl Device {
         self.link = None;
         (self.asked, self.unlinking) = (None, None);
         self.fetches.clear();
-        self.reading = false;
+        (self.reading, self.filing) = (false, false);
     }
     /// Whether it is still to be invited.
     pub fn waits(&self) -> bool {

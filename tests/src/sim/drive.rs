@@ -36,6 +36,9 @@ impl World<'_> {
         let secret = self.draw(For::Run, d, 0).seed();
         self.devices[d].start(self.now, secret);
         self.note(d + 1, "start", self.devices[d].life.into(), 0);
+        if self.devices[d].folder.is_some() {
+            self.will_file(d);
+        }
         self.pump(d);
     }
     /// It ends at once.

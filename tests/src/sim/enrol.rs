@@ -61,6 +61,7 @@ impl World<'_> {
                 (dev.folder, dev.asked) = (Some(id), None);
                 p.link_folder(&mut dev.ix, now, F, id);
                 self.note(d + 1, "linked", id.0, 0);
+                self.will_file(d);
                 self.invite_next(d);
             }
             Some(Reply::Invite { id, .. }) => {

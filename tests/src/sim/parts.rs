@@ -2,10 +2,11 @@
 
 use super::acts::{Act, Done, part, swap, take};
 use super::check::visible;
-use super::device::Device;
+use super::device::{Device, F};
 use super::drive::Work;
 use super::fs::{Bytes, Fs, Name, TMP};
-use super::world::{Event, World};
+use super::rand::{For, number};
+use super::world::{Event, MS, SECOND, World};
 use dartsync_core::ids::{Row, Ticket};
 use dartsync_core::peer::{Cause, Effect, Outcome};
 use dartsync_core::record::Kind;
@@ -75,6 +76,31 @@ impl Act<'_> {
 }
 
 impl World<'_> {
+    /// Once a run, when a folder's root is there: its trash is to be looked through.
+    pub(super) fn will_file(&mut self, d: usize) {
+        let delay = self.draw(For::Disk, d, number(b"trash")).within(MS, 8 * SECOND);
+        let dev = &mut self.devices[d];
+        dev.filing = true;
+        let life = dev.life;
+        self.after(delay, Event::File { d, life });
+    }
+    pub(super) fn file_unknown(&mut self, d: usize, life: u32) {
+        let dev = &mut self.devices[d];
+        if dev.life != life || !dev.is_up() {
+            return;
+        }
+        if dev.root_gone {
+            return self.after(SECOND, Event::File { d, life });
+        }
+        dev.filing = false;
+        let now = dev.now(self.now);
+        if dev.folder.is_some() && dev.file_unknown() {
+            let p = dev.peer.as_mut().expect("it is up");
+            p.handle_filed(&mut dev.ix, now, F);
+            self.note(d + 1, "filed", 0, 0);
+            self.pump(d);
+        }
+    }
     /// Tmp is to be listed, or something in it cleared away.
     pub(super) fn tidy_later(&mut self, d: usize, ticket: Ticket, effect: Effect) {
         let life = self.devices[d].life;

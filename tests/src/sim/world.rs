@@ -41,6 +41,8 @@ pub(super) enum Event {
     Scan { d: usize, life: u32, ticket: Ticket, dir: Vec<u8>, after: Vec<u8> },
     /// A fetch is tried.
     Fetch { d: usize, life: u32, ticket: Ticket, tries: u32 },
+    /// What lies in the trash, and is not in the store, is filed there.
+    File { d: usize, life: u32 },
     /// The inotify reader reads.
     Read { d: usize, life: u32 },
     /// A user does something.
@@ -266,6 +268,7 @@ impl<'m> World<'m> {
             Event::Done { d, life, ticket, outcome, trash } => self.done(d, life, ticket, *outcome, trash),
             Event::Scan { d, life, ticket, dir, after } => self.scan(d, life, ticket, dir, after),
             Event::Fetch { d, life, ticket, tries } => self.fetch(d, life, ticket, tries),
+            Event::File { d, life } => self.file_unknown(d, life),
             Event::Read { d, life } => self.read(d, life),
             Event::User { d } => self.user_turn(d),
             Event::Write { d, ino, place, deed, left } => self.write_on(d, ino, place, (deed, left)),
@@ -299,7 +302,7 @@ impl<'m> World<'m> {
             let at = d.now(now);
             // A link whose other end is gone counts for a quarter of a minute at most.
             let met = d.link.is_some_and(|l| links.get(&l).is_some_and(Link::is_whole));
-            let quiet = met && !d.reading && d.fs.told.is_empty() && d.folder.is_some();
+            let quiet = met && !d.reading && !d.filing && d.fs.told.is_empty() && d.folder.is_some();
             quiet && d.peer.as_mut().is_some_and(|p| p.in_sync(&mut d.ix, at))
         })
     }
@@ -487,6 +490,7 @@ fn reaches(e: &Event) -> Option<usize> {
         | Event::Done { d, .. }
         | Event::Scan { d, .. }
         | Event::Fetch { d, .. }
+        | Event::File { d, .. }
         | Event::Read { d, .. } => Some(*d),
         _ => None,
     }

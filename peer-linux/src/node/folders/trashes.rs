@@ -1,14 +1,15 @@
 //! Trashes: displaced files that may still be written to are watched, and what is old leaves.
 
 use crate::disk::{Rewritten, Root};
-use crate::node::effects::Done;
+use crate::node::effects::{Done, Hashed, Lying};
+use crate::node::jobs::{self, Spot};
 use crate::node::{Node, log, now};
 use crate::ops;
 use crate::trash::Deletable;
 use crate::workers::Priority;
 use dartsync_core::ids::Folder;
 use dartsync_core::path::{Path, PathBuf};
-use dartsync_core::peer::copy_path;
+use dartsync_core::peer::{Index, copy_path};
 use dartsync_core::record::Record;
 use dartsync_core::version::Edit;
 use std::sync::{Arc, PoisonError};
@@ -19,6 +20,48 @@ const DISPLACED: u64 = 300_000;
 pub(super) const PRUNE: u64 = 3_600_000_000;
 
 impl Node {
+    /// Once a run, when a folder's root is there: its trash is looked through for what is not in the store, since a former
+    /// run ended before it was filed, or the store was lost. Nobody else may have it.
+    pub(super) fn look_through_trash(&mut self, folder: Folder) {
+        let Some(root) = self.folders.root(folder) else { return };
+        self.workers.submit(Priority::Bulk, move |_| {
+            let mut all = Vec::new();
+            if let Err(e) = root.trash_list(&mut |item| all.push((item.at, item.stat.kind))) {
+                log(&format!("{}: the trash: {}", root.path().display(), ops::cause(e)));
+            }
+            Done::Lying(folder, all)
+        });
+    }
+
+    /// What lies in a folder's trash: what the store does not know of it is hashed and filed.
+    pub(in crate::node) fn lying(&mut self, folder: Folder, mut all: Vec<Lying>) {
+        let trash = folder.trash();
+        all.retain(|(at, _)| Path::new(at).is_ok_and(|at| self.store.find(trash, at).is_none()));
+        if !all.is_empty() {
+            self.file_next(folder, all);
+        }
+    }
+
+    /// One after the other; then who waits for any of it is told.
+    fn file_next(&mut self, folder: Folder, mut rest: Vec<Lying>) {
+        let Some((at, kind)) = rest.pop() else {
+            self.peer.handle_filed(&mut self.store, now(), folder);
+            return self.pull();
+        };
+        let Some(root) = self.folders.root(folder) else { return self.folders.look_again(folder) };
+        let spot = Spot { folder: folder.trash(), root, path: at.clone(), n: 0 };
+        self.workers.submit(Priority::Bulk, move |desk| {
+            let hashed = jobs::hash_trash(&spot, kind, desk.buffer, desk.stopping);
+            Done::Filed(folder, at, hashed.map(|(h, size)| (kind, h.content, h.leaves, size)), rest)
+        });
+    }
+
+    /// One was hashed.
+    pub(in crate::node) fn filed(&mut self, folder: Folder, at: &[u8], found: Hashed, rest: Vec<Lying>) {
+        self.trash_hashed(folder, at, found);
+        self.file_next(folder, rest);
+    }
+
     /// One folder after the other, each about every [`DISPLACED`].
     pub(super) fn look_at_displaced(&mut self) {
         let at = now().at.0;
