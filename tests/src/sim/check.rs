@@ -1,8 +1,9 @@
 //! The promises that are watched, apart from the world that is made to break them.
 
 use super::device::{Device, F};
+use super::excuse::{GivenAgain, Leave};
 use super::fs::ROOT;
-use dartsync_core::ids::{ContentId, Epoch, Row, Seq};
+use dartsync_core::ids::{ContentId, Epoch, Row, Seq, Tag};
 use dartsync_core::peer::{Index, Intent, Trees};
 use dartsync_core::record::{Kind, Record};
 use dartsync_core::tracker::Tracker;
@@ -24,6 +25,9 @@ pub struct Written {
     pub replaced: bool,
     /// A power cut may have taken it before anyone else had it, or its one device is gone.
     pub excused: bool,
+    /// It may end in a trash alone: a user saved something else under the name of the copy that was to be made of it, an
+    /// instant before, when nobody could know that name yet; or its edit is one that was another's ([`GivenAgain`]).
+    pub may_sink: bool,
     /// What was written, for messages.
     pub text: String,
 }
@@ -34,31 +38,26 @@ pub struct Ledger {
     /// By content.
     pub contents: BTreeMap<ContentId, Written>,
     /// How often a user put that content at that path.
-    puts: BTreeMap<(ContentId, Vec<u8>), u32>,
+    pub(super) puts: BTreeMap<(ContentId, Vec<u8>), u32>,
     /// Conflict copies that devices made: that content at that path.
-    copied: BTreeSet<(ContentId, Vec<u8>)>,
+    pub(super) copied: BTreeSet<(ContentId, Vec<u8>)>,
     /// Users who removed or overwrote that content at that path, when, and how often it had been put there until then.
-    taken: BTreeMap<(ContentId, Vec<u8>), (usize, u64, u32)>,
+    pub(super) taken: BTreeMap<(ContentId, Vec<u8>), (usize, u64, u32)>,
+    /// Those of them that the store does not know any more where they did that.
+    pub(super) orphans: BTreeSet<(ContentId, Vec<u8>)>,
     /// Every live record that was announced, by path.
-    said: BTreeMap<Vec<u8>, Vec<Record>>,
+    pub(super) said: BTreeMap<Vec<u8>, Vec<Record>>,
     /// Edits that each content was announced under.
-    edits: BTreeMap<ContentId, BTreeMap<Edit, Vec<u8>>>,
+    pub(super) edits: BTreeMap<ContentId, BTreeMap<Edit, Vec<u8>>>,
     /// The records that the tracker told last, by path.
     told: BTreeMap<Vec<u8>, (Seq, Record)>,
     epoch: Epoch,
+    /// Tags of stores that were brought back.
+    pub(super) given_again: BTreeMap<Tag, GivenAgain>,
+    /// The highest counter that each device announced under its tag.
+    pub(super) counted: BTreeMap<Tag, u64>,
     /// The tracker told of a withdrawn record.
     pub withdrew: bool,
-}
-
-/// What may be excused in a run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Leave {
-    /// A closed content may end in a trash alone.
-    pub trash: bool,
-    /// Stores were lost, rolled back or cloned, or folders linked again: removed files may return.
-    pub returns: bool,
-    /// The tracker lost its table: no copy is made where each side covers the other, the loser is in a trash (R7).
-    pub forgot: bool,
 }
 
 impl Ledger {
@@ -85,35 +84,12 @@ impl Ledger {
     pub fn take(&mut self, content: ContentId, path: &[u8], by: usize, at: u64) {
         let key = (content, path.to_vec());
         let puts = self.puts.get(&key).copied().unwrap_or(0);
+        self.orphans.remove(&key);
         self.taken.insert(key, (by, at, puts));
-    }
-    /// A power cut took those contents from a device, and no other has them: what a user had written there in the last
-    /// half minute only the page cache had.
-    pub fn excuse(&mut self, d: usize, now: u64, gone: &[ContentId]) {
-        const WRITTEN_BACK: u64 = 31_000_000;
-        for id in gone {
-            if let Some(w) = self.contents.get_mut(id) {
-                w.excused |= w.at.get(&d).is_some_and(|at| at + WRITTEN_BACK > now);
-            }
-        }
     }
     /// Whether a removal of that content at that path is held against whoever brings it back.
     pub(super) fn is_taken(&self, content: ContentId, path: &[u8]) -> bool {
         self.taken.contains_key(&(content, path.to_vec()))
-    }
-    /// What that user removed since then may return: the disk forgot it.
-    pub fn forgive(&mut self, user: usize, since: u64) {
-        self.taken.retain(|_, (by, at, _)| *by != user || *at < since);
-    }
-    /// Whether the content met another at its path, each side covering the other's edit: then no copy is made (R7).
-    fn met_its_equal(&self, content: &ContentId) -> bool {
-        let meets = |x: &Record, r: &Record| {
-            !x.same_content(r) && x.version.covers(r.edit) && r.version.covers(x.edit)
-        };
-        self.said.values().any(|all| {
-            let mut those = all.iter().filter(|x| x.content == *content);
-            those.any(|x| all.iter().any(|r| meets(x, r)))
-        })
     }
     /// Promise: every visible content is one that some user wrote.
     pub fn is_known(&self, content: &ContentId) -> Result<(), String> {
@@ -146,6 +122,7 @@ impl Ledger {
                 // Whoever has its content makes it.
                 self.copy(e.record.content, e.path.bytes());
             }
+            self.count(d, e.record);
             if e.record.has_content() {
                 let all = self.edits.entry(e.record.content).or_default();
                 all.entry(e.record.edit).or_insert_with(|| e.path.bytes().to_vec());
@@ -166,7 +143,7 @@ impl Ledger {
         let put = self.puts();
         let most = |id: &ContentId| put.get(id).copied().unwrap_or(1);
         let more = self.edits.iter().find(|(id, all)| all.len() as u32 > most(id));
-        let Some((id, all)) = more.filter(|_| !leave.returns && !leave.trash) else { return Ok(()) };
+        let Some((id, all)) = more.filter(|_| !leave.anew) else { return Ok(()) };
         let text = self.contents.get(id).map_or("", |w| &w.text);
         let edits = all
             .iter()
@@ -176,7 +153,7 @@ impl Ledger {
     }
 
     /// Promise: within an epoch the records of a path only grow, but for withdrawn and collected ones.
-    pub fn pushed(&mut self, epoch: Epoch, frame: &[u8]) -> Result<(), String> {
+    pub fn pushed(&mut self, epoch: Epoch, frame: &[u8], devices: &[Device]) -> Result<(), String> {
         let Some(ToPeer::Records(bytes)) = decode(frame) else { return Ok(()) };
         if epoch != self.epoch {
             self.told.clear();
@@ -187,6 +164,10 @@ impl Ledger {
             if e.record.flags.withdrawn() {
                 self.told.remove(e.path.bytes());
                 self.withdrew = true;
+                let mut home = devices.iter().filter(|d| d.is_member() && d.folder.is_some());
+                if !home.any(|d| d.fs.contents().contains(&e.record.content)) {
+                    self.gives_back(e.path, e.record);
+                }
                 continue;
             }
             if !e.record.is_valid() {
@@ -216,16 +197,23 @@ impl Ledger {
 
     /// Promise: nothing that a user closed is lost: it is current, an ancestor, in a copy, or in a trash.
     pub fn nothing_lost(&self, devices: &[Device], leave: Leave) -> Result<(), String> {
-        let visible: Vec<_> = devices.iter().map(visible).collect();
-        let anywhere: Vec<_> = devices.iter().map(|d| d.fs.contents()).collect();
+        let (home, gone): (Vec<_>, Vec<_>) = devices.iter().partition(|d| d.is_member());
+        let seen = |of: &[&Device]| -> BTreeSet<_> {
+            of.iter().flat_map(|d| visible(d).into_values().map(|e| e.3)).collect()
+        };
+        let kept = |of: &[&Device]| -> BTreeSet<_> { of.iter().flat_map(|d| d.fs.contents()).collect() };
+        let (shown, shown_elsewhere) = (seen(&home), seen(&gone));
+        let (kept_here, kept_elsewhere) = (kept(&home), kept(&gone));
         for (id, w) in self.contents.iter().filter(|(_, w)| w.closed && !w.replaced && !w.excused) {
-            if !anywhere.iter().any(|c| c.contains(id)) {
+            let here = kept_here.contains(id);
+            if !here && !kept_elsewhere.contains(id) {
                 return Err(format!("an edit is lost: {} ({id:?}) of device {}", w.text, w.by));
             }
-            if leave.returns || leave.trash || (leave.forgot && self.met_its_equal(id)) {
+            if w.may_sink || leave.sinks || (leave.forgot && self.met_its_equal(id)) {
                 continue;
             }
-            if !visible.iter().any(|v| v.values().any(|e| e.3 == *id)) {
+            // What a device shows that was put out does not make up for what the home has in a trash.
+            if !shown.contains(id) && (here || !shown_elsewhere.contains(id)) {
                 return Err(format!("an edit is only in a trash: {} ({id:?}) of device {}", w.text, w.by));
             }
         }
@@ -233,10 +221,7 @@ impl Ledger {
     }
 
     /// Promise: what a user removed stays removed, unless someone put it there again.
-    pub fn nothing_returned(&self, d: &Device, leave: Leave) -> Result<(), String> {
-        if leave.returns {
-            return Ok(());
-        }
+    pub fn nothing_returned(&self, d: &Device) -> Result<(), String> {
         for (path, e) in visible(d) {
             let key = (e.3, path.clone());
             // Put there twice, be it as a copy by a device, it need not be what the one who took it saw.
@@ -283,17 +268,27 @@ pub fn same_trees(a: &Device, b: &Device) -> Result<(), String> {
     Ok(())
 }
 
-/// Promise: in the end the tracker's table says what the disks hold.
-pub fn same_table(t: &Tracker<'_>, d: &Device) -> Result<(), String> {
-    let mut said: BTreeMap<Vec<u8>, Record> = BTreeMap::new();
+/// What a tracker has of each path, what is withdrawn aside.
+pub type Table = BTreeMap<Vec<u8>, Record>;
+
+/// See [`Table`].
+pub fn table(t: &Tracker<'_>) -> Table {
+    let mut said = Table::new();
     let mut seq = Seq(0);
     while let Some(e) = t.table().next_after(seq) {
         seq = e.seq();
         let r = e.record();
-        if r.is_live() && !r.flags.withdrawn() {
+        if !r.flags.withdrawn() {
             said.insert(e.path().bytes().to_vec(), r);
         }
     }
+    said
+}
+
+/// Promise: in the end the tracker's table says what the disks hold.
+pub fn same_table(t: &Tracker<'_>, d: &Device) -> Result<(), String> {
+    let mut said = table(t);
+    said.retain(|_, r| r.is_live());
     let seen = visible(d);
     for p in said.keys().chain(seen.keys()) {
         let (r, s) = (said.get(p), seen.get(p));
@@ -309,52 +304,4 @@ pub fn same_table(t: &Tracker<'_>, d: &Device) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::fs::{Bytes, Fs};
-    use super::super::rand::Rand;
-    use super::*;
-    use dartsync_core::peer::Touch;
-
-    #[test]
-    fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_was_fetched() {
-        const SECOND: u64 = 1_000_000;
-        let id = ContentId([1; 32]);
-        let after = |cuts: &[(usize, u64)]| {
-            let mut ledger = Ledger::default();
-            ledger.contents.entry(id).or_default().at = [(0, SECOND), (1, 9 * SECOND)].into();
-            cuts.iter().for_each(|(d, at)| ledger.excuse(*d, at * SECOND, &[id]));
-            ledger.contents[&id].excused
-        };
-        assert!(after(&[(0, 20)]) && after(&[(1, 20)]), "whoever is the last to lose it");
-        assert!(!after(&[(0, 40)]), "on the platter by then");
-        assert!(after(&[(1, 39)]) && !after(&[(1, 41)]), "each has its own time");
-        assert!(!after(&[(2, 20)]), "who fetched it has it durably");
-    }
-
-    #[test]
-    fn what_was_written_half_a_minute_ago_is_on_the_platter_though_its_mode_was_changed_since() {
-        const SECOND: u64 = 1_000_000;
-        let written = |then: u64, chmod: Option<u64>, cut: u64| {
-            (0..64u64).all(|seed| {
-                let (mut fs, name) = (Fs::new(1, 1_000), &b"x"[..]);
-                let ino = fs.make(Kind::File, 0o644, Some(Bytes::file(b"old")));
-                fs.link(ROOT, name, ino).unwrap();
-                fs.flush();
-                fs.now = then * SECOND;
-                fs.write((ROOT, name), ino, Bytes::file(b"new"), Touch::Settled);
-                if let Some(at) = chmod {
-                    fs.now = at * SECOND;
-                    fs.set_meta((ROOT, name), ino, Some(0o600), None);
-                }
-                fs.now = cut * SECOND;
-                fs.power_cut(&mut Rand::new(seed));
-                fs.node(ino).data.bytes[..] == *b"new"
-            })
-        };
-        assert!(!written(1, None, 30) && !written(1, Some(20), 30), "in the page cache alone");
-        assert!(written(1, None, 31) && written(1, Some(20), 31), "written back meanwhile");
-    }
 }

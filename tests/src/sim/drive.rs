@@ -244,6 +244,9 @@ impl World<'_> {
             self.note(d + 1, "last instant", 0, 0);
             self.made += 1;
             let data = spare.expect("it was used");
+            if let (None, Effect::Swap { intent, .. }) = (old, &work.effect) {
+                self.ledger.crowds_out(intent.to.1, &work.path);
+            }
             self.wrote(d, &work.path, &data, old, true);
         }
         self.look_at_visible(d, &work, &outcome);
@@ -290,7 +293,7 @@ impl World<'_> {
     }
 
     fn look_at_displaced(&mut self, d: usize, work: &Work, trash: &[Trashed]) {
-        if matches!(work.effect, Effect::Swap { .. }) && !self.leave.trash && !self.leave.returns {
+        if matches!(work.effect, Effect::Swap { .. }) {
             let r = super::audit::displaced(&self.ledger, &self.devices, d, trash);
             self.must(r);
         }

@@ -1,6 +1,6 @@
 //! What breaks, and when it is mended: drawn per seed, some kinds switched off altogether.
 
-use super::check::visible;
+use super::check::{Table, table, visible};
 use super::device::F;
 use super::rand::{For, Luck, Rand};
 use super::reached::State;
@@ -183,8 +183,7 @@ impl Faults {
 impl World<'_> {
     /// From now on things break.
     pub(super) fn unleash(&mut self) {
-        // What is saved over in the very instant of a swap may end in a trash: not judged yet.
-        self.leave.trash |= self.faults.on.iter().any(|k| k.0 == Kind::Races);
+        self.leave.anew |= self.faults.on.iter().any(|k| k.0 == Kind::Races);
         for (k, mean) in self.faults.on.clone() {
             let delay = self.luck.of(For::Pause, k as u64, 0).around(mean);
             self.after(delay, Event::Fault(Fault::Strike(k, 0)));
@@ -362,8 +361,7 @@ impl World<'_> {
         self.ledger.excuse(d, self.now, &gone.copied().collect::<Vec<_>>());
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
-        // A program that files what it moved to the trash may end before that is durable: nobody finds it there then.
-        self.leave.trash = true;
+        self.leave.anew = true;
         self.devices[d].torn_until = u64::MAX;
     }
     fn step_clock(&mut self, d: usize) {
@@ -387,17 +385,23 @@ impl World<'_> {
         if self.faults.rand.chance(1, 2) && elsewhere {
             dev.roster.clear();
         }
-        self.leave.returns = true;
+        self.forgets(d);
         self.reach(State::StoreLost);
         self.note(d + 1, "store lost", 0, 0);
         self.later(MS, 5 * SECOND, Fault::Start(d));
+    }
+    /// What a device's store knew is not what the home knows: in what stands there, and in what its user removed.
+    pub(super) fn forgets(&mut self, d: usize) {
+        self.leave.anew = true;
+        let table = self.station.tracker.as_ref().map_or(Table::new(), |t| table(t));
+        self.ledger.forgets(d, &mut self.devices, &table);
     }
     /// First a backup is made; the next time it is brought back.
     fn roll_back(&mut self, d: usize) {
         if self.devices[d].folder.is_none() {
             return;
         }
-        let Some(old) = self.devices[d].backup.take() else {
+        let Some(mut old) = self.devices[d].backup.take() else {
             let mut copy = self.devices[d].ix.clone();
             copy.crash();
             self.devices[d].backup = Some(copy);
@@ -407,8 +411,9 @@ impl World<'_> {
             return;
         }
         self.kill(d);
+        self.ledger.goes_back(&mut old);
         self.devices[d].ix = old;
-        self.leave.returns = true;
+        self.forgets(d);
         self.reach(State::RolledBack);
         self.note(d + 1, "store rolled back", 0, 0);
         self.later(MS, 5 * SECOND, Fault::Start(d));
@@ -431,7 +436,7 @@ impl World<'_> {
         // From here on it counts as gone, though it may take a while.
         self.devices[d].revoked = true;
         self.faults.may_reject = true;
-        self.leave.returns = true;
+        self.forgets(d);
         self.reach(State::Revoked);
         self.note(by + 1, "revoke", d as u64, 0);
         let have: Vec<_> = self.devices.iter().map(|x| x.fs.contents()).collect();

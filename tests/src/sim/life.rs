@@ -135,7 +135,7 @@ impl World<'_> {
         dev.forget_tmp(self.now);
         dev.ix.erase_folder(F);
         dev.ix.commit();
-        self.leave.returns = true;
+        self.forgets(d);
         self.note(d + 1, "unlinked", 0, 0);
         let delay = self.luck.of(For::Links, 1, 0).within(100 * MS, 20 * SECOND);
         self.after(delay, Event::Life(Life::Relink(d)));

@@ -9,7 +9,7 @@
 //! | `drive`, `feed` | effects become events, outcomes come back; contents and the kernel's news come in |
 //! | `net` | links to the tracker, and the tracker itself |
 //! | `user`, `life`, `faults` | who edits, what users decide, what breaks |
-//! | `check`, `audit` | the promises, apart from all that |
+//! | `check`, `audit`, `excuse` | the promises, apart from all that, and what is beyond them |
 //! | `reached` | what a run came to see |
 //! | `seed` | one seed from its start to its verdict |
 //! | `stories` | what random seeds reach too seldom |
@@ -25,6 +25,7 @@ mod check;
 mod device;
 mod drive;
 mod enrol;
+mod excuse;
 mod faults;
 mod feed;
 mod fs;

@@ -111,6 +111,7 @@ impl World<'_> {
     /// It stops; links die, some at once, some unnoticed.
     pub(super) fn stop_tracker(&mut self) {
         self.station.tracker = None;
+        self.ledger.reconsider(None, &mut self.devices, &super::check::Table::new());
         self.note(0, "stop", 0, 0);
         let links: Vec<u32> = self.links.keys().copied().collect();
         for id in links {
@@ -360,7 +361,7 @@ impl World<'_> {
                 }
             }
             for (id, frame) in sent {
-                let r = self.ledger.pushed(epoch, &frame);
+                let r = self.ledger.pushed(epoch, &frame, &self.devices);
                 self.must(r);
                 self.send(id, false, Item::Frame(frame));
             }

@@ -235,7 +235,7 @@ fn a_store_brought_back_twice_gives_its_tag_up_both_times() {
             w.run_for(5 * SECOND);
             w.kill(A);
             w.devices[A].ix = old;
-            w.leave.returns = true;
+            w.forgets(A);
             w.start(A);
             w.converge(700 * SECOND);
             assert_eq!(w.verdict(), None);

@@ -1,5 +1,6 @@
 //! Users: what they do to their files, weighted so that paths and kinds collide.
 
+use super::excuse::is_copy;
 use super::fs::{Bytes, Fs, Ino, ROOT, TMP, TRASH};
 use super::rand::{For, number};
 use super::world::{Event, MS, World};
@@ -72,7 +73,7 @@ impl World<'_> {
         all.retain(|w| fs.node(w.1).kind != Kind::Directory);
         if self.user.chance(7, 8) {
             // Copies of copies of copies: now and then.
-            all.retain(|w| !w.0.windows(9).any(|x| x == b"(conflict"));
+            all.retain(|w| !is_copy(&w.0));
         }
         self.user.choose(all, |w| number(&w.0))
     }
@@ -154,7 +155,7 @@ impl World<'_> {
         if let Some(w) = self.ledger.contents.get_mut(&old) {
             w.replaced = true;
         }
-        if self.devices[d].torn_until <= self.now && self.devices[d].knows(path, old) {
+        if self.counts(d) && self.devices[d].knows(path, old) {
             self.ledger.take(old, path, d, self.now);
         }
     }
@@ -291,9 +292,14 @@ impl World<'_> {
         self.reads(d);
         Some(())
     }
+    /// Whether what a device's user removes is to stay removed: not what the home will not hear of, nor what a power cut
+    /// may have taken.
+    fn counts(&self, d: usize) -> bool {
+        !self.devices[d].revoked && self.devices[d].torn_until <= self.now
+    }
     /// A content left one path for another: it is not gone.
     fn moved(&mut self, d: usize, id: ContentId, from: &[u8], to: &[u8]) {
-        if self.devices[d].torn_until <= self.now && self.devices[d].knows(from, id) {
+        if self.counts(d) && self.devices[d].knows(from, id) {
             self.ledger.take(id, from, d, self.now);
         }
         self.ledger.put(id, to);

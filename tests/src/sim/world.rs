@@ -1,9 +1,10 @@
 //! What happens when: a heap of events in virtual time, and the means of looking at what came of it.
 
 use super::audit;
-use super::check::{self, Leave, Ledger};
+use super::check::{self, Ledger};
 use super::device::Device;
 use super::drive::Work;
+use super::excuse::Leave;
 use super::faults::Faults;
 use super::fs::{Bytes, Ino};
 use super::less::Less;
@@ -344,7 +345,7 @@ impl<'m> World<'m> {
             check::same_table(t, &self.devices[*d])?;
             audit::holders_are_true(t, &self.devices)?;
             audit::nothing_invented_is_empty(t)?;
-            if self.audits && !self.leave.returns && !self.leave.trash {
+            if self.audits && !self.leave.anew {
                 audit::no_needless_copies(&self.ledger, &self.devices[*d])?;
             }
         }
@@ -464,10 +465,11 @@ impl<'m> World<'m> {
             let r = self.ledger.edits_are_users(self.leave);
             self.must(r);
         }
-        let r = self.ledger.nothing_lost(&self.devices, self.leave);
+        let leave = Leave { sinks: self.leave.anew && !self.audits, ..self.leave };
+        let r = self.ledger.nothing_lost(&self.devices, leave);
         self.must(r);
         if let Some(d) = self.devices.iter().position(|d| d.is_member()) {
-            let r = self.ledger.nothing_returned(&self.devices[d], self.leave);
+            let r = self.ledger.nothing_returned(&self.devices[d]);
             self.must(r);
         }
     }

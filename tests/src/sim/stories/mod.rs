@@ -96,7 +96,7 @@ impl World<'_> {
         assert!(!self.devices[d].is_up());
         (self.devices[d].ix, self.devices[d].fs) = (copy.0, copy.1);
         self.devices[d].fs.reset();
-        self.leave.returns = true;
+        self.forgets(d);
     }
     /// The tracker takes a device's holder bits of the first record away before the device has said that it lacks it.
     fn bits_go(&mut self, d: usize) {
