@@ -3,7 +3,7 @@
 use crate::client::{Client, Reply as Answer, StoreNumbers, Target, entropy, wire_addr};
 use crate::config::{Config, FolderConfig, Lock, Secret, State};
 use crate::control::{DeviceStatus, FolderStatus, Reply, Request, Status, Text, TrackerStatus};
-use crate::disk::{DiskError, Marker, Root};
+use crate::disk::{DiskError, Marker, Purged, Root};
 use crate::ops;
 use crate::store::Store;
 use crate::trash::{self, Deletable};
@@ -303,16 +303,16 @@ impl Here<'_> {
 
     fn empty_trash(&mut self) -> Result<Text> {
         let all: Vec<Folder> = self.config.folders.iter().map(FolderConfig::folder).collect();
-        let (mut items, mut bytes, mut kept) = (0, 0, 0);
+        let mut emptied = Purged::default();
         for f in &self.config.folders {
             let Ok(root) = f.open_root() else { continue };
             let deletable = Deletable::of(&mut self.store, &all, f.folder());
-            let (gone, freed, stay) = trash::empty_one(&root, &deletable)?;
-            trash::forget(&mut self.store, f.folder(), &gone);
-            (items, bytes, kept) = (items + gone.len(), bytes + freed, kept + stay);
+            let purged = trash::empty_one(&root, &deletable)?;
+            trash::forget(&mut self.store, f.folder(), &purged.gone);
+            emptied.add(purged);
         }
         self.store.commit(true).context("the store")?;
-        Ok(Text { text: trash::emptied(items, bytes, kept) })
+        Ok(Text { text: trash::emptied(&emptied) })
     }
 
     fn restore(&mut self, path: &Path, date: Option<&str>) -> Result<Text> {

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, FolderConfig};
 use crate::control::{PathEntry, Paths};
-use crate::disk::{Item, Restored, Root, Trashed};
+use crate::disk::{Item, Purged, Restored, Root, Stuck, Trashed};
 use crate::ops;
 use crate::store::Store;
 use anyhow::{Context, Result, anyhow, bail};
@@ -23,12 +23,23 @@ pub fn list(config: &Config) -> Paths {
     for f in &config.folders {
         let Ok(root) = f.open_root() else { continue };
         let listed = root.trash_list(&mut |item| ops::push(&mut out, entry(f, &item)));
-        if let Err(e) = listed {
-            let cause = format!("({})", ops::cause(e));
-            ops::push(&mut out, PathEntry { folder: f.label.clone(), path: cause, ..PathEntry::default() });
+        let odd = match listed {
+            Ok(stuck) => unread(&stuck, "read"),
+            Err(e) => Some(ops::cause(e)),
+        };
+        if let Some(odd) = odd {
+            let path = format!("({odd})");
+            ops::push(&mut out, PathEntry { folder: f.label.clone(), path, ..PathEntry::default() });
         }
     }
     out
+}
+
+/// What to tell of what could not be reached.
+pub fn unread(stuck: &Stuck, done: &str) -> Option<String> {
+    let (at, why) = stuck.first.as_ref()?;
+    let (n, at) = (stuck.count, ops::show(at));
+    Some(format!("{n} cannot be {done}: .dartsync/trash/{at}: {}", ops::cause(*why)))
 }
 
 fn entry(f: &FolderConfig, item: &Item) -> PathEntry {
@@ -69,6 +80,7 @@ impl Back {
 /// root of the only folder whose trash has it.
 pub fn restore(config: &Config, path: &Path, date: Option<&str>) -> Result<Back> {
     let mut found: Option<(&FolderConfig, Root, Item)> = None;
+    let mut odd = String::new();
     for f in &config.folders {
         let wanted = below(f, path);
         let Ok(root) = f.open_root() else { continue };
@@ -80,7 +92,8 @@ pub fn restore(config: &Config, path: &Path, date: Option<&str>) -> Result<Back>
                 best = Some(item);
             }
         });
-        listed.map_err(|e| anyhow!("{}: the trash: {}", f.path.0.display(), ops::cause(e)))?;
+        let stuck = listed.map_err(|e| anyhow!("{}: the trash: {}", f.path.0.display(), ops::cause(e)))?;
+        odd.extend(unread(&stuck, "read").map(|s| format!("; {s}")));
         match (best, &found) {
             (None, _) => {}
             (Some(_), Some((other, ..))) => {
@@ -94,8 +107,9 @@ pub fn restore(config: &Config, path: &Path, date: Option<&str>) -> Result<Back>
             (Some(item), None) => found = Some((f, root, item)),
         }
     }
-    let (f, root, item) = found
-        .with_context(|| format!("{}: is in no trash here: see `dartsync trash list`", path.display()))?;
+    let (f, root, item) = found.with_context(|| {
+        format!("{}: is in no trash here: see `dartsync trash list`{odd}", path.display())
+    })?;
     let restored = root.trash_restore(&item.at);
     let restored =
         restored.map_err(|e| anyhow!("{}: cannot be brought back: {}", path.display(), ops::cause(e)))?;
@@ -211,18 +225,19 @@ fn wanted(store: &mut impl Index, folders: &[Folder]) -> HashSet<ContentId> {
     wanted
 }
 
-/// Deletes what may be deleted of one folder's trash; the places that are free now, and what to tell the user.
-pub fn empty_one(root: &Root, deletable: &Deletable) -> Result<(Vec<Vec<u8>>, u64, usize)> {
+/// Deletes what may be deleted of one folder's trash.
+pub fn empty_one(root: &Root, deletable: &Deletable) -> Result<Purged> {
     let purged = root.trash_empty(&|at| deletable.keeps(at));
-    let purged = purged.map_err(|e| anyhow!("{}: the trash: {}", root.path().display(), ops::cause(e)))?;
-    Ok((purged.gone, purged.bytes, purged.kept))
+    purged.map_err(|e| anyhow!("{}: the trash: {}", root.path().display(), ops::cause(e)))
 }
 
 /// What is told of emptied trashes.
-pub fn emptied(items: usize, bytes: u64, kept: usize) -> String {
+pub fn emptied(all: &Purged) -> String {
+    let (items, kept) = (all.gone.len(), all.kept);
     let kept =
         if kept > 0 { format!("; {kept} are still wanted or written to, and stay") } else { String::new() };
-    format!("{items} items deleted, {} freed{kept}", crate::cli::size(bytes))
+    let stuck = unread(&all.stuck, "deleted").map_or_else(String::new, |s| format!("; {s}"));
+    format!("{items} items deleted, {} freed{kept}{stuck}", crate::cli::size(all.bytes))
 }
 
 #[cfg(test)]

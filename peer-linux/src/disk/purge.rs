@@ -2,7 +2,7 @@
 
 use super::beneath::cause;
 use super::root::{Root, TRASH, lock};
-use super::trash::{slot_day, slot_name};
+use super::trash::{Stuck, slot_day, slot_name};
 use dartsync_core::peer::{Cause, Stat};
 use rustix::fs::{AtFlags, RenameFlags, renameat_with, statat, unlinkat};
 
@@ -37,6 +37,19 @@ pub struct Purged {
     pub bytes: u64,
     /// Items that should have gone and were kept: wanted, or still being written to.
     pub kept: usize,
+    /// What could not be deleted.
+    pub stuck: Stuck,
+}
+
+impl Purged {
+    /// Both together.
+    pub fn add(&mut self, other: Purged) {
+        self.gone.extend(other.gone);
+        self.bytes += other.bytes;
+        self.kept += other.kept;
+        self.stuck.count += other.stuck.count;
+        self.stuck.first = self.stuck.first.take().or(other.stuck.first);
+    }
 }
 
 impl Root {
@@ -65,12 +78,13 @@ impl Root {
         let mut slots = self.slots()?;
         self.redate(&mut slots, now)?;
         let age = |slot: &[u8]| today.saturating_sub(slot_day(slot).unwrap_or(today));
-        for slot in slots.iter().filter(|s| age(s) > policy.days.max(policy.young)) {
+        let old = policy.days.max(policy.young);
+        for slot in slots.iter().filter(|s| age(s) > old) {
             self.purge_slot(slot, keep, u64::MAX, &mut purged)?;
         }
         let cap = (self.capacity()? / 100).saturating_mul(policy.percent);
         let mut used = self.trash_bytes()?;
-        for slot in slots.iter().filter(|s| age(s) > policy.young) {
+        for slot in slots.iter().filter(|s| (policy.young + 1..=old).contains(&age(s))) {
             if used <= cap {
                 break;
             }
@@ -85,10 +99,11 @@ impl Root {
     pub fn trash_bytes(&self) -> Result<u64, Cause> {
         let mut bytes = 0;
         for slot in self.slots()? {
-            self.walk_slot(&slot, &mut |root, at, _| {
+            let see = &mut |root: &Root, at: &[u8], _| {
                 bytes += root.blocks(at)?;
                 Ok(false)
-            })?;
+            };
+            self.walk_slot(&slot, see, &mut Stuck::default())?;
         }
         Ok(bytes)
     }
@@ -119,7 +134,8 @@ impl Root {
         purged: &mut Purged,
     ) -> Result<(), Cause> {
         let goal = purged.bytes.saturating_add(enough);
-        self.walk_slot(slot, &mut |root, at, stat| {
+        let mut stuck = std::mem::take(&mut purged.stuck);
+        let see = &mut |root: &Root, at: &[u8], stat: Stat| {
             if purged.bytes >= goal {
                 return Ok(false);
             }
@@ -132,7 +148,10 @@ impl Root {
             purged.bytes += bytes;
             purged.gone.push(at.to_vec());
             Ok(true)
-        })
+        };
+        let walked = self.walk_slot(slot, see, &mut stuck);
+        purged.stuck = stuck;
+        walked
     }
 
     fn blocks(&self, at: &[u8]) -> Result<u64, Cause> {

@@ -4,14 +4,15 @@
 //! always the path the item had. One too long for that lies at `<when>-long/<n>-<name>`, its path beside it in `path`.
 
 use super::Trashed;
-use super::beneath::{Dir, cause, io_cause, open, open_dir, split};
+use super::beneath::{Dir, cause, io_cause, open_dir, split};
+use super::grant::chmod;
 use super::recover::list;
 use super::root::{Root, TRASH};
 use super::stat::{handle_at, stat_at, wall};
 use dartsync_core::limits;
 use dartsync_core::peer::{Cause, Stat};
 use dartsync_core::record::Kind;
-use rustix::fs::{Mode, OFlags, RenameFlags, mkdirat, openat, renameat_with};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -38,6 +39,25 @@ pub struct Item {
     pub stat: Stat,
     /// When it came there, seconds since 1970 (its ctime).
     pub when: i64,
+}
+
+/// What of a trash could not be read or taken away: it stays, and holds nothing else up.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Stuck {
+    /// How many items, or directories of them.
+    pub count: usize,
+    /// The first of them: where it lies, below `.dartsync/trash`, and why.
+    pub first: Option<(Vec<u8>, Cause)>,
+}
+
+impl Stuck {
+    pub(super) fn add(&mut self, at: &[u8], why: Cause) {
+        // What is gone by itself, or was never a directory of ours, is in nobody's way.
+        if ![Errno::NOENT, Errno::NOTDIR, Errno::LOOP].map(cause).contains(&why) {
+            self.count += 1;
+            self.first.get_or_insert_with(|| (at.to_vec(), why));
+        }
+    }
 }
 
 impl Root {
@@ -160,7 +180,7 @@ impl Root {
         super::stat::link_at(&dir, name)
     }
 
-    /// The path that an item of the trash had.
+    /// The path that an item of the trash had. Where that is lost, the name it lies under: it can be brought back by that.
     pub fn trash_path(&self, at: &[u8]) -> Result<Vec<u8>, Cause> {
         let cut = at.iter().position(|b| *b == b'/').ok_or(cause(Errno::INVAL))?;
         let (when, rest) = (&at[..cut], &at[cut + 1..]);
@@ -169,34 +189,37 @@ impl Root {
         }
         let (dir, _) = self.trash_place(at)?;
         let mut path = Vec::new();
-        let side = super::stat::read_at(&dir, SIDE)?;
-        side.take(limits::PATH as u64 + 1).read_to_end(&mut path).map_err(io_cause)?;
-        Ok(path)
+        let read = super::stat::read_at(&dir, SIDE)
+            .and_then(|side| side.take(limits::PATH as u64 + 1).read_to_end(&mut path).map_err(io_cause));
+        let known = read.is_ok() && dartsync_core::path::Path::new(&path).is_ok();
+        Ok(if known { path } else { rest.to_vec() })
     }
 
-    /// Hands every item of the trash to `see`, oldest day first.
-    pub fn trash_list(&self, see: &mut dyn FnMut(Item)) -> Result<(), Cause> {
+    /// Hands every item of the trash to `see`, oldest day first; what it could not reach.
+    pub fn trash_list(&self, see: &mut dyn FnMut(Item)) -> Result<Stuck, Cause> {
+        let mut stuck = Stuck::default();
         for when in self.slots()? {
-            self.walk_slot(&when, &mut |root, at, stat| {
+            let see = &mut |root: &Root, at: &[u8], stat: Stat| {
                 let path = root.trash_path(at)?;
                 see(Item { at: at.to_vec(), path, stat, when: stat.ctime.div_euclid(1_000_000_000) });
                 Ok(false)
-            })?;
+            };
+            self.walk_slot(&when, see, &mut stuck)?;
         }
-        Ok(())
+        Ok(stuck)
     }
 
     /// The names of the trash's directories of items, oldest first; what is not ours is left out.
     pub(super) fn slots(&self) -> Result<Vec<Vec<u8>>, Cause> {
-        let mut names = list(&self.own(TRASH)?)?;
+        let mut names = list_own(&self.own(TRASH)?)?;
         names.retain(|name| slot_day(name).is_some());
         names.sort_unstable();
         Ok(names)
     }
 
     /// Walks the items of one slot; where `see` says that it took an item away, directories that are left empty are
-    /// removed.
-    pub(super) fn walk_slot(&self, slot: &[u8], see: &mut See<'_>) -> Result<(), Cause> {
+    /// removed. What cannot be reached, or `see` fails at, is passed over and noted in `stuck`.
+    pub(super) fn walk_slot(&self, slot: &[u8], see: &mut See<'_>, stuck: &mut Stuck) -> Result<(), Cause> {
         let trash = self.own(TRASH)?;
         let long = slot.ends_with(LONG.as_bytes());
         // Directories to walk, and, after what is in them, to leave.
@@ -207,43 +230,63 @@ impl Root {
                 continue;
             }
             if seen {
-                self.leave(&trash, &path, long && path == slot)?;
+                leave(&trash, &path, long && path == slot);
                 continue;
             }
-            let dir = match open(trash.as_fd(), &path, OFlags::PATH | OFlags::DIRECTORY) {
-                Ok(fd) => open_dir(&fd, b"").map_err(cause)?,
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                Err(e) => return Err(cause(e)),
-            };
+            let (dir, names) =
+                match open_dir(&trash, &path).map_err(cause).and_then(|d| Ok((list_own(&d)?, d))) {
+                    Ok((names, dir)) => (dir, names),
+                    Err(why) => {
+                        stuck.add(&path, why);
+                        continue;
+                    }
+                };
             stack.push((path.clone(), true));
-            for name in list(&dir)? {
+            for name in names {
                 let at = [&path[..], b"/", &name].concat();
-                match stat_at(&dir, &name) {
-                    Ok(Some(s)) if s.kind == Kind::Directory => stack.push((at, false)),
-                    Ok(Some(s)) if !(long && name == SIDE) => taken |= see(self, &at, s)?,
-                    Ok(_) | Err(Cause::Special) => {}
-                    Err(e) => return Err(e),
+                let done = match stat_at(&dir, &name) {
+                    Ok(Some(s)) if s.kind == Kind::Directory => {
+                        stack.push((at, false));
+                        continue;
+                    }
+                    Ok(Some(s)) if !(long && name == SIDE) => see(self, &at, s),
+                    Ok(_) | Err(Cause::Special) => continue,
+                    Err(why) => Err(why),
+                };
+                match done {
+                    Ok(took) => taken |= took,
+                    Err(why) => stuck.add(&at, why),
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// Removes a directory of the trash that is empty, or has but the path of an item that is gone.
-    fn leave(&self, trash: &Dir, path: &[u8], long: bool) -> Result<(), Cause> {
-        let (parent, name) = split(path);
-        let parent_dir = open_dir(trash, parent).map_err(cause)?;
-        if long {
-            let dir = open_dir(&parent_dir, name).map_err(cause)?;
-            if list(&dir)? == [SIDE] {
-                // A path without its item says nothing.
-                let _ = rustix::fs::unlinkat(&dir, SIDE, rustix::fs::AtFlags::empty());
-            }
-        }
-        // Not empty: it stays.
-        let _ = rustix::fs::unlinkat(&parent_dir, name, rustix::fs::AtFlags::REMOVEDIR);
-        Ok(())
+/// The names in a directory of the trash. One that came whole may deny its owner what is needed to read or empty it: it is
+/// allowed for good, for modes of directories mean nothing in here (a restore makes its own).
+fn list_own(dir: &Dir) -> Result<Vec<Vec<u8>>, Cause> {
+    let stat = fstat(dir).map_err(cause)?;
+    if stat.st_mode & 0o700 != 0o700 {
+        // Somebody else's: what needs it fails.
+        let _ = chmod(dir.as_fd(), stat.st_mode & 0o7777 | 0o700);
     }
+    list(dir)
+}
+
+/// Removes a directory of the trash if it is empty, or has but the path of an item that is gone. One that cannot be
+/// removed stays: it holds nothing.
+fn leave(trash: &Dir, path: &[u8], long: bool) {
+    let (parent, name) = split(path);
+    let Ok(parent) = open_dir(trash, parent) else { return };
+    if long
+        && let Ok(dir) = open_dir(&parent, name)
+        && list(&dir).is_ok_and(|names| names == [SIDE])
+    {
+        // A path without its item says nothing.
+        let _ = unlinkat(&dir, SIDE, AtFlags::empty());
+    }
+    let _ = unlinkat(&parent, name, AtFlags::REMOVEDIR);
 }
 
 /// The name of the n-th attempt's directory at a wall time (µs).

@@ -5,7 +5,7 @@ use super::tracker_link::Fact;
 use super::{Node, log, now};
 use crate::control::Reply;
 use crate::data::{Bank, Book, Job, Known, Report};
-use crate::disk::{Act, Rewritten, Root, Trashed};
+use crate::disk::{Act, Purged, Rewritten, Root, Trashed};
 use crate::node::clients::ClientId;
 use crate::workers::Priority::{self, Interactive, Large};
 use crate::{find, ops, trash};
@@ -64,8 +64,8 @@ pub enum Done {
     Rewritten(Folder, Vec<Rewritten>),
     /// Places of a trash that are empty now.
     Purged(Folder, Vec<Vec<u8>>),
-    /// The same for a command: also the bytes they took, and how many items stay, or why nothing was done.
-    Emptied(ClientId, Folder, Vec<Vec<u8>>, Result<(u64, usize), String>),
+    /// A trash was emptied for a command, or why not.
+    Emptied(ClientId, Folder, Result<Purged, String>),
     /// Something was brought back.
     Back(ClientId, Result<trash::Back, String>),
     /// A command's answer.
@@ -323,9 +323,11 @@ impl Node {
             Done::Filed(folder, at, found, rest) => self.filed(folder, &at, found, rest),
             Done::Rewritten(folder, all) => self.rewritten(folder, all),
             Done::Purged(folder, gone) => trash::forget(&mut self.store, folder, &gone),
-            Done::Emptied(client, folder, gone, done) => {
-                trash::forget(&mut self.store, folder, &gone);
-                self.requests.purged(client, gone.len(), done);
+            Done::Emptied(client, folder, done) => {
+                if let Ok(purged) = &done {
+                    trash::forget(&mut self.store, folder, &purged.gone);
+                }
+                self.requests.purged(client, done);
             }
             Done::Back(client, back) => {
                 let reply = match back {

@@ -5,6 +5,7 @@ use super::effects::Done;
 use super::{Node, log, now};
 use crate::config::Root as RootPath;
 use crate::control::{Paths, Reply, Request, Waited, until};
+use crate::disk::Purged;
 use crate::trash::{self, Deletable};
 use crate::workers::Priority;
 use crate::{offline, ops};
@@ -69,9 +70,7 @@ enum What {
 struct Purge {
     client: ClientId,
     left: usize,
-    items: usize,
-    bytes: u64,
-    kept: usize,
+    done: Purged,
     failed: Option<String>,
 }
 
@@ -100,12 +99,11 @@ impl Requests {
         self.bad.iter().map(|d| format!("{d} has sent wrong bytes: its disk or memory may be bad"))
     }
     /// One folder's trash was emptied.
-    pub fn purged(&mut self, client: ClientId, items: usize, done: Result<(u64, usize), String>) {
+    pub fn purged(&mut self, client: ClientId, done: Result<Purged, String>) {
         let Some(p) = self.purges.iter_mut().find(|p| p.client == client) else { return };
         p.left -= 1;
-        p.items += items;
         match done {
-            Ok((bytes, kept)) => (p.bytes, p.kept) = (p.bytes + bytes, p.kept + kept),
+            Ok(purged) => p.done.add(purged),
             Err(why) => p.failed = Some(why),
         }
     }
@@ -398,18 +396,14 @@ impl Node {
 
     fn empty_trash(&mut self, client: ClientId) {
         let all: Vec<Folder> = self.config.folders.iter().map(|f| f.folder()).collect();
-        let mut purge = Purge { client, left: 0, items: 0, bytes: 0, kept: 0, failed: None };
+        let mut purge = Purge { client, left: 0, done: Purged::default(), failed: None };
         for folder in &all {
             let (folder, Some(root)) = (*folder, self.folders.root(*folder)) else { continue };
             let deletable = Deletable::of(&mut self.store, &all, folder);
             purge.left += 1;
             self.workers.submit(Priority::Interactive, move |_| {
                 let done = trash::empty_one(&root, &deletable).map_err(|e| format!("{e:#}"));
-                let (gone, done) = match done {
-                    Ok((gone, bytes, kept)) => (gone, Ok((bytes, kept))),
-                    Err(why) => (Vec::new(), Err(why)),
-                };
-                Done::Emptied(client, folder, gone, done)
+                Done::Emptied(client, folder, done)
             });
         }
         self.requests.purges.push(purge);
@@ -422,7 +416,7 @@ impl Node {
         for p in done {
             let reply = match p.failed {
                 Some(why) => Reply::Failed(why),
-                None => Reply::text(trash::emptied(p.items, p.bytes, p.kept)),
+                None => Reply::text(trash::emptied(&p.done)),
             };
             self.clients.reply(p.client, &reply, now().at.0);
         }

@@ -1,6 +1,8 @@
 //! What becomes of things in the trash.
 
 use super::*;
+use dartsync_core::limits;
+use std::os::unix::fs::PermissionsExt;
 
 const DAY: u64 = 86_400_000_000;
 
@@ -150,4 +152,89 @@ fn a_path_below_what_was_a_file_finds_room_too() {
     place.root.trash_list(&mut |i| items.push(i)).unwrap();
     let now = (wall() / 1_000_000) as i64;
     assert!(items.iter().all(|i| (now - 60..=now + 1).contains(&i.when)));
+}
+
+#[test]
+fn what_is_locked_or_lost_in_the_trash_holds_nothing_else_up() {
+    let place = Place::new("stuck");
+    std::thread::scope(|s| {
+        // No mode of a file holds root up: what follows runs as nobody.
+        if nix::unistd::geteuid().is_root() {
+            let nobody = Some(65_534);
+            for path in ["", ".dartsync", ".dartsync/tmp", ".dartsync/trash", ".dartsync/folder"] {
+                std::os::unix::fs::chown(place.at(path), nobody, nobody).unwrap();
+            }
+        }
+        s.spawn(|| {
+            if nix::unistd::geteuid().is_root() {
+                // Of this thread alone.
+                nix::unistd::setfsuid(65_534.into());
+            }
+            lock_and_lose(&place);
+        });
+    });
+}
+
+fn lock_and_lose(place: &Place) {
+    place.removed(b"a", b"1");
+    let long = [b"l".repeat(200), b"/".to_vec()].concat().repeat(21);
+    let long = [&long[..long.len().min(limits::PATH - 11)], b"z"].concat();
+    let from = super::super::beneath::open_dir(place.root.dir(), b"").unwrap();
+    place.put("long", b"2");
+    let at = place.root.to_trash(&from, b"long", &long, 7).unwrap().at;
+    assert_eq!(place.trash(), [(b"a".to_vec(), b"1".to_vec()), (long, b"2".to_vec())]);
+    // A directory that was put there whole, in which its owner may do nothing; one that is read-only; a path that is lost.
+    for (dir, mode) in [("locked", 0), ("read-only", 0o555)] {
+        fs::create_dir(place.at(dir)).unwrap();
+        place.put(format!("{dir}/x"), dir.as_bytes());
+        fs::set_permissions(place.at(dir), fs::Permissions::from_mode(mode)).unwrap();
+        place.root.to_trash(&from, dir.as_bytes(), dir.as_bytes(), 8).unwrap();
+    }
+    let slot = at.split(|b| *b == b'/').next().unwrap();
+    fs::remove_file(place.at([b".dartsync/trash/", slot, b"/path"].concat())).unwrap();
+    let lost = at[slot.len() + 1..].to_vec();
+    place.trash_is(&[(&lost, b"2"), (b"a", b"1"), (b"locked/x", b"locked"), (b"read-only/x", b"read-only")]);
+    let back = place.root.trash_restore(&at).unwrap();
+    assert_eq!((&back.path, place.read(&lost)), (&lost, b"2".to_vec()), "by the name it lay under");
+    place.age(40, "");
+    std::thread::sleep(std::time::Duration::from_millis(25));
+    place.settle();
+    let purged = place.root.trash_prune(wall(), &Policy::default(), &|_| false).unwrap();
+    assert_eq!((purged.gone.len(), purged.stuck), (3, Stuck::default()));
+    place.trash_is(&[]);
+}
+
+#[test]
+fn what_cannot_be_deleted_is_told_and_the_rest_goes() {
+    let place = Place::new("mounted");
+    place.removed(b"a", b"1");
+    place.removed(b"z", b"2");
+    let slot = fs::read_dir(place.at(".dartsync/trash")).unwrap().next().unwrap().unwrap().path();
+    for dir in ["b", "y"] {
+        fs::create_dir(slot.join(dir)).unwrap();
+        fs::write(slot.join(dir).join("kept"), b"3").unwrap();
+        if !set_immutable(&slot.join(dir), true) {
+            return eprintln!("nothing can be made immutable here: what cannot be deleted was not tested");
+        }
+    }
+    std::thread::sleep(std::time::Duration::from_millis(25));
+    place.settle();
+    let purged = place.root.trash_empty(&|_| false).unwrap();
+    assert_eq!((purged.gone.len(), purged.stuck.count), (2, 2));
+    let (at, why) = purged.stuck.first.clone().unwrap();
+    assert!(at.ends_with(b"/kept") && why == Cause::Os(1), "{purged:?}");
+    let told = crate::trash::emptied(&purged);
+    assert!(
+        told.starts_with("2 items deleted") && told.contains("2 cannot be deleted: .dartsync/trash/"),
+        "{told}"
+    );
+    place.trash_is(&[(b"b/kept", b"3"), (b"y/kept", b"3")]);
+    assert!(["b", "y"].iter().all(|dir| set_immutable(&slot.join(dir), false)));
+}
+
+/// Lets nothing in a directory be removed, not even by root; false if the file system or this user cannot.
+fn set_immutable(dir: &StdPath, on: bool) -> bool {
+    let (dir, flag) = (fs::File::open(dir).unwrap(), rustix::fs::IFlags::IMMUTABLE);
+    let Ok(flags) = rustix::fs::ioctl_getflags(&dir) else { return false };
+    rustix::fs::ioctl_setflags(&dir, if on { flags | flag } else { flags - flag }).is_ok()
 }

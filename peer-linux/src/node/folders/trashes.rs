@@ -5,7 +5,7 @@ use crate::node::effects::{Done, Hashed, Lying};
 use crate::node::jobs::{self, Spot};
 use crate::node::{Node, log, now};
 use crate::ops;
-use crate::trash::Deletable;
+use crate::trash::{self, Deletable};
 use crate::workers::Priority;
 use dartsync_core::ids::Folder;
 use dartsync_core::path::{Path, PathBuf};
@@ -126,13 +126,13 @@ impl Node {
             self.workers.submit(Priority::Bulk, move |_| {
                 let policy = crate::disk::Policy::default();
                 let purged = root.trash_prune(now().wall, &policy, &|at| deletable.keeps(at));
-                let gone = purged.map_or_else(
-                    |e| {
-                        log(&format!("{}: the trash: {}", root.path().display(), ops::cause(e)));
-                        Vec::new()
-                    },
-                    |p| p.gone,
-                );
+                let (gone, odd) = match purged {
+                    Ok(p) => (p.gone, trash::unread(&p.stuck, "deleted")),
+                    Err(e) => (Vec::new(), Some(ops::cause(e))),
+                };
+                if let Some(odd) = odd {
+                    log(&format!("{}: the trash: {odd}", root.path().display()));
+                }
                 Done::Purged(folder, gone)
             });
         }
