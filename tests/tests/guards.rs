@@ -1,6 +1,6 @@
 //! What is not believed, what does not work, and how that is told.
 
-use dartsync_tests::process::{Device, Home, noise, wait_for};
+use dartsync_tests::process::{Device, Home, noise, skipped, wait_for};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown};
@@ -106,7 +106,7 @@ impl Small {
         match mount(none, at, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())) {
             Ok(()) => Some(Small(at.to_path_buf())),
             Err(e) => {
-                println!("no small disk can be mounted here ({e}): not tried");
+                skipped(&format!("no small disk can be mounted here ({e}): a full one was not tested"));
                 None
             }
         }
@@ -149,8 +149,7 @@ fn a_full_disk_holds_up_one_file_alone() {
 fn a_directory_that_may_not_be_written() {
     let mut home = Home::start("denied", 2);
     if !is_root() {
-        println!("only root can give directories to others: not tried");
-        return;
+        return skipped("not root: a directory that may not be written was not tested");
     }
     home[0].put("open/a", "1");
     home[0].put("locked/a", "1");
@@ -180,8 +179,7 @@ fn a_directory_that_may_not_be_written() {
 fn an_unreadable_file_holds_up_itself_alone() {
     let mut home = Home::start("unreadable", 2);
     if !is_root() {
-        println!("only root can give files to others: not tried");
-        return;
+        return skipped("not root: a file that may not be read was not tested");
     }
     home[1].kill();
     home[1].run_as(65534);
@@ -203,8 +201,7 @@ fn an_unreadable_file_holds_up_itself_alone() {
 fn late_writes_in_one_folder_are_kept_whatever_is_watched_in_another() {
     let mut home = Home::start("late", 2);
     if !is_root() {
-        println!("only root can give files to others: not tried");
-        return;
+        return skipped("not root: late writes to files of another user were not tested");
     }
     let roots = [home.dir.path().join("second of 0"), home.dir.path().join("second of 1")];
     roots.iter().for_each(|r| fs::create_dir(r).unwrap());
