@@ -23,6 +23,7 @@
 //! | `watcher` | displaced inodes that may still be written to |
 //! | `sync` | what makes acts, and users' writes, durable |
 
+mod ages;
 mod beneath;
 mod claim;
 mod copy;

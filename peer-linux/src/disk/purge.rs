@@ -1,15 +1,15 @@
 //! How things leave the trash for good.
 
 use super::beneath::cause;
-use super::root::{Root, TRASH, lock};
-use super::trash::{Stuck, slot_day, slot_name};
+use super::root::{Root, lock};
+use super::trash::Stuck;
 use dartsync_core::peer::{Cause, Stat};
-use rustix::fs::{AtFlags, RenameFlags, renameat_with, statat, unlinkat};
+use rustix::fs::{AtFlags, statat, unlinkat};
+use std::cmp::Reverse;
 
-/// A day in µs.
-const DAY: u64 = 86_400_000_000;
-/// The day before which no program of ours ran (2025-01-01): a clock that said less was wrong.
-const FIRST_DAY: u64 = 20_089;
+/// Days that a directory of the trash may be older than what is in it: it takes items for a day, and a clock that leaps ahead
+/// is believed for another.
+const MARGIN: u64 = 1;
 
 /// What is pruned unasked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,27 +64,27 @@ impl Root {
         Ok(purged)
     }
 
-    /// Deletes what the policy says at wall time `now` (µs): what is too old, then the oldest until the rest is within its
-    /// share; never what `keep` says (wanted here, or the last of a live record's content), nor what is still being written to.
+    /// Deletes what the policy says: what is too old, then the oldest until the rest is within its share; never what `keep`
+    /// says (wanted here, or the last of a live record's content), nor what is still being written to. The wall clock says
+    /// `wall` (µs), and the program has run for `ran` µs since this was called last, or since its start.
     pub fn trash_prune(
         &self,
-        now: u64,
+        (wall, ran): (u64, u64),
         policy: &Policy,
         keep: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Purged, Cause> {
         self.verify()?;
-        let today = now / DAY;
         let mut purged = Purged::default();
         let mut slots = self.slots()?;
-        self.redate(&mut slots, now)?;
-        let age = |slot: &[u8]| today.saturating_sub(slot_day(slot).unwrap_or(today));
-        let old = policy.days.max(policy.young);
-        for slot in slots.iter().filter(|s| age(s) > old) {
+        let ages = self.ages(&slots, wall, ran);
+        slots.sort_by_key(|slot| Reverse(ages.of(slot)));
+        let old = policy.days.max(policy.young) + MARGIN;
+        for slot in slots.iter().filter(|s| ages.of(s) > old) {
             self.purge_slot(slot, keep, u64::MAX, &mut purged)?;
         }
         let cap = (self.capacity()? / 100).saturating_mul(policy.percent);
         let mut used = self.trash_bytes()?;
-        for slot in slots.iter().filter(|s| (policy.young + 1..=old).contains(&age(s))) {
+        for slot in slots.iter().filter(|s| (policy.young + MARGIN + 1..=old).contains(&ages.of(s))) {
             if used <= cap {
                 break;
             }
@@ -106,23 +106,6 @@ impl Root {
             self.walk_slot(&slot, see, &mut Stuck::default())?;
         }
         Ok(bytes)
-    }
-
-    /// Items filed while the clock was plainly wrong are dated anew, lest they be old at once when it is set.
-    fn redate(&self, slots: &mut Vec<Vec<u8>>, now: u64) -> Result<(), Cause> {
-        if now / DAY < FIRST_DAY {
-            slots.clear();
-            return Ok(());
-        }
-        let trash = self.own(TRASH)?;
-        for (i, slot) in slots.iter_mut().enumerate().filter(|(_, s)| slot_day(s) < Some(FIRST_DAY)) {
-            let suffix = if slot.ends_with(b"-long") { "-long" } else { "" };
-            let to = format!("{}{suffix}", slot_name(now, 2 + i as u64)).into_bytes();
-            renameat_with(&trash, slot.as_slice(), &trash, to.as_slice(), RenameFlags::NOREPLACE)
-                .map_err(cause)?;
-            *slot = to;
-        }
-        Ok(())
     }
 
     /// Deletes items of one slot until `enough` bytes are freed.

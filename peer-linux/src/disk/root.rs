@@ -1,5 +1,6 @@
 //! A folder's directory on this device: linking it, and telling whether it still stands.
 
+use super::ages::Ages;
 use super::beneath::{Dir, cause, open_dir};
 use super::claim::Claim;
 use super::grant::Grants;
@@ -38,6 +39,7 @@ pub struct Root {
     pub(super) together: Arc<Together>,
     pub(super) watch: Arc<Mutex<Watch>>,
     pub(super) strays: Mutex<Vec<Trashed>>,
+    pub(super) ages: Arc<Mutex<Ages>>,
 }
 
 /// Whether a directory was linked before.
@@ -144,6 +146,7 @@ impl Root {
     ) -> Result<Root, DiskError> {
         let probe = probe::probe(&open_dir(&dir, TMP).map_err(cause)?)?;
         let together = Arc::new(Together::of(&dir));
+        let ages = Arc::new(Mutex::new(Ages::read(&dir)));
         Ok(Root {
             path,
             dir,
@@ -158,16 +161,19 @@ impl Root {
             together,
             watch: Arc::default(),
             strays: Mutex::default(),
+            ages,
         })
     }
 
     /// Shares what is still to be done with the value that stood for the same directory before, and may still be at work:
-    /// displaced files to be watched, changes and files to be made durable. Nothing if that was another directory.
+    /// displaced files to be watched, changes and files to be made durable; and how old its trash is. Nothing if that was
+    /// another directory.
     pub fn take_over(&mut self, before: &Root) {
         if self.is_same_root(before) && self.marker == before.marker {
             self.watch = before.watch.clone();
             self.touched = before.touched.clone();
             self.together = before.together.clone();
+            self.ages = before.ages.clone();
         }
     }
 

@@ -80,9 +80,12 @@ impl Root {
         Err(cause(Errno::EXIST))
     }
 
-    /// Moves it to `at` if that name can be had.
+    /// Moves it to `at` if that name can be had, in a directory that is young.
     fn place_in_trash(&self, from: &Dir, name: &[u8], at: &[u8]) -> Result<bool, Cause> {
         let (parent, last) = split(at);
+        if self.is_old_slot(at.split(|b| *b == b'/').next().unwrap_or(at)) {
+            return Ok(false);
+        }
         let Some(dir) = self.trash_dir(parent)? else { return Ok(false) };
         let moved = handle_at(from, name)?;
         let done =

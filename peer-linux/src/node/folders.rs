@@ -66,6 +66,8 @@ pub struct Folders {
     /// The folder whose displaced files were looked at last.
     displaced_of: Option<Folder>,
     prune_at: u64,
+    /// When that was last, or the start.
+    pruned_at: u64,
 }
 
 impl AsFd for Folders {
@@ -91,6 +93,7 @@ impl Folders {
             displaced_busy: false,
             displaced_of: None,
             prune_at: now().at.0 + PRUNE / 60,
+            pruned_at: now().at.0,
         })
     }
     /// A folder's root went while its trash was looked through: that is done once more when it is there again.

@@ -17,16 +17,17 @@ impl Place {
     fn settle(&self) {
         assert_eq!(self.root.poll_displaced(), []);
     }
-    /// Makes today's items look as if they came some days ago.
-    fn age(&self, days: u64, to: &str) {
-        let slot = super::super::trash::slot_name(wall() - days * DAY, 0);
-        let from = fs::read_dir(self.at(".dartsync/trash")).unwrap().map(|e| e.unwrap().path());
-        let today = super::super::trash::slot_name(wall(), 0);
-        for dir in from.filter(|d| d.file_name().unwrap().to_str().unwrap().starts_with(&today)) {
-            fs::rename(&dir, self.at(format!(".dartsync/trash/{slot}{to}"))).unwrap();
-        }
+    /// Some days (and seconds, lest it be a trifle less) pass while the program runs; what is pruned then.
+    fn days(&self, days: u64, policy: &Policy) -> Purged {
+        self.at_wall(wall(), days * DAY + 3_000_000, policy)
+    }
+    fn at_wall(&self, wall: u64, ran: u64, policy: &Policy) -> Purged {
+        self.root.trash_prune((wall, ran), policy, &|at| at.ends_with(b"wanted")).unwrap()
     }
 }
+
+/// What nothing is too old for.
+const ALL_STAY: Policy = Policy { days: 10_000, young: 10_000, percent: 100 };
 
 #[test]
 fn restoring_is_an_edit_that_displaces_into_the_trash() {
@@ -109,34 +110,83 @@ fn emptying_spares_what_is_wanted() {
 fn pruning_takes_the_old_and_then_the_oldest_but_never_the_young() {
     let place = Place::new("prune");
     place.removed(b"old", b"1");
-    place.age(31, "");
     place.removed(b"wanted", b"2");
-    place.age(31, "T000000");
+    std::thread::sleep(std::time::Duration::from_millis(25));
+    place.settle();
+    assert_eq!(place.days(0, &ALL_STAY).gone.len(), 0);
+    place.days(12, &ALL_STAY);
     place.removed(b"middle", b"3");
-    place.age(20, "");
+    place.days(0, &ALL_STAY);
+    place.days(12, &ALL_STAY);
     place.removed(b"week", b"4");
-    place.age(7, "");
+    place.days(0, &ALL_STAY);
+    place.days(7, &ALL_STAY);
     place.removed(b"today", b"5");
     std::thread::sleep(std::time::Duration::from_millis(25));
     place.settle();
-    let keep = |at: &[u8]| at.ends_with(b"wanted");
-    let purged = place.root.trash_prune(wall(), &Policy::default(), &keep).unwrap();
+    assert_eq!(
+        place.days(0, &Policy::default()),
+        Purged::default(),
+        "31 days: what came last may be 30 days old"
+    );
+    let purged = place.days(1, &Policy::default());
     assert_eq!((purged.gone.len(), purged.kept), (1, 1));
     place.trash_is(&[(b"middle", b"3"), (b"today", b"5"), (b"wanted", b"2"), (b"week", b"4")]);
     let none = Policy { percent: 0, ..Policy::default() };
-    place.root.trash_prune(wall(), &none, &keep).unwrap();
+    place.days(0, &none);
     place.trash_is(&[(b"today", b"5"), (b"wanted", b"2"), (b"week", b"4")]);
+    place.days(1, &none);
+    place.trash_is(&[(b"today", b"5"), (b"wanted", b"2")]);
 }
 
 #[test]
-fn a_wrong_clock_does_not_age_the_trash() {
-    let place = Place::new("clock");
+fn no_clock_ages_the_trash() {
+    let mut place = Place::new("clock");
+    let (policy, hour) = (Policy { percent: 0, ..Policy::default() }, DAY / 24);
     place.removed(b"a", b"1");
-    place.age(wall() / DAY - 3, "");
+    std::thread::sleep(std::time::Duration::from_millis(25));
     place.settle();
-    assert_eq!(place.root.trash_prune(5 * DAY, &Policy::default(), &|_| false).unwrap().gone.len(), 0);
-    assert_eq!(place.root.trash_prune(wall(), &Policy::default(), &|_| false).unwrap().gone.len(), 0);
-    place.trash_is(&[(b"a", b"1")]);
+    place.at_wall(wall(), hour, &policy);
+    // It starts with a clock that is weeks ahead, weeks behind or not set at all, and then is set right.
+    for n in 0..20 {
+        for wrong in [wall() + 40 * DAY, wall() - 40 * DAY, 5 * DAY] {
+            place.restart();
+            assert_eq!(place.at_wall(wrong, hour / 60, &policy), Purged::default(), "{n}");
+            assert_eq!(place.at_wall(wall(), hour, &policy), Purged::default(), "{n}");
+        }
+    }
+    // What was filed by a clock that was behind has an old name, and is not old.
+    let trash = place.at(".dartsync/trash");
+    for (day, file) in [("2025-01-01", "b"), ("1970-01-03", "c"), ("2250-01-01", "d")] {
+        fs::create_dir(trash.join(day)).unwrap();
+        fs::write(trash.join(day).join(file), "2").unwrap();
+    }
+    place.restart();
+    assert_eq!(place.at_wall(wall(), hour, &policy), Purged::default());
+    place.trash_is(&[(b"a", b"1"), (b"b", b"2"), (b"c", b"2"), (b"d", b"2")]);
+    // A leap that stays is believed to be a day; then all go in their time, whatever they are called.
+    assert_eq!(place.at_wall(wall() + 4_000 * DAY, hour, &policy), Purged::default());
+    let gone = (0..7).map(|_| place.at_wall(wall() + 4_000 * DAY, DAY, &policy).gone.len());
+    assert_eq!(gone.sum::<usize>(), 1, "a week: what was there before is a day or two older");
+    let gone = (0..3).map(|_| place.at_wall(wall() + 4_000 * DAY, DAY, &policy).gone.len());
+    assert_eq!(gone.sum::<usize>(), 3);
+    place.trash_is(&[]);
+}
+
+#[test]
+fn what_comes_on_a_day_that_never_ends_is_not_as_old_as_what_is_there() {
+    let mut place = Place::new("stuck-clock");
+    let first = place.removed(b"first", b"1");
+    for n in 0..3 {
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        place.settle();
+        place.days(20 * n, &Policy::default());
+        place.restart();
+        let at = place.removed(b"later", b"2");
+        let slot = |at: &[u8]| at.split(|b| *b == b'/').next().unwrap().to_vec();
+        assert_eq!(slot(&at) == slot(&first), n == 0);
+    }
+    place.trash_is(&[(b"later", b"2"), (b"later", b"2")]);
 }
 
 #[test]
@@ -196,10 +246,10 @@ fn lock_and_lose(place: &Place) {
     place.trash_is(&[(&lost, b"2"), (b"a", b"1"), (b"locked/x", b"locked"), (b"read-only/x", b"read-only")]);
     let back = place.root.trash_restore(&at).unwrap();
     assert_eq!((&back.path, place.read(&lost)), (&lost, b"2".to_vec()), "by the name it lay under");
-    place.age(40, "");
     std::thread::sleep(std::time::Duration::from_millis(25));
     place.settle();
-    let purged = place.root.trash_prune(wall(), &Policy::default(), &|_| false).unwrap();
+    place.days(0, &ALL_STAY);
+    let purged = place.days(40, &Policy::default());
     assert_eq!((purged.gone.len(), purged.stuck), (3, Stuck::default()));
     place.trash_is(&[]);
 }

@@ -118,14 +118,16 @@ impl Node {
         if self.folders.prune_at > now().at.0 {
             return;
         }
-        self.folders.prune_at = now().at.0 + PRUNE;
+        let at = now().at.0;
+        let ran = at - std::mem::replace(&mut self.folders.pruned_at, at);
+        self.folders.prune_at = at + PRUNE;
         let all: Vec<Folder> = self.folders.live.keys().copied().collect();
         for folder in &all {
             let (folder, Some(root)) = (*folder, self.folders.root(*folder)) else { continue };
             let deletable = Deletable::of(&mut self.store, &all, folder);
             self.workers.submit(Priority::Bulk, move |_| {
                 let policy = crate::disk::Policy::default();
-                let purged = root.trash_prune(now().wall, &policy, &|at| deletable.keeps(at));
+                let purged = root.trash_prune((now().wall, ran), &policy, &|at| deletable.keeps(at));
                 let (gone, odd) = match purged {
                     Ok(p) => (p.gone, trash::unread(&p.stuck, "deleted")),
                     Err(e) => (Vec::new(), Some(ops::cause(e))),
