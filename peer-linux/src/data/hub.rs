@@ -18,8 +18,7 @@ use dartsync_core::link::admission::Admission;
 use dartsync_core::peer::Outcome;
 use dartsync_core::rng::Rng;
 use dartsync_core::time::Instant;
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -32,7 +31,6 @@ const WARM: usize = 16;
 const OF_ONE: usize = 4;
 /// A link used within this is not closed to make room for another.
 const FRESH: u64 = 5_000;
-
 /// Fetches that failed whose trees are kept for the next try.
 const TREES: usize = LARGES;
 
@@ -227,8 +225,9 @@ impl Hub {
 
     /// See [`super::Fetcher::sources`].
     pub fn sources(&mut self, at: Instant, ticket: Ticket, holders: SlotSet, seekers: SlotSet) {
-        for job in self.waiting.iter_mut().flatten().filter(|j| j.fetch.ticket == ticket) {
-            (job.fetch.from, job.fetch.seekers) = (holders, seekers);
+        let stay = self.swarm.linked().0 & !seekers.0;
+        for fetch in self.waiting.iter_mut().flatten().map(|j| &mut j.fetch).filter(|f| f.ticket == ticket) {
+            (fetch.from, fetch.seekers) = (SlotSet(holders.0 | fetch.from.0 & stay), seekers);
         }
         if let Some(running) = self.running.get_mut(&ticket) {
             running.shared |= !seekers.is_empty();
@@ -322,12 +321,13 @@ impl Hub {
         let is_chosen = self.chosen.get(&link.slot).is_some_and(|l| Arc::ptr_eq(l, link));
         // What was asked on one that was chosen once is not answered any more, either.
         if is_chosen || link.asked.load(Ordering::Relaxed) && self.is_linked(link.slot) {
-            self.chosen.remove(&link.slot);
-            self.swarm.handle_closed(shared.now(), link.slot);
             // Both ends may have dialled: then another stands.
             if let Some(other) = self.links.iter().find(|l| l.slot == link.slot) {
                 self.chosen.insert(link.slot, other.clone());
                 self.swarm.handle_open(shared.now(), link.slot);
+            } else {
+                self.chosen.remove(&link.slot);
+                self.swarm.handle_closed(shared.now(), link.slot);
             }
         }
     }

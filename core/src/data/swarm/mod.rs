@@ -171,13 +171,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         }
     }
     /// Other sources than were said: who has it all, and who fetches it, too. Those that turned out not to have it stay
-    /// out.
+    /// out. One that was said before and is linked stays, unless it fetches it, too, until it says that it has it not, or
+    /// its link ends.
     pub fn handle_sources(&mut self, at: Instant, ticket: Ticket, holders: SlotSet, seekers: SlotSet) {
+        let stay = SlotSet(self.linked().0 & !seekers.0);
         for s in self.smalls.iter_mut().flatten().filter(|s| s.ticket == ticket) {
-            s.whence.replace(holders);
+            s.whence.replace(holders, stay);
         }
         for l in self.larges.iter_mut().flatten().filter(|l| l.ticket == ticket) {
-            l.whence.replace(holders);
+            l.whence.replace(holders, stay);
             let left = l.whence.left();
             l.fellows.name(at, SlotSet(seekers.0 & !left.0));
             left.iter().for_each(|slot| l.fellows.remove(slot));
@@ -196,21 +198,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
     }
     /// A link to that device stands; one that stood before is gone.
     pub fn handle_open(&mut self, at: Instant, slot: Slot) {
-        if self.source(slot).is_open() {
-            self.handle_closed(at, slot);
-        }
+        self.part(at, slot);
         self.source_mut(slot).opened(at);
         self.hangs.remove(slot);
         self.dirty = true;
     }
     /// It does not stand any more.
     pub fn handle_closed(&mut self, at: Instant, slot: Slot) {
-        if self.source(slot).is_open() {
-            self.release_all(slot);
-            self.source_mut(slot).closed(at);
-            self.larges.iter_mut().flatten().for_each(|l| l.fellows.closed(at, slot));
-            self.dirty = true;
-        }
+        self.part(at, slot);
+        self.unlinked(slot);
     }
     /// The device could not be reached, for now.
     pub fn handle_unreachable(&mut self, at: Instant, slot: Slot) {
@@ -238,6 +234,24 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         (!self.is_idle()).then(|| saying.map_or(self.tick_at, |t| t.min(self.tick_at)))
     }
 
+    /// Devices to which a link stands.
+    pub fn linked(&self) -> SlotSet {
+        self.slots_where(|s| s.is_open())
+    }
+
+    /// The link that stood is gone, whether or not another one takes its place.
+    fn part(&mut self, at: Instant, slot: Slot) {
+        if self.source(slot).is_open() {
+            self.release_all(slot);
+            self.source_mut(slot).closed(at);
+            self.larges.iter_mut().flatten().for_each(|l| l.fellows.closed(at, slot));
+            self.dirty = true;
+        }
+    }
+    fn unlinked(&mut self, slot: Slot) {
+        self.smalls.iter_mut().flatten().for_each(|s| s.whence.closed(slot));
+        self.larges.iter_mut().flatten().for_each(|l| l.whence.closed(slot));
+    }
     fn source(&self, slot: Slot) -> &Source {
         &self.sources[slot.0 as usize]
     }

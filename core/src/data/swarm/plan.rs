@@ -270,6 +270,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             self.release_all(slot);
             self.source_mut(slot).died(at, silence);
             self.larges.iter_mut().flatten().for_each(|l| l.fellows.closed(at, slot));
+            self.unlinked(slot);
             self.hangs.add(slot);
         } else if at.since(self.source(slot).progress) >= STALL {
             let mut others = self.slots_where(|s| s.is_open() && s.silence(at) < STALL);

@@ -169,9 +169,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         larges.find(|l| l.holds(offset, len)).map(|l| l.ticket)
     }
 
-    pub(super) fn linked(&self) -> SlotSet {
-        self.slots_where(|s| s.is_open())
-    }
     /// A fellow that is to be told what is here now.
     pub(super) fn next_have(&mut self, at: Instant) -> Option<Effect> {
         let open = self.linked();

@@ -106,3 +106,45 @@ fn a_dead_link_is_hung_up_on_however_much_else_is_to_be_said() {
     }
     assert!(hung.first().is_some_and(|at| *at < 16_000), "{hung:?}");
 }
+
+/// What is fetched of devices 1 and 2 when the tracker names nobody, because of what happens to them then.
+fn when_nobody_is_named(happens: impl Fn(&mut Machine, u32)) -> Vec<Effect> {
+    let mut s = linked(&[1]);
+    s.handle_fetch(ms(0), &small(0, &[1, 2]), None);
+    let asks = drain(&mut s, ms(0));
+    let [Effect::Ask(Slot(1), Ask::Chunk { id, .. })] = asks[..] else { panic!("{asks:?}") };
+    s.handle_sources(ms(10), Ticket(0), SlotSet(0), SlotSet(0));
+    assert_eq!(drain(&mut s, ms(10)), [], "it goes on");
+    s.handle_sources(ms(20), Ticket(0), SlotSet(0), SlotSet(0));
+    happens(&mut s, id);
+    s.handle_timeout(ms(400));
+    drain(&mut s, ms(400))
+}
+
+#[test]
+fn a_source_that_answers_stays_one_when_the_tracker_names_it_no_more() {
+    let id = small(0, &[]).content;
+    let failed = Effect::Failed(Ticket(0), Cause::NoSource);
+    let came = when_nobody_is_named(|s, id| s.handle_body(ms(30), Slot(1), id, Body::Good));
+    assert_eq!(came, [Effect::Finished(Ticket(0))]);
+    let gone = when_nobody_is_named(|s, id| s.handle_refused(ms(30), Slot(1), id, Refusal::Gone));
+    assert_eq!(gone, [failed]);
+    assert_eq!(when_nobody_is_named(|s, _| s.handle_closed(ms(30), Slot(1))), [failed]);
+    // Another link takes the place of its own: it is asked again.
+    let again = when_nobody_is_named(|s, _| s.handle_open(ms(30), Slot(1)));
+    assert!(
+        matches!(again[..], [Effect::Ask(Slot(1), Ask::Chunk { content, .. })] if content == id),
+        "{again:?}"
+    );
+    // It seeks it itself, so it has said that it has it not.
+    let seeks = when_nobody_is_named(|s, _| {
+        s.handle_sources(ms(30), Ticket(0), SlotSet(0), SlotSet::one(Slot(1)));
+    });
+    assert!(seeks.contains(&failed), "{seeks:?}");
+    // Who is not linked may be offline: it is named, or it is none.
+    let other = when_nobody_is_named(|s, _| {
+        s.handle_open(ms(30), Slot(2));
+        s.handle_closed(ms(30), Slot(1));
+    });
+    assert_eq!(other, [failed]);
+}
