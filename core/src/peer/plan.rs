@@ -16,6 +16,10 @@ const SEEKING: Duration = Duration::secs(3);
 /// What takes longer to fetch is sought again, for the tracker forgets after a minute who seeks, and wholly when it starts;
 /// or given up, if it is wanted no more.
 const SEEK_AGAIN: Duration = Duration::secs(30);
+/// A content that its author alone was asked for is sought after this: the author may be silent, and others have it.
+const SEEK_FIRST: Duration = Duration::secs(5);
+/// So many of those at a time: what many slow fetches seek at once crowds others out of the tracker's book.
+const SEEK_FEW: usize = 16;
 /// How long after a content was asked for in vain all that is held is told again, once for all that came meanwhile.
 const RESAY: Duration = Duration::secs(1);
 
@@ -388,10 +392,18 @@ impl Peer {
             if o.t.intent.is_none() && !o.t.stale && self.wanted(ix, &o).is_none_or(|w| !wants(&w)) {
                 // It may wait for sources that never come.
                 self.hint(Effect::Cancel(job.ticket));
-            } else if let Some(r) = o.t.remote.as_ref().filter(|r| job.sought && r.epoch == self.epoch) {
-                let _ = self.seeks.push_back((job.f, job.row, r.seq));
+            } else if let Some(r) = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch)
+                && (job.sought || self.may_seek_early())
+            {
+                self.jobs[i].sought |= self.seeks.push_back((job.f, job.row, r.seq)).is_ok();
             }
         }
+    }
+
+    /// Whether one more fetch may seek others though its author has not failed.
+    fn may_seek_early(&self) -> bool {
+        let early = |j: &&Job| j.sought && !j.bulk && j.work == Work::Install(Stage::Fetching);
+        self.jobs.iter().filter(early).count() < SEEK_FEW
     }
 
     /// A data link had to say that it has no more what it announced: the row is looked at, and the tracker told.
@@ -424,7 +436,7 @@ impl Peer {
 fn times_out(job: &Job) -> Option<Instant> {
     match job.work {
         Work::Install(Stage::Seeking) => Some(job.since + SEEKING),
-        Work::Install(Stage::Fetching) => Some(job.since + SEEK_AGAIN),
+        Work::Install(Stage::Fetching) => Some(job.since + if job.sought { SEEK_AGAIN } else { SEEK_FIRST }),
         _ => None,
     }
 }

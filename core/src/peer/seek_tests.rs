@@ -32,6 +32,28 @@ fn what_is_fetched_for_long_is_sought_again() {
 }
 
 #[test]
+fn what_its_author_alone_is_asked_for_is_sought_before_long() {
+    let mut rig = Rig::ready();
+    rig.hears("small", Kind::File, "small");
+    while rig.effect().is_some() {}
+    // The author is asked, and is silent.
+    let said = rig.peer.seeks.pop_front().unwrap();
+    let job = &mut rig.peer.jobs[0];
+    (job.work, job.sought, job.since) = (Work::Install(Stage::Fetching), false, rig.now.at);
+    let ticket = job.ticket;
+    rig.pass(Duration::millis(4_900));
+    assert!(rig.peer.seeks.is_empty());
+    rig.pass(Duration::millis(100));
+    assert_eq!(rig.peer.seeks.pop_front(), Some(said));
+    rig.pass(Duration::secs(29));
+    assert!(rig.peer.seeks.is_empty(), "from then on as whatever is fetched for long");
+    rig.peer.sources(&mut rig.ix, rig.now, said.0, said.1, SlotSet::one(Slot(0)), SlotSet(0));
+    let told = core::iter::from_fn(|| rig.effect())
+        .any(|e| matches!(e, Effect::Sources { ticket: of, .. } if of == ticket));
+    assert!(told, "the fetch goes on with what the tracker says");
+}
+
+#[test]
 fn what_is_wanted_no_more_is_not_waited_for() {
     for replaced in [true, false] {
         let mut rig = Rig::ready();

@@ -47,7 +47,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
             .or_else(|| self.next_find())
             .or_else(|| self.next_check())
             .or_else(|| self.next_have(at))
-            .or_else(|| self.next_dial());
+            .or_else(|| self.next_dial(at));
         self.dirty = effect.is_some();
         effect
     }
@@ -192,7 +192,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         self.larges.iter_mut().flatten().find_map(next)
     }
 
-    fn next_dial(&mut self) -> Option<Effect> {
+    fn next_dial(&mut self, at: Instant) -> Option<Effect> {
         let off = self.slots_where(|s| s.state == State::Off);
         let reach = self.slots_where(|s| matches!(s.state, State::Open(_) | State::Dialling));
         if off.is_empty() {
@@ -207,8 +207,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, K: Bank> Swarm<B, K> {
         let smalls = self.fresh.iter().map(|i| (self.small(*i).whence.left(), 1));
         let patches = self.patches.waiting().map(|goal| (self.whence(place_of(goal)).left(), 1));
         let fellows = [(self.fellows(), limits::DEVICES as u32)];
-        let tries =
-            smalls.chain(patches).chain(larges).chain(fellows).find_map(|(left, most)| wish(left, most))?;
+        // What is out at a source that brings nothing goes to another as soon as one is linked.
+        let silent = self.slots_where(|s| s.count > 0 && s.silence(at) >= STALL);
+        let stuck = self.flights.iter().filter(|f| silent.has(f.slot));
+        let stuck = stuck.map(|f| (SlotSet(self.could_bring(&f).0 & !silent.0), 1));
+        let tries = smalls
+            .chain(patches)
+            .chain(larges)
+            .chain(fellows)
+            .chain(stuck)
+            .find_map(|(left, most)| wish(left, most))?;
         self.turn = self.turn.wrapping_add(1);
         let slot = tries.iter().nth((self.turn % tries.len()) as usize).expect("it is not empty");
         self.source_mut(slot).state = State::Dialling;

@@ -148,3 +148,29 @@ fn a_source_that_answers_stays_one_when_the_tracker_names_it_no_more() {
     });
     assert_eq!(other, [failed]);
 }
+
+#[test]
+fn another_device_is_linked_with_when_the_one_that_was_asked_is_silent() {
+    let mut s = linked(&[1]);
+    s.handle_fetch(ms(0), &small(0, &[1]), None);
+    let (mut asked, mut dialled) = (vec![], vec![]);
+    for at in (0..15_000).step_by(100) {
+        if at == 5000 {
+            s.handle_sources(ms(at), Ticket(0), SlotSet::one(Slot(2)), SlotSet(0));
+        }
+        s.handle_timeout(ms(at));
+        for e in drain(&mut s, ms(at)) {
+            match e {
+                Effect::Dial(slot) => {
+                    dialled.push((slot, at));
+                    s.handle_open(ms(at), slot);
+                }
+                Effect::Ask(slot, Ask::Chunk { .. }) => asked.push((slot, at)),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(dialled, [(Slot(2), 5000)]);
+    assert_eq!(asked[0], (Slot(1), 0));
+    assert!(asked.iter().any(|(slot, at)| *slot == Slot(2) && (5000..5200).contains(at)), "{asked:?}");
+}
