@@ -9,6 +9,7 @@ use super::index::{DEVICE, Index, Number};
 use super::session::Session;
 use super::state::*;
 use super::trees::Lane;
+use super::vain::Vain;
 use super::waiting::Waiting;
 use crate::ids::*;
 use crate::limits;
@@ -83,6 +84,7 @@ pub struct Peer {
     pub(super) first_unjudged: u32,
     pub(super) delays: Vec<Delay, DELAYS>,
     pub(super) waiting: Waiting,
+    pub(super) vain: Vain,
     pub(super) scan: Scan,
     /// The folder that is gone through by R8, where, and the transaction in which the last of it was heard.
     pub(super) sweep: Option<(usize, PathBuf, u64)>,
@@ -125,6 +127,7 @@ impl Peer {
             first_unjudged: 0,
             delays: Vec::new(),
             waiting: Waiting::default(),
+            vain: Vain::default(),
             scan: Scan {
                 ticket: Ticket(0),
                 f: 0,

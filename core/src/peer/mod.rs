@@ -75,6 +75,7 @@ mod torn_tests;
 mod touch_tests;
 mod tree;
 mod trees;
+mod vain;
 mod views;
 mod waiting;
 

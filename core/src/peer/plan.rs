@@ -20,8 +20,6 @@ const SEEK_AGAIN: Duration = Duration::secs(30);
 const SEEK_FIRST: Duration = Duration::secs(5);
 /// So many of those at a time: what many slow fetches seek at once crowds others out of the tracker's book.
 const SEEK_FEW: usize = 16;
-/// How long after a content was asked for in vain all that is held is told again, once for all that came meanwhile.
-const RESAY: Duration = Duration::secs(1);
 
 impl Peer {
     /// The next effect that follows from the state; `None` when nothing more can be begun.
@@ -404,31 +402,6 @@ impl Peer {
     fn may_seek_early(&self) -> bool {
         let early = |j: &&Job| j.sought && !j.bulk && j.work == Work::Install(Stage::Fetching);
         self.jobs.iter().filter(early).count() < SEEK_FEW
-    }
-
-    /// A data link had to say that it has no more what it announced: the row is looked at, and the tracker told.
-    pub fn handle_gone(&mut self, ix: &mut dyn Index, now: Now, content: &ContentId) {
-        // Which record it was asked for is not said; it may be one whose content went without a trace here.
-        for s in self.folders.iter_mut().filter(|s| s.linked && s.caught_up) {
-            s.resay_at.get_or_insert(now.at + RESAY);
-        }
-        let mut after = None;
-        for _ in 0..16 {
-            let Some(row) = ix.with_content(content, after) else { return };
-            after = Some(row);
-            let folder = ix.path(row, &mut self.buf);
-            let Some(f) = self.place_of(folder) else { continue };
-            let Some(mut o) = self.open(ix, f, row) else { continue };
-            if let Some(seq) = self.has(&o.t) {
-                self.note_lack(f, seq);
-            }
-            self.spoil(&mut o);
-            if let Some(l) = &mut o.t.local {
-                // No file has it: what stands there is hashed. (When it was looked at stays known, R13.)
-                l.stat.ino = 0;
-            }
-            self.retry(ix, now, o);
-        }
     }
 }
 

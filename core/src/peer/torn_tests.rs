@@ -4,7 +4,7 @@ use super::reconcile::is_forgotten;
 use super::rig::{Rig, content, record, stat};
 use super::state::What;
 use super::trees::{Lane, Made, Remote, Stat, Trees};
-use crate::ids::{ContentId, Seq};
+use crate::ids::{ContentId, Seq, Slot};
 use crate::path::Path;
 use crate::record::{Kind, Record};
 use crate::version::{Edit, Order};
@@ -139,7 +139,7 @@ fn what_was_torn_itself_is_set_aside_once() {
 fn a_save_after_the_first_look_is_a_user_s_though_a_device_asked_in_vain_for_the_one_before() {
     let mut rig = cut("whole");
     assert!(rig.trees("x").local.is_some_and(|l| l.at != 0));
-    rig.peer.handle_gone(&mut rig.ix, rig.now, &content("whole"));
+    rig.peer.handle_gone(&mut rig.ix, rig.now, Slot(1), &content("whole"));
     assert!(rig.trees("x").stale);
     rig.sees("x", Kind::File, "new");
     let l = rig.trees("x").local.expect("it stands");

@@ -4,25 +4,23 @@
 use super::bank::{Bank, Teller};
 use super::deeds::Deeds;
 use super::errand::{Errand, Look};
+use super::gone::Gone;
 use super::link::Link;
 use super::partial::{self, Arrived};
 use super::tree::Tree;
 use super::uploads::Uploads;
 use super::{Book, Job, Report, Setup, Source, dial, part};
-use dartsync_core::data::message::HAVE;
 use dartsync_core::data::swarm::{Body, Effect, Fetch, LARGES, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
-use dartsync_core::data::{Have, Ranges};
+use dartsync_core::data::{Have, Ranges, message::HAVE};
 use dartsync_core::ids::{ContentId, Slot, SlotSet, Ticket};
-use dartsync_core::link::StaticKey;
-use dartsync_core::link::admission::Admission;
+use dartsync_core::link::{StaticKey, admission::Admission};
 use dartsync_core::peer::Outcome;
 use dartsync_core::rng::Rng;
 use dartsync_core::time::Instant;
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, mpsc::Sender};
 use std::time::Duration;
 
 /// Dialled links that are kept though nothing is asked on them.
@@ -98,6 +96,7 @@ pub struct Shared {
     pub received: AtomicU64,
     /// Who is served.
     pub uploads: Uploads,
+    pub gone: Gone,
     pub stopping: AtomicBool,
     started: std::time::Instant,
 }
@@ -367,6 +366,7 @@ impl Shared {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             uploads: Uploads::default(),
+            gone: Gone::default(),
             stopping: AtomicBool::new(false),
             started: std::time::Instant::now(),
         });

@@ -318,7 +318,7 @@ impl Thread<'_> {
     fn serve(&mut self, part: Option<usize>) {
         self.link.used.store(self.shared.millis(), Ordering::Relaxed);
         if !self.server.has_staged() {
-            self.server.stage(self.shared, &mut self.machine, part);
+            self.server.stage(self.shared, self.link.slot, &mut self.machine, part);
         }
         let mut outlet = self.link.outlet.lock().expect("no thread panics with it");
         let bytes = self.server.hand_over(&mut outlet, part.unwrap_or(usize::MAX));

@@ -20,6 +20,7 @@ mod bank;
 mod deeds;
 mod dial;
 mod errand;
+mod gone;
 mod hub;
 mod link;
 mod part;
@@ -112,8 +113,8 @@ pub enum Report {
         /// If it is ready and longer than one chunk: the flat list of its chunks.
         leaves: Vec<u8>,
     },
-    /// A content that was asked for is not here (any more), though someone believes so.
-    Gone(ContentId),
+    /// Contents that were asked for are not here (any more), though someone believes so: [`Fetcher::take_gone`].
+    Gone,
     /// No address of that device answered: the tracker may ask it to dial back.
     Unreachable(DeviceId),
     /// That device sent bytes that the content does not hold.
@@ -181,6 +182,10 @@ impl Fetcher {
     /// Gives a fetch up; its report comes all the same.
     pub fn cancel(&self, ticket: Ticket) {
         self.0.with(|hub, _| hub.cancel(ticket));
+    }
+    /// Who asked for which content in vain since this was called last: some of it, of a device that asks for much.
+    pub fn take_gone(&self) -> Vec<(Slot, ContentId)> {
+        self.0.gone.take()
     }
     /// The book was changed: links to devices that are not in it any more are closed, and devices that could not be
     /// reached are tried again.

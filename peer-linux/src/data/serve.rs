@@ -10,7 +10,7 @@ use crate::content::{OwnedManifest, manifest};
 use dartsync_core::content::{NODE_BYTES, Root, entry_bytes, pieces, symlink_root};
 use dartsync_core::data::message::{self, BODY, HEAD, RANGES_MAX, Refusal, SHORT_BYTES};
 use dartsync_core::data::{DataLink, Form, Work};
-use dartsync_core::ids::ContentId;
+use dartsync_core::ids::{ContentId, Slot};
 use dartsync_core::limits::{AEAD_TAG, CHUNK_MAX};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -114,19 +114,17 @@ impl Server {
     }
 
     /// Lays out answers while there is room for one more, and less than so many bytes are laid out, or a chunk; bodies
-    /// in records of about so many.
-    pub fn stage(&mut self, shared: &Arc<Shared>, machine: &mut DataLink, part: Option<usize>) {
+    /// in records of about so many. The device in slot `asker` asked for them.
+    pub fn stage(&mut self, shared: &Arc<Shared>, asker: Slot, machine: &mut DataLink, part: Option<usize>) {
         let most = part.unwrap_or(CHUNK_MAX);
         self.block = most.clamp(BLOCK_MIN, BODY);
-        let mut gone = Vec::new();
+        let mut tell = false;
         while self.stage.filled().len() < most && self.stage.room(ROOM).len() >= ROOM {
             let Some(work) = machine.poll_work() else { break };
-            self.answer(shared, work, &mut gone);
+            tell |= self.answer(shared, work).is_some_and(|content| shared.gone.add(asker, content));
         }
-        if !gone.is_empty() {
-            let mut deeds = Deeds::default();
-            deeds.reports.extend(gone.into_iter().map(Report::Gone));
-            deeds.carry_out(shared);
+        if tell {
+            Deeds { reports: vec![Report::Gone], ..Deeds::default() }.carry_out(shared);
         }
     }
 
@@ -142,9 +140,13 @@ impl Server {
         bytes
     }
 
-    fn answer(&mut self, shared: &Arc<Shared>, work: Work, gone: &mut Vec<ContentId>) {
+    /// Lays out one answer; the content, if it is not here.
+    fn answer(&mut self, shared: &Arc<Shared>, work: Work) -> Option<ContentId> {
         let (id, content) = match work {
-            Work::Refuse { id, why } => return self.record(|out| message::encode_refusal(id, why, out)),
+            Work::Refuse { id, why } => {
+                self.record(|out| message::encode_refusal(id, why, out));
+                return None;
+            }
             Work::Read { id, content, .. }
             | Work::Ranges { id, content, .. }
             | Work::Pieces { id, content, .. }
@@ -159,13 +161,13 @@ impl Server {
             Work::Root { .. } => self.root(shared, id, &content),
             Work::Refuse { .. } => unreachable!("taken above"),
         };
-        if let Err(why) = served {
-            if why == Refusal::Gone {
-                self.open.retain(|s| s.content != content);
-                gone.push(content);
-            }
-            self.record(|out| message::encode_refusal(id, why, out));
+        let why = served.err()?;
+        let gone = why == Refusal::Gone;
+        if gone {
+            self.open.retain(|s| s.content != content);
         }
+        self.record(|out| message::encode_refusal(id, why, out));
+        gone.then_some(content)
     }
 
     /// Lays out one record with this payload.

@@ -379,8 +379,10 @@ impl Node {
                     }
                     self.finish(ticket, outcome);
                 }
-                Report::Gone(content) => {
-                    self.peer.handle_gone(&mut self.store, now(), &content);
+                Report::Gone => {
+                    for (asker, content) in self.fetcher.take_gone() {
+                        self.peer.handle_gone(&mut self.store, now(), asker, &content);
+                    }
                     self.pull();
                 }
                 Report::Unreachable(device) => self.peer.handle_unreachable(device),

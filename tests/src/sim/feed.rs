@@ -12,6 +12,19 @@ use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Index, Outcome, Touch};
 
 impl World<'_> {
+    /// Device `d` asked `s` for what that has no more.
+    fn asked_in_vain(&mut self, s: usize, d: usize, f: &Fetch) {
+        let key = self.devices[d].key;
+        let src = &mut self.devices[s];
+        let now = src.now(self.now);
+        let peer = src.peer.as_mut().expect("it is up");
+        if let Some((asker, _)) = peer.roster().device_by_key(&key) {
+            peer.handle_gone(&mut src.ix, now, asker, &f.content);
+        }
+        self.note(s + 1, "gone", d as u64, 0);
+        self.pump(s);
+    }
+
     /// A fetch is tried: any source that is there and still has the content will do.
     pub(super) fn fetch(&mut self, d: usize, life: u32, ticket: Ticket, tries: u32) {
         if self.devices[d].life != life || !self.devices[d].is_up() {
@@ -56,11 +69,7 @@ impl World<'_> {
             }
         }
         for s in &lacking {
-            let src = &mut self.devices[*s];
-            let now = src.now(self.now);
-            src.peer.as_mut().expect("it is up").handle_gone(&mut src.ix, now, &f.content);
-            self.note(*s + 1, "gone", d as u64, 0);
-            self.pump(*s);
+            self.asked_in_vain(*s, d, &f);
         }
         if let Some(data) = got {
             self.devices[d].fetches.remove(&ticket);
