@@ -1,36 +1,47 @@
 //! How many devices may be put out soon after they were taken in. Revocations are kept for ever and have a bounded list
-//! (R20): a device that takes others in only to put them out would fill it, and could then not be put out itself.
+//! (R20): a device that takes others in only to put them out would fill it, and could then not be put out itself. Who has
+//! been in the home for long is counted alone, so that it can put out new devices whatever others do; new devices are
+//! counted together, for one that takes others in would have them put each other out.
 
+use crate::ids::Slot;
+use crate::limits;
 use crate::time::{Duration, Instant};
 
 /// A device is new for so long.
 const NEW: Duration = Duration::secs(24 * 3600);
-/// So many new devices may be put out, or leave, in [`SPAN`].
+/// So many new devices may be put out by one, or leave, in [`SPAN`].
 const MOST: u8 = 8;
 /// See [`MOST`].
 const SPAN: Duration = Duration::secs(3600);
 
 /// See the module.
 pub(super) struct Churn {
-    /// Since when they are counted.
-    since: Instant,
-    count: u8,
+    /// Of each device, the new ones' last: since when they are counted, and how many.
+    counts: [(Instant, u8); limits::DEVICES + 1],
 }
 
 impl Churn {
     pub(super) const fn new() -> Self {
-        Churn { since: Instant(0), count: 0 }
+        Churn { counts: [(Instant(0), 0); limits::DEVICES + 1] }
     }
-    /// A device that was taken in then (none: before this tracker's start) is to be put out now: whether it may be.
-    pub(super) fn admit(&mut self, now: Instant, joined: Option<Instant>) -> bool {
-        if joined.is_none_or(|at| at + NEW <= now) {
+    /// A device that was taken in then (none: before this tracker's start, or as the home's first) is to be put out now by one of
+    /// whom the same is known: whether it may be.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        joined: Option<Instant>,
+        by: (Slot, Option<Instant>),
+    ) -> bool {
+        let is_new = |joined: Option<Instant>| joined.is_some_and(|at| now < at + NEW);
+        if !is_new(joined) {
             return true;
         }
-        if self.since + SPAN <= now {
-            (self.since, self.count) = (now, 0);
+        let (since, count) = &mut self.counts[if is_new(by.1) { limits::DEVICES } else { by.0.0 as usize }];
+        if *since + SPAN <= now {
+            (*since, *count) = (now, 0);
         }
-        let may = self.count < MOST;
-        self.count += u8::from(may);
+        let may = *count < MOST;
+        *count += u8::from(may);
         may
     }
 }

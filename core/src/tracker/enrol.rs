@@ -68,11 +68,12 @@ impl Tracker<'_> {
             return Ok(());
         }
         let avoid = self.files.leaving();
+        let joined = self.roster.devices().next().map(|_| now.at);
         let slot =
             self.roster.enrol(key, hello.name, hello.tag, avoid).map_err(|full| Reject::new(full.0))?;
         let by = invite.map_or_else(PublicKey::default, |id| self.invites.take(now.at, id));
         let witnessed = self.is_first_word(&hello).then_some(0);
-        self.peers[slot.0 as usize] = Peer { witnessed, joined: Some(now.at), ..Peer::NEW };
+        self.peers[slot.0 as usize] = Peer { witnessed, joined, ..Peer::NEW };
         self.enrolled(slot, by);
         self.come_in(now, i, slot, hello);
         Ok(())

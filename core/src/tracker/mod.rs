@@ -89,7 +89,7 @@ struct Peer {
     witnessed: Option<u64>,
     /// Tags that it brought into the table in this epoch, and new ones of its own.
     strange: usize,
-    /// When it was taken in, if that was since this tracker's start.
+    /// When it was taken in, if that was since this tracker's start and not as the home's first.
     joined: Option<Instant>,
 }
 

@@ -81,7 +81,7 @@ impl Tracker<'_> {
             return self.leave(now, i, slot);
         }
         let (name, id) = (device.name.clone(), self.id(slot));
-        if !self.churn.admit(now.at, self.peers[target.0 as usize].joined) {
+        if !self.may_put_out(now, target, slot) {
             return Reply::Refused(CHURN);
         }
         if let Err(full) = self.put_out(key, None) {
@@ -94,9 +94,14 @@ impl Tracker<'_> {
         Reply::Done(self.sealed_version)
     }
 
+    fn may_put_out(&mut self, now: Now, target: Slot, by: Slot) -> bool {
+        let joined = |slot: Slot| self.peers[slot.0 as usize].joined;
+        self.churn.admit(now.at, joined(target), (by, joined(by)))
+    }
+
     fn leave(&mut self, now: Now, i: usize, slot: Slot) -> Reply {
         let (key, id) = (self.sessions[i].key, self.id(slot));
-        if !self.churn.admit(now.at, self.peers[slot.0 as usize].joined) {
+        if !self.may_put_out(now, slot, slot) {
             return Reply::Refused(CHURN);
         }
         if let Err(full) = self.put_out(&key, Some(i)) {

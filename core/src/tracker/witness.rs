@@ -1,12 +1,13 @@
 //! What is believed of the tags that an announced vector names.
 
 use super::Tracker;
+use super::table::TAGS;
 use crate::ids::Slot;
 use crate::limits;
 use crate::record::Record;
 
 /// Tags that one device may bring into the table in an epoch, beside those of active devices: as many as a roster
-/// remembers of those given up. The table has room for 255 in all, of which it shall not take most.
+/// remembers of those given up, and no more than leaves the others their shares ([`Tracker::share`]).
 const STRANGE: usize = limits::GIVEN_UP_TAGS;
 
 impl Tracker<'_> {
@@ -35,6 +36,26 @@ impl Tracker<'_> {
         let parent = r.parent.map(|p| p.tag).filter(|t| r.version.get(*t) == 0);
         let tags = r.version.entries().iter().map(|e| e.tag).chain(parent);
         let more = tags.filter(|t| !is_common(*t)).count();
-        (more == 0 || before + more <= STRANGE).then_some(more)
+        let total = before + more;
+        let may = total <= STRANGE && (total <= self.share() || more <= self.common_tags(by));
+        (more == 0 || may).then_some(more)
+    }
+    /// How many tags each device may bring into the table whatever the others do: half of what it has room for beside
+    /// their own is shared out.
+    fn share(&self) -> usize {
+        let devices = self.roster.devices().count().max(1);
+        TAGS.saturating_sub(devices) / (2 * devices)
+    }
+    /// How many more there is room for once every other device has its own, and its share.
+    fn common_tags(&self, by: Slot) -> usize {
+        let (share, table) = (self.share(), self.files.table());
+        let others = self.roster.devices().filter(|(s, _)| *s != by);
+        let kept: usize = others
+            .map(|(s, d)| {
+                let own = usize::from(!table.knows_tag(d.tag));
+                own + share.saturating_sub(self.peers[s.0 as usize].strange)
+            })
+            .sum();
+        table.spare_tags().saturating_sub(kept)
     }
 }

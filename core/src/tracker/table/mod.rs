@@ -27,6 +27,7 @@ mod tests;
 
 pub use stored::Stored;
 pub use sweep::{Progress, Step};
+pub(super) use tags::TAGS;
 
 use crate::ids::{FolderSlot, Seq, SlotSet, Tag};
 use crate::limits::{self, FOLDERS, PATH};
@@ -170,6 +171,10 @@ impl<'m> Table<'m> {
     /// Whether the tag takes up one of the places for tags already.
     pub fn knows_tag(&self, tag: Tag) -> bool {
         self.tags.index(tag).is_some()
+    }
+    /// How many tags can be added to those that entries name.
+    pub fn spare_tags(&self) -> usize {
+        self.tags.spare()
     }
     /// About how many records fit, if the others are like those that are here.
     pub fn estimate_capacity(&self) -> usize {

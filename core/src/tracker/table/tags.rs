@@ -4,7 +4,7 @@
 use crate::ids::Tag;
 
 /// How many tags the entries of a table can name at a time.
-pub(super) const TAGS: usize = 255;
+pub(in crate::tracker) const TAGS: usize = 255;
 
 /// See the module.
 pub(super) struct Tags {

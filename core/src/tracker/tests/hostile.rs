@@ -165,6 +165,25 @@ fn invented_tags_leave_room_for_those_of_the_others() {
     }
 }
 
+#[test]
+fn two_that_invent_tags_leave_room_for_a_third() {
+    let mut h = Home::with(4);
+    let puts = |h: &mut Home, i: usize, count: u32| {
+        let own = h.clients[i].tag.0;
+        let put = |n: u32| {
+            let mut r = file(8, edit(own, 500), None);
+            assert!(r.version.raise(edit(100_000 * (i as u32 + 1) + n, 1)));
+            usize::from(matches!(h.put(i, &format!("{i}-{n}"), &r), Verdict::Accepted(_)))
+        };
+        (0..count).map(put).sum::<usize>()
+    };
+    let taken = puts(&mut h, 1, 300) + puts(&mut h, 2, 300);
+    assert!((160..=200).contains(&taken), "{taken}");
+    for i in [0, 3] {
+        assert_eq!(puts(&mut h, i, 25), 25, "{i}");
+    }
+}
+
 /// Takes a device in by client 1's invite and has it put out again; the answer.
 fn churn(h: &mut Home, n: u32) -> Reply {
     let invite = h.invite(1);
@@ -196,6 +215,21 @@ fn taking_devices_in_to_put_them_out_fills_no_list() {
     (10..17).for_each(|n| assert_eq!(churn(&mut h, n), Reply::Done));
     assert_eq!(churn(&mut h, 17), Reply::Done);
     assert_eq!(h.revoke(0, 1), Reply::Done, "a device of more than a day can be put out at any time");
+}
+
+#[test]
+fn who_uses_up_what_may_be_put_out_keeps_no_other_from_it() {
+    let mut h = Home::with(3);
+    (0..8).for_each(|n| assert_eq!(churn(&mut h, n), Reply::Done));
+    assert!(matches!(churn(&mut h, 8), Reply::Refused(_)));
+    let new = h.clients.len() - 1;
+    assert!(matches!(h.revoke(2, new), Reply::Refused(_)), "new devices are counted together");
+    assert_eq!(h.revoke(0, new), Reply::Done, "the founder is none of them");
+    h.clients.pop();
+    h.pass_alive(Duration::secs(25 * 3600));
+    (9..17).for_each(|n| assert_eq!(churn(&mut h, n), Reply::Done));
+    assert!(matches!(churn(&mut h, 17), Reply::Refused(_)));
+    assert_eq!(h.revoke(2, new), Reply::Done, "each that is in for long is counted alone");
 }
 
 #[test]
