@@ -122,6 +122,10 @@ mutants! {
     R16Durable,
     /// It is not told anew on a new link.
     R16Anew,
+    /// What happened to a file before it was moved, or since, is not asked.
+    R17Touched,
+    /// What happened to a moved file before it was looked at is told later (drivers).
+    R17Fence,
     /// A device takes a roster that forgets a revocation.
     R20Forgets,
     /// The tracker does not unite revocations.

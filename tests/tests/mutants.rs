@@ -68,6 +68,8 @@ const CAUGHT: &[(&str, How)] = &[
     ("R15Trash", Story("what is removed elsewhere lies in the trash")),
     ("R16Durable", Story("two edits at once make one copy")),
     ("R16Anew", Story("the same file on both sides is no conflict")),
+    ("R17Touched", Story("what was written to a file before it was moved is what arrives")),
+    ("R17Fence", Story("what is written to a moved file while it is looked at is what arrives")),
     ("R20Forgets", Core("a_revoked_device_leaves_its_name_and_nothing_else")),
     ("R20Unite", Core("what_a_device_announced_goes_when_an_older_roster_tells_of_its_revocation")),
     ("R20Quorum", Story("a tracker that lost its roster waits for half of its devices")),

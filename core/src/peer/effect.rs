@@ -34,8 +34,9 @@ pub enum Effect {
     },
     /// Stat the path; unless it equals `known`, hash what is there to its end, with a stat before and after. A manifest
     /// of more than one chunk is put in the store's open transaction before the answer. Where a program has the file open for
-    /// writing, the stat is [`Stat::of_writer`]. [`Outcome::Looked`],
-    /// [`Outcome::Failed`] ([`Cause::Changing`] if it changed meanwhile).
+    /// writing, the stat is [`Stat::of_writer`]. A file that is `moved`, not [`Stat::is_fresh`], has one name and surely no writer, is
+    /// not hashed; then all that happened before its stat was taken is told before the answer. [`Outcome::Looked`],
+    /// [`Outcome::Failed`] ([`Cause::Changing`] if it changed meanwhile, or that cannot be told).
     Look {
         /// Names the answer.
         ticket: Ticket,
@@ -43,6 +44,8 @@ pub enum Effect {
         row: Row,
         /// The stat that need not be hashed again.
         known: Option<Stat>,
+        /// The stat and content that the file had under its former name ([`Stat::is_moved_to`], R17).
+        moved: Option<(Stat, ContentId)>,
         /// Large: may wait for others.
         bulk: bool,
     },

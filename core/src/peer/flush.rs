@@ -21,7 +21,8 @@ const FLUSH_EVERY: Duration = Duration::secs(5);
 impl Peer {
     /// R13: what users made just now may be in the page cache alone, its name, too. Its times can be set, that of its change cannot.
     pub(super) fn mark_unsynced(&mut self, now: Now, o: &mut Open, stat: &Stat) {
-        let fresh = now.wall.saturating_sub((stat.ctime / 1000).max(0) as u64) < SETTLED_ON_DISK;
+        let age = now.wall.saturating_sub((stat.ctime / 1000).max(0) as u64);
+        let fresh = age < SETTLED_ON_DISK || stat.is_of_writer();
         o.t.unsynced = (fresh || o.t.unsure) && stat.kind != Kind::Removed;
         if o.t.unsynced {
             self.want_flush(now, o.f);

@@ -6,6 +6,7 @@
 
 use super::effect::{Effect, Tell};
 use super::index::{DEVICE, Index, Number};
+use super::moved::{MOVED, Moved};
 use super::session::Session;
 use super::state::*;
 use super::trees::Lane;
@@ -34,6 +35,9 @@ pub struct Config {
     pub addrs: Addrs,
     /// See [`crate::wire::message::caps`].
     pub caps: u32,
+    /// A file of so many bytes that was moved is announced together with what became of its former name, and need not be read
+    /// again (R17); a smaller one at once.
+    pub await_both: u64,
 }
 
 /// The store's run is raised by one at each dial and by this with what the tracker is told to be here, so that no few dials
@@ -83,6 +87,7 @@ pub struct Peer {
     pub(super) outbox_sent: usize,
     pub(super) first_unjudged: u32,
     pub(super) delays: Vec<Delay, DELAYS>,
+    pub(super) moved: Vec<Moved, MOVED>,
     pub(super) waiting: Waiting,
     pub(super) vain: Vain,
     pub(super) scan: Scan,
@@ -126,6 +131,7 @@ impl Peer {
             outbox_sent: 0,
             first_unjudged: 0,
             delays: Vec::new(),
+            moved: Vec::new(),
             waiting: Waiting::default(),
             vain: Vain::default(),
             scan: Scan {
@@ -232,6 +238,7 @@ impl Peer {
             self.scan.ticket = Ticket(0);
         }
         self.delays.retain(|d| d.f != f);
+        self.moved.clear();
         self.waiting.forget(f);
         if self.sweep.as_ref().is_some_and(|s| s.0 == f) {
             self.sweep = None;

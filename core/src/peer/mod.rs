@@ -13,6 +13,7 @@
 //! | `announce`, `merge` | announcing and verdicts; minting, merging, conflict copies |
 //! | `scan`, `guard` | what the disk says, and when it is not believed |
 //! | `torn` | what a power cut has left of it |
+//! | `moved` | what a file that was moved is known to hold |
 //! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
 //! | `parts` | what was given up half done is cleared away |
 //! | `tree` | what hangs together by paths |
@@ -36,6 +37,9 @@ mod machine;
 #[cfg(test)]
 pub mod mem_index;
 mod merge;
+mod moved;
+#[cfg(test)]
+mod moved_tests;
 mod obtain;
 #[cfg(test)]
 mod overtake_tests;

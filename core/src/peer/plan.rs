@@ -129,9 +129,10 @@ impl Peer {
                 // Of what a directory is to be swapped over, the record names no content any more.
                 let named = |l: &&Local| l.at != 0 && l.record.kind == l.stat.kind;
                 let known = local.filter(|l| named(l) && !l.stat.is_racy(l.at)).map(|l| l.stat);
-                let bulk = local.is_some_and(|l| l.stat.size > BULK);
+                let moved = self.moved_here(row);
+                let bulk = moved.is_none() && local.is_some_and(|l| l.stat.size > BULK);
                 self.push_job(now, ticket, f, row, Work::Look);
-                return Some(Effect::Look { ticket, row, known, bulk });
+                return Some(Effect::Look { ticket, row, known, moved, bulk });
             }
         }
         None
@@ -236,6 +237,7 @@ impl Peer {
             Work::Look => {
                 self.end_job(ticket);
                 self.look_done(ix, now, job, outcome);
+                self.moved_looked(ix, now, job.f, job.row);
                 None
             }
             Work::Install(stage) => self.install_done(ix, now, job, stage, outcome),

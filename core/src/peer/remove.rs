@@ -5,13 +5,17 @@ use super::index::Index;
 use super::machine::Peer;
 use super::reconcile::{Step, ours, step};
 use super::rows::Open;
-use super::state::{Job, Work};
+use super::state::{BULK_INSTALLS, INSTALLS, Job, Work};
 use super::tree::Below;
-use super::trees::{Intent, Local, Made, Stat};
-use crate::ids::ContentId;
+use super::trees::{Intent, Lane, Local, Made, Stat, Trees};
+use crate::ids::{ContentId, Row};
+use crate::limits::BULK;
 use crate::record::{Kind, Record};
 use crate::time::{Duration, Now};
 use crate::version::Order;
+
+/// Large files that are to be made: so many are looked at for one that what is to be removed holds.
+const HEIRS: usize = 64;
 
 impl Peer {
     pub(super) fn start_meta(&mut self, now: Now, o: &Open) -> Effect {
@@ -68,11 +72,38 @@ impl Peer {
                 return None;
             }
         }
+        if let Some(heir) = self.heir(ix, &o).and_then(|row| self.open(ix, o.f, row))
+            && let Some(effect) = self.start_install(ix, now, heir)
+        {
+            return Some(effect);
+        }
         let l = o.t.local.as_ref()?;
         let expect = l.stat;
         let ticket = self.ticket();
         self.push_job(now, ticket, o.f, o.row, Work::Remove { done: false, syncing: false });
         Some(Effect::Remove { ticket, row: o.row, expect })
+    }
+
+    /// A row that is to get the large file which is to be removed: it is moved there, rather than to the trash (R15).
+    fn heir(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Row> {
+        let content =
+            o.t.disk_content().filter(|_| o.t.local.as_ref().is_some_and(|l| l.stat.size > BULK))?;
+        let bulk = self.jobs.iter().filter(|j| j.bulk).count();
+        if bulk >= BULK_INSTALLS || self.installs() >= INSTALLS {
+            return None;
+        }
+        let folder = self.folders[o.f].folder;
+        let (mut after, mut t) = (None, Trees::default());
+        for _ in 0..HEIRS {
+            let (key, row) = ix.due(folder, Lane::Bulk, after)?;
+            after = Some((key, row));
+            let wants =
+                ix.load(row, &mut t) && t.remote.as_ref().is_some_and(|r| r.record.content == content);
+            if wants && !self.is_busy(row) {
+                return Some(row);
+            }
+        }
+        None
     }
 
     /// A removal that won over ours is done: the merge of both is a removal, too, and ours to announce (R7).

@@ -5,6 +5,7 @@ use super::rig::{F, Rig, content, stat};
 use super::trees::{Remote, Trees};
 use super::{Effect, Index, Lane, Outcome};
 use crate::ids::{ContentId, Seq, Tag};
+use crate::limits::BULK;
 use crate::path::Path;
 use crate::record::{Kind, Record};
 use crate::time::Duration;
@@ -177,6 +178,43 @@ fn what_waits_for_its_directory_and_lends_its_file_goes_later() {
         rig.pass(Duration::millis(500));
     }
     for lane in [Lane::Quick, Lane::Later] {
+        assert_eq!(rig.ix.due(F, lane, None), None, "{lane:?}");
+    }
+}
+
+#[test]
+fn a_large_file_is_moved_to_its_new_name_rather_than_to_the_trash() {
+    let mut rig = Rig::ready();
+    rig.has("old", Kind::File, "c");
+    let large = |rig: &mut Rig, p: &str| {
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+        o.t.local.iter_mut().for_each(|l| l.stat.size = BULK + 1);
+        o.t.remote.iter_mut().for_each(|r| r.record.size = BULK + 1);
+        rig.peer.close(&mut rig.ix, rig.now, o);
+    };
+    large(&mut rig, "old");
+    hears(&mut rig, "new", Kind::File, "c", 1_000_001);
+    large(&mut rig, "new");
+    hears(&mut rig, "old", Kind::Removed, "c", 1_000_002);
+    assert_eq!(rig.lane("new"), Some(Lane::Bulk));
+    let mut taken = None;
+    while let Some(e) = rig.effect() {
+        match e {
+            Effect::Make { ticket, row, take: Some(_), .. } => taken = Some((ticket, row)),
+            Effect::Remove { .. } | Effect::Fetch { .. } => panic!("{e:?}"),
+            _ => {}
+        }
+    }
+    let (ticket, new) = taken.expect("the file itself is moved");
+    assert_eq!(rig.path(new), "new");
+    rig.done(ticket, Outcome::Ready);
+    for _ in 0..20 {
+        while let Some(e) = rig.effect() {
+            acts(&mut rig, e);
+        }
+        rig.pass(Duration::millis(20));
+    }
+    for lane in [Lane::Bulk, Lane::Remove, Lane::Look, Lane::Later] {
         assert_eq!(rig.ix.due(F, lane, None), None, "{lane:?}");
     }
 }

@@ -60,8 +60,8 @@ impl Rig {
     }
     /// [`Rig::over`] in that boot of the machine.
     pub fn booted(ix: MemIndex, boot: u64) -> Rig {
-        let config =
-            Config { key: PublicKey([1; 32]), seed: [1; 32], port: 1, addrs: Default::default(), caps: 0 };
+        let (key, seed, addrs) = (PublicKey([1; 32]), [1; 32], Default::default());
+        let config = Config { key, seed, port: 1, addrs, caps: 0, await_both: 0 };
         let now = Now { at: Instant(START), wall: START };
         let mut rig = Rig { peer: Box::new(Peer::new(config)), ix, now, tmp: Vec::new(), listed: 0, seq: 0 };
         rig.peer.start(&mut rig.ix, now, boot, None);

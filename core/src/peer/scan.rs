@@ -39,11 +39,13 @@ impl Peer {
         match touch {
             Touch::Gone => {
                 if let Some(row) = ix.find(folder, path) {
+                    self.forget_moved(row);
                     self.delay(ix, now, f, row, true);
                 }
             }
             Touch::Written => {
                 let row = ix.find(folder, path).unwrap_or_else(|| ix.create(folder, path));
+                self.forget_moved(row);
                 self.delay(ix, now, f, row, false);
             }
             Touch::Settled | Touch::Subtree => {
@@ -55,6 +57,7 @@ impl Peer {
                 let stands = Peer::stands(&o.t) == Kind::Directory;
                 let known = stands || o.t.intent.is_some() || self.is_busy(row);
                 self.delays.retain(|d| d.row != row);
+                self.forget_moved(row);
                 self.spoil(&mut o);
                 self.retry(ix, now, o);
                 if known && (touch == Touch::Subtree || went) {
@@ -81,6 +84,7 @@ impl Peer {
 
     /// Events of a folder were lost: all of it is scanned.
     pub fn handle_lost_events(&mut self, _ix: &mut dyn Index, _now: Now, folder: Folder) {
+        self.forget_all_moved();
         if let Some(f) = self.place_of(folder) {
             self.folders[f].rescan = true;
         }
@@ -90,6 +94,7 @@ impl Peer {
     /// is watched anew, and then scanned.
     pub fn handle_unwatched(&mut self, _ix: &mut dyn Index, now: Now, folder: Folder) {
         let Some(f) = self.place_of(folder) else { return };
+        self.forget_all_moved();
         let s = &mut self.folders[f];
         s.unwatched = s.watching;
         if s.watched {
@@ -98,8 +103,9 @@ impl Peer {
         }
     }
 
-    fn delay(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, gone: bool) {
+    pub(super) fn delay(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, gone: bool) {
         if let Some(d) = self.delays.iter_mut().find(|d| d.row == row) {
+            d.written |= !gone;
             if gone && !d.gone {
                 (d.gone, d.at) = (true, now.at + SETTLE);
             } else if !gone {
@@ -109,7 +115,7 @@ impl Peer {
             return;
         }
         let pause = if gone { SETTLE.0 } else { QUIET.0 };
-        let d = Delay { at: now.at + Duration(pause), f, row, gone, pause, since: now.at };
+        let d = Delay { at: now.at + Duration(pause), f, row, gone, written: !gone, pause, since: now.at };
         if self.delays.push(d).is_err() {
             self.look_at(ix, now, f, row);
         }
@@ -119,7 +125,7 @@ impl Peer {
     pub(super) fn end_delays(&mut self, ix: &mut dyn Index, now: Now) {
         let mut i = 0;
         while i < self.delays.len() {
-            if self.delays[i].at <= now.at {
+            if self.delays[i].at <= now.at && !self.waits_for_former(ix, now, i) {
                 let d = self.delays.swap_remove(i);
                 self.look_at(ix, now, d.f, d.row);
             } else {
@@ -326,6 +332,7 @@ impl Peer {
         s.watched = false;
         s.watch_at = now.at + RETRY_ROOT;
         let folder = s.folder;
+        self.forget_all_moved();
         self.tell(Tell::State(folder));
     }
 

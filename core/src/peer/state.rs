@@ -436,6 +436,8 @@ pub struct Delay {
     pub row: Row,
     /// Whether a removal is waited for.
     pub gone: bool,
+    /// Whether it was written to.
+    pub written: bool,
     /// The pause that was waited (µs), doubled at each further write.
     pub pause: u64,
     /// When the first write was seen.

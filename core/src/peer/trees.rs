@@ -24,9 +24,22 @@ pub struct Stat {
 
 impl Stat {
     /// The stat of a file that a program had open for writing while it was read: what that writes through a map afterwards
-    /// may leave the very same stat. So that it is read again, this one differs from any that is found, by an instant.
+    /// may leave the very same stat. So that it is read again, this one differs from any that is found: it has no ctime.
     pub fn of_writer(self) -> Stat {
-        Stat { ctime: self.ctime.saturating_sub(1), ..self }
+        Stat { ctime: i64::MIN, ..self }
+    }
+    /// Whether it is [`Stat::of_writer`].
+    pub fn is_of_writer(&self) -> bool {
+        self.ctime == i64::MIN
+    }
+    /// Whether a change soon after a reading at `at` (µs) could have left this very ctime.
+    pub fn is_fresh(&self, at: u64) -> bool {
+        self.ctime >= (at as i64).saturating_mul(1000).saturating_sub(grain(self.ctime))
+    }
+    /// Whether a file of this stat can have that one under another name, if nothing else happened to it: ctime alone may
+    /// differ.
+    pub fn is_moved_to(&self, now: &Stat) -> bool {
+        !self.is_of_writer() && Stat { ctime: now.ctime, ..*self } == *now
     }
     /// Whether a path of this stat can be taken for unchanged since `old` was read at wall time `old_at` (µs): all
     /// fields equal and not racy. Directories: kind and mode.
@@ -50,8 +63,13 @@ impl Stat {
         self.kind == Kind::File && near.contains(&self.mtime)
     }
     fn grain(&self) -> i64 {
-        if self.mtime % 1_000_000_000 == 0 { 2_020_000_000 } else { 20_000_000 }
+        grain(self.mtime)
     }
+}
+
+/// How far apart a file system may keep two times (ns) of which one is this.
+fn grain(time: i64) -> i64 {
+    if time % 1_000_000_000 == 0 { 2_020_000_000 } else { 20_000_000 }
 }
 
 /// Where the local tree's record has its version from.

@@ -63,6 +63,12 @@ pub fn has_writer(file: &File) -> bool {
     writers(file) == Writers::Some
 }
 
+/// Whether nobody can write to the file unseen, as far as that can be told for sure: no program has it open for writing, and
+/// it has no other name, whose events may not be told.
+pub fn is_alone(file: &File) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|s| s.st_nlink == 1) && writers(file) == Writers::None
+}
+
 /// Checks that what was found at a name is `expect`: [`Cause::Raced`] if it is not, or [`Cause::OpenWriter`] if it may be, but
 /// for a writer that a look saw ([`Stat::of_writer`]).
 pub(super) fn check(dir: impl AsFd, name: &[u8], expect: &Stat, found: Option<Stat>) -> Result<(), Cause> {

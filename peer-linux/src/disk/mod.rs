@@ -52,7 +52,7 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
-pub use lease::{has_writer, is_being_saved};
+pub use lease::{has_writer, is_alone, is_being_saved};
 pub use marker::Marker;
 pub use prepare::ToPrepare;
 pub use probe::Probe;

@@ -122,11 +122,11 @@ impl Node {
                 self.on_root(ticket, folder, Interactive, |root| root.sync_dirs())
             }
             Effect::Flush { ticket, folder } => self.on_root(ticket, folder, Large, |root| root.flush()),
-            Effect::Look { ticket, row, known, bulk } => {
+            Effect::Look { ticket, row, known, moved, bulk } => {
                 let Some(spot) = self.spot(ticket, row) else { return };
                 let flag = self.flag(ticket);
                 self.workers.submit(Priority::of(bulk), move |desk| {
-                    Done::Found(jobs::look(&spot, ticket, known, desk.buffer, &flag))
+                    Done::Found(jobs::look(&spot, ticket, (known, moved), desk.buffer, &flag))
                 });
             }
             Effect::Make { ticket, row, kind, content, from, take, size } => {
@@ -297,7 +297,10 @@ impl Node {
                 if let Some((content, leaves)) = &found.manifest {
                     self.store.put_manifest(content, leaves);
                 }
-                self.finish(found.ticket, found.outcome);
+                match found.unread && !self.tell_all_touches() {
+                    true => self.finish(found.ticket, Outcome::Failed(Cause::Changing)),
+                    false => self.finish(found.ticket, found.outcome),
+                }
             }
             Done::Parts(ticket, found) => {
                 if let Ok(rows) = &found {

@@ -47,14 +47,24 @@ struct Live {
     former: Option<(Arc<Root>, u64)>,
 }
 
+/// What the watches told of a path, a directory's or not.
+struct Touched {
+    folder: Folder,
+    path: Vec<u8>,
+    touch: Touch,
+    is_dir: bool,
+    /// Where it was moved from.
+    from: Option<Vec<u8>>,
+}
+
 /// All linked folders, and what goes on in them.
 pub struct Folders {
     watcher: Watcher,
     roots: Roots,
     live: BTreeMap<Folder, Live>,
     scans: Vec<(Ticket, Scan)>,
-    /// What the watches told of paths, and whether each is a directory's: not told to the machine yet.
-    touches: Vec<(Folder, Vec<u8>, Touch, bool)>,
+    /// Not told to the machine yet.
+    touches: Vec<Touched>,
     /// Contents of fetches under way.
     pub contents: HashMap<Ticket, ContentId>,
     /// Rows to be erased.
@@ -323,8 +333,10 @@ impl Node {
             let read = self.folders.watcher.read(&mut |event| {
                 any = true;
                 match event {
-                    WatchEvent::Touch { folder, path, is_dir, touch } => {
-                        touches.push((folder, path.bytes().to_vec(), touch, is_dir));
+                    WatchEvent::Touch { folder, path, is_dir, touch, from } => {
+                        let [path, from] = [Some(path), from].map(|p| p.map(|p| p.bytes().to_vec()));
+                        let path = path.expect("it is named");
+                        touches.push(Touched { folder, path, touch, is_dir, from });
                     }
                     WatchEvent::Lost(folder) => peer.handle_lost_events(store, now(), folder),
                     WatchEvent::Unwatched(folder) => peer.handle_unwatched(store, now(), folder),
@@ -353,15 +365,26 @@ impl Node {
 
     /// Tells the machine of touched paths; of files, what their stat is now.
     pub(super) fn tell_touches(&mut self) {
-        for (folder, path, touch, is_dir) in std::mem::take(&mut self.folders.touches) {
-            let path = Path::new(&path).expect("it was one when it was read");
-            let root = self.folders.root(folder).filter(|_| touch == Touch::Settled && !is_dir);
+        for t in std::mem::take(&mut self.folders.touches) {
+            let Touched { folder, touch, .. } = t;
+            let path = Path::new(&t.path).expect("it was one when it was read");
+            let from = t.from.as_ref().and_then(|from| Path::new(from).ok());
+            let root = self.folders.root(folder).filter(|_| touch == Touch::Settled && !t.is_dir);
             let stat = root.and_then(|root| root.stat(path).ok().flatten());
-            match stat {
-                Some(stat) => self.peer.handle_seen(&mut self.store, now(), folder, path, &stat),
-                None => self.peer.handle_touched(&mut self.store, now(), folder, path, touch),
+            let (peer, store) = (&mut self.peer, &mut self.store);
+            match (stat, from) {
+                (Some(stat), Some(from)) => peer.handle_moved(store, now(), folder, from, path, &stat),
+                (Some(stat), None) => peer.handle_seen(store, now(), folder, path, &stat),
+                (None, _) => peer.handle_touched(store, now(), folder, path, touch),
             }
         }
+    }
+
+    /// Tells the machine of all that has touched paths up to now. False if that is too much for one turn.
+    pub(super) fn tell_all_touches(&mut self) -> bool {
+        self.read_watches();
+        self.tell_touches();
+        !self.folders.more
     }
 
     /// Hands on what scans found; erases rows of unlinked folders; looks at displaced files; prunes trashes.

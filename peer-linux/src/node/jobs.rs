@@ -1,7 +1,7 @@
 //! Slow work, done on worker threads: each effect that touches a disk is one function here.
 
 use crate::content::{HashError, Hashed, hash_file, hash_symlink};
-use crate::disk::{Root, file_stat, has_writer, is_being_saved, wall};
+use crate::disk::{Root, file_stat, has_writer, is_alone, is_being_saved, wall};
 use dartsync_core::ids::{ContentId, Folder, Ticket};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Outcome, Stat};
@@ -53,13 +53,15 @@ pub struct Found {
     pub outcome: Outcome,
     /// To be kept before that.
     pub manifest: Option<Manifest>,
+    /// It counts only if nothing was told of since that happened before (R17).
+    pub unread: bool,
 }
 
 impl Found {
     fn of(ticket: Ticket, result: Result<(Outcome, Option<Hashed>), Cause>) -> Found {
         let (outcome, hashed) = result.unwrap_or_else(|cause| (Outcome::Failed(cause), None));
         let manifest = hashed.filter(|h| !h.leaves.is_empty()).map(|h| (h.content, h.leaves));
-        Found { ticket, outcome, manifest }
+        Found { ticket, outcome, manifest, unread: false }
     }
 }
 
@@ -67,11 +69,28 @@ impl Found {
 pub fn look(
     at: &Spot,
     ticket: Ticket,
-    known: Option<Stat>,
+    (known, moved): (Option<Stat>, Option<(Stat, ContentId)>),
     block: &mut Vec<u8>,
     cancel: &AtomicBool,
 ) -> Found {
+    if let Some(outcome) = moved.and_then(|moved| look_at_moved(at, moved)) {
+        return Found { ticket, outcome, manifest: None, unread: true };
+    }
     Found::of(ticket, look_at(at, known, block, cancel))
+}
+
+/// The same of a file that was moved; none where it is to be hashed after all.
+fn look_at_moved(spot: &Spot, (before, content): (Stat, ContentId)) -> Option<Outcome> {
+    let at = wall();
+    let stat = spot.root.stat(spot.path()).ok().flatten()?;
+    if !before.is_moved_to(&stat) || stat.is_fresh(at) {
+        return None;
+    }
+    let file = spot.root.open_read(spot.path()).ok()?;
+    // A writer that comes later shows in its times, or is told of.
+    let same =
+        is_alone(&file) && file_stat(&file) == Ok(stat) && spot.root.stat(spot.path()) == Ok(Some(stat));
+    same.then_some(Outcome::Looked { stat, content: Some(content), at })
 }
 
 fn look_at(
@@ -225,7 +244,7 @@ mod tests {
     fn a_look_hashes_what_is_not_known() {
         let t = Temp::new("look");
         let go = AtomicBool::new(false);
-        let look = |p: &str, known| look(&t.spot(p, 1), Ticket(1), known, &mut Vec::new(), &go);
+        let look = |p: &str, known| look(&t.spot(p, 1), Ticket(1), (known, None), &mut Vec::new(), &go);
         fs::write(t.0.join("f"), vec![7; 300_000]).unwrap();
         std::os::unix::fs::symlink("there", t.0.join("l")).unwrap();
         fs::create_dir(t.0.join("d")).unwrap();
@@ -239,7 +258,7 @@ mod tests {
         assert_eq!(looked(look("d", None)).0.kind, Kind::Directory);
         assert_eq!(looked(look("d/none", None)).0.kind, Kind::Removed);
         let stopped = AtomicBool::new(true);
-        let found = super::look(&t.spot("f", 1), Ticket(1), None, &mut Vec::new(), &stopped);
+        let found = super::look(&t.spot("f", 1), Ticket(1), (None, None), &mut Vec::new(), &stopped);
         assert_eq!(found.outcome, Outcome::Failed(Cause::Changing));
     }
 
@@ -250,7 +269,7 @@ mod tests {
         fs::write(t.0.join("f"), "bytes").unwrap();
         let writer = fs::OpenOptions::new().append(true).open(t.0.join("f")).unwrap();
         let look = |known| loop {
-            let found = look(&t.spot("f", 1), Ticket(1), known, &mut Vec::new(), &go);
+            let found = look(&t.spot("f", 1), Ticket(1), (known, None), &mut Vec::new(), &go);
             // It was written to just before: a save under way.
             if found.outcome != Outcome::Failed(Cause::Changing) {
                 break looked(found);
@@ -261,6 +280,36 @@ mod tests {
         drop(writer);
         let last = look(Some(first.0)).0;
         assert_eq!(look(Some(last)), (last, None));
+    }
+
+    #[test]
+    fn what_was_moved_and_only_that_is_not_hashed() {
+        let t = Temp::new("moved");
+        let go = AtomicBool::new(false);
+        fs::write(t.0.join("f"), "bytes").unwrap();
+        let before = t.1.stat(t.spot("f", 1).path()).unwrap().unwrap();
+        let known = ContentId([7; 32]);
+        let look = |before| {
+            // By then no later change can have the ctime of the last.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let found = look(&t.spot("g", 1), Ticket(1), (None, Some((before, known))), &mut Vec::new(), &go);
+            let unread = found.unread;
+            let content = looked(found).1;
+            assert_eq!(unread, content == Some(known));
+            unread
+        };
+        fs::rename(t.0.join("f"), t.0.join("g")).unwrap();
+        assert!(look(before) || !t.1.probe().leases);
+        assert!(!look(Stat { mtime: before.mtime - 1, ..before }) && !look(before.of_writer()));
+        fs::hard_link(t.0.join("g"), t.0.join("other")).unwrap();
+        assert!(!look(before), "it may be written to by its other name");
+        fs::remove_file(t.0.join("other")).unwrap();
+        let writer = fs::OpenOptions::new().append(true).open(t.0.join("g")).unwrap();
+        assert!(!look(before), "it may be written to through a map");
+        drop(writer);
+        assert!(look(before) || !t.1.probe().leases);
+        fs::set_permissions(t.0.join("g"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        assert!(!look(before));
     }
 
     /// A program that writes through a map, as it is told.
@@ -289,7 +338,7 @@ for word in sys.stdin:
             std::io::Write::write_all(&mut to, format!("{word}\n").as_bytes()).unwrap();
             lines.next().unwrap().unwrap();
         };
-        let look = |known| look(&t.spot("f", 1), Ticket(1), known, &mut Vec::new(), &go);
+        let look = |known| look(&t.spot("f", 1), Ticket(1), (known, None), &mut Vec::new(), &go);
         write("first");
         let first = loop {
             let found = look(None);
@@ -312,7 +361,7 @@ for word in sys.stdin:
         let t = Temp::new("make");
         fs::write(t.0.join("f"), "bytes").unwrap();
         let go = AtomicBool::new(false);
-        let right = looked(look(&t.spot("f", 1), Ticket(1), None, &mut Vec::new(), &go)).1.unwrap();
+        let right = looked(look(&t.spot("f", 1), Ticket(1), (None, None), &mut Vec::new(), &go)).1.unwrap();
         let make = |content, n| {
             let (to, from) = (t.spot("g", n), t.spot("f", 1));
             let make = Make { ticket: Ticket(2), to, from, kind: Kind::File, content, take: None };

@@ -14,6 +14,7 @@ use crate::{disk, offline};
 use anyhow::{Context, Result, anyhow};
 use dartsync_core::ids::SlotSet;
 use dartsync_core::limits;
+use dartsync_core::limits::BULK;
 use dartsync_core::link::StaticKey;
 use dartsync_core::peer::{Config as PeerConfig, Peer};
 use dartsync_core::wire::message::caps;
@@ -142,7 +143,8 @@ fn boot() -> u64 {
 fn machine(key: &StaticKey, listen: SocketAddr) -> Box<Peer> {
     let addrs = own_addresses(listen, false).into_iter().take(limits::ADDRESSES).collect();
     let caps = if has_aes() { caps::AES } else { 0 };
-    Box::new(Peer::new(PeerConfig { key: key.public(), seed: seed(), port: listen.port(), addrs, caps }))
+    let (key, port) = (key.public(), listen.port());
+    Box::new(Peer::new(PeerConfig { key, seed: seed(), port, addrs, caps, await_both: BULK }))
 }
 
 /// Listens for data links where the configuration says; else at the first free port from 7421 on.

@@ -51,6 +51,8 @@ pub enum WatchEvent<'a> {
         is_dir: bool,
         /// How.
         touch: Touch,
+        /// The path of the same folder that the file was moved from, when no event of either was told or read but that.
+        from: Option<Path<'a>>,
     },
     /// Events were lost: anything in the folder may have changed. It is watched again as a whole.
     Lost(Folder),
@@ -89,6 +91,8 @@ pub struct Watcher {
     pending: Pending,
     /// Directories that were moved away, not yet seen to arrive: cookie, parent's watch, name.
     moving: Vec<(u32, i32, Vec<u8>)>,
+    /// The file that was moved away last in this read, of whose name nothing else was noted: cookie, directory, name.
+    left: Option<(u32, i32, Vec<u8>)>,
 }
 
 impl AsFd for Watcher {
@@ -109,6 +113,7 @@ impl Watcher {
             tree: Tree::default(),
             pending: Pending::default(),
             moving: Vec::new(),
+            left: None,
         })
     }
 
@@ -173,6 +178,7 @@ impl Watcher {
                 Err(e) => return Err(e.into()),
             }
         }
+        self.left = None;
         self.tell(sink);
         // The other half of a move may be the first event of the next read.
         self.settle_moves(usize::from(last_moved));
@@ -228,6 +234,9 @@ impl Watcher {
             let moved = events.contains(ReadFlags::MOVED_FROM);
             if moved && is_dir {
                 self.moving.push((cookie, wd, name.to_vec()));
+            } else if moved {
+                let is_untouched = !self.pending.has_name(wd, name);
+                self.left = is_untouched.then(|| (cookie, wd, name.to_vec()));
             }
             self.pending.note(wd, name, is_dir, if moved { Change::MovedAway } else { Change::Deleted });
         } else if events.contains(ReadFlags::CLOSE_WRITE) {
@@ -267,6 +276,9 @@ impl Watcher {
             change = Change::Written;
         }
         self.pending.note(wd, name, is_dir, change);
+        if let Some((_, dir, from)) = self.left.take_if(|l| moved && !is_dir && l.0 == cookie) {
+            self.pending.note_from(wd, name, (dir, &from));
+        }
     }
 
     /// Whether what was made at the path is a regular file of one name: it was opened, and will be closed. Symlinks and
@@ -355,6 +367,7 @@ impl Watcher {
     fn lost(&mut self, sink: &mut dyn FnMut(WatchEvent<'_>)) {
         self.pending.clear();
         self.moving.clear();
+        self.left = None;
         let mut folders: Vec<Folder> = self.roots.keys().copied().collect();
         folders.sort();
         for folder in folders {
@@ -373,10 +386,15 @@ impl Watcher {
             let Some((folder, dir)) = self.tree.path_of(noted.wd) else { continue };
             let bytes = child(&dir, &noted.name);
             let Ok(path) = Path::new(&bytes) else { continue };
-            let is_dir = noted.is_dir;
-            sink(WatchEvent::Touch { folder, path, is_dir, touch: noted.touch });
-            if noted.subtree && noted.touch != Touch::Gone {
-                sink(WatchEvent::Touch { folder, path, is_dir, touch: Touch::Subtree });
+            let (is_dir, touch) = (noted.is_dir, noted.touch);
+            let from = noted.from.and_then(|(wd, name)| {
+                let (whose, dir) = self.tree.path_of(wd)?;
+                (whose == folder).then(|| child(&dir, &name))
+            });
+            let from = from.as_ref().and_then(|bytes| Path::new(bytes).ok());
+            sink(WatchEvent::Touch { folder, path, is_dir, touch, from });
+            if noted.subtree && touch != Touch::Gone {
+                sink(WatchEvent::Touch { folder, path, is_dir, touch: Touch::Subtree, from: None });
             }
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Noted {
     pub touch: Touch,
     /// What is below it may have changed unseen.
     pub subtree: bool,
+    /// The directory and name that it was moved from, when nothing else was noted of either.
+    pub from: Option<(i32, Box<[u8]>)>,
     moved_here: bool,
 }
 
@@ -43,6 +45,7 @@ impl Pending {
     pub fn note(&mut self, wd: i32, name: &[u8], is_dir: bool, change: Change) {
         let noted = self.noted(wd, name);
         noted.is_dir = is_dir;
+        noted.from = None;
         // Should another directory come to this name, nothing tells of what was in the one that left.
         noted.subtree |= is_dir && matches!(change, Change::MovedAway | Change::Deleted);
         noted.moved_here |= change == Change::MovedHere;
@@ -55,6 +58,14 @@ impl Pending {
             Change::MovedAway if noted.moved_here => Touch::Settled,
             Change::MovedAway | Change::Deleted => Touch::Gone,
         };
+    }
+    /// The last that was noted of a name is that a file was moved there, from that name.
+    pub fn note_from(&mut self, wd: i32, name: &[u8], from: (i32, &[u8])) {
+        self.noted(wd, name).from = Some((from.0, from.1.into()));
+    }
+    /// Whether anything was noted of a name.
+    pub fn has_name(&self, wd: i32, name: &[u8]) -> bool {
+        self.index.contains_key(&(wd, name.into()))
     }
     pub fn note_subtree(&mut self, wd: i32, name: &[u8]) {
         self.noted(wd, name).subtree = true;
@@ -82,6 +93,7 @@ impl Pending {
                 is_dir: false,
                 touch,
                 subtree: false,
+                from: None,
                 moved_here: false,
             });
         }

@@ -40,9 +40,11 @@ impl Temp {
         self.watcher
             .read(&mut |event| {
                 lines.push(match event {
-                    WatchEvent::Touch { path, touch, is_dir, .. } => {
+                    WatchEvent::Touch { path, touch, is_dir, from, .. } => {
                         let slash = if is_dir { "/" } else { "" };
-                        format!("{}{slash} {touch:?}", path.bytes().escape_ascii())
+                        let from =
+                            from.map_or(String::new(), |f| format!(" from {}", f.bytes().escape_ascii()));
+                        format!("{}{slash} {touch:?}{from}", path.bytes().escape_ascii())
                     }
                     WatchEvent::Lost(_) => "lost".into(),
                     WatchEvent::Root(_) => "root".into(),
@@ -92,13 +94,35 @@ fn saves_by_renaming_and_exchanges_are_no_removals() {
     t.rename("a", "a~");
     t.write("a.new");
     t.rename("a.new", "a");
-    assert_eq!(t.read(), ["a Settled", "a~ Settled", "a.new Gone"]);
+    assert_eq!(t.read(), ["a Settled", "a~ Settled from a", "a.new Gone"]);
     let (a, b) = (t.at("a"), t.at("b"));
     rustix::fs::renameat_with(rustix::fs::CWD, a, rustix::fs::CWD, b, rustix::fs::RenameFlags::EXCHANGE)
         .expect("swapped");
     let mut told = t.read();
     told.sort();
     assert_eq!(told, ["a Settled", "b Settled"]);
+}
+
+#[test]
+fn a_file_that_moved_untouched_is_told_with_its_former_name() {
+    let mut t = Temp::new("untouched");
+    fs::create_dir(t.at("d")).expect("made");
+    t.write("a");
+    t.read();
+    t.rename("a", "d/b");
+    assert_eq!(t.read(), ["a Gone", "d/b Settled from a"]);
+    t.write("d/b");
+    t.rename("d/b", "c");
+    assert_eq!(t.read(), ["d/b Gone", "c Settled"], "it was written to before");
+    t.rename("c", "a");
+    t.write("a");
+    assert_eq!(t.read(), ["c Gone", "a Settled"], "and after");
+    t.rename("a", "b");
+    t.rename("b", "c");
+    assert_eq!(t.read(), ["a Gone", "b Settled", "c Settled"], "it moved twice");
+    t.rename("c", "../outside/c");
+    t.rename("../outside/c", "a");
+    assert_eq!(t.read(), ["c Gone", "a Settled"], "nobody knows what happened to it outside");
 }
 
 #[test]

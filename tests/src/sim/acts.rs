@@ -20,6 +20,8 @@ pub struct Tmp {
     pub(super) taken: BTreeMap<u64, (Stat, Vec<u8>)>,
     /// Swap files that were made of a taken file.
     pub(super) took: BTreeSet<u64>,
+    /// Files that looks read to their end.
+    pub hashed: u64,
     /// Names in the trash so far.
     pub trashed: u64,
     /// What the running act moved there.
@@ -101,7 +103,7 @@ impl Act<'_> {
     }
 
     /// `Look`.
-    pub fn look(&mut self, path: &[u8], known: Option<Stat>) -> Done {
+    pub fn look(&mut self, path: &[u8], known: Option<Stat>, moved: Option<(Stat, ContentId)>) -> Done {
         let at = self.wall();
         let Ok((dir, name)) = self.place(path) else {
             if self.rand.chance(1, 2) {
@@ -113,10 +115,16 @@ impl Act<'_> {
             return Ok(Outcome::Looked { stat: Stat::default(), content: None, at });
         };
         let stat = self.fs.stat(ino);
+        let alone = self.fs.node(ino).writers == 0 && self.names_of(ino) == 1;
+        let still = |before: &Stat| before.is_moved_to(&stat) && !stat.is_fresh(at);
+        if let Some((_, content)) = moved.filter(|(before, _)| alone && still(before)) {
+            return Ok(Outcome::Looked { stat, content: Some(content), at });
+        }
         if stat.kind != Kind::Directory && known != Some(stat) {
             self.may_fail()?;
         }
         let hash = stat.kind != Kind::Directory && known != Some(stat);
+        self.tmp.hashed += u64::from(hash);
         Ok(Outcome::Looked { stat, content: hash.then(|| self.fs.node(ino).data.id), at })
     }
 

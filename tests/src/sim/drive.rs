@@ -239,6 +239,9 @@ impl World<'_> {
             rand,
         };
         let outcome = perform(act, &work);
+        if let Effect::Look { moved: Some(_), .. } = work.effect {
+            dev.unread.insert(ticket);
+        }
         let trash = std::mem::take(&mut dev.tmp.news);
         if let Some(old) = raced.into_inner() {
             self.note(d + 1, "last instant", 0, 0);
@@ -307,11 +310,14 @@ impl World<'_> {
         outcome: Outcome,
         trash: Vec<Trashed>,
     ) {
-        let dev = &mut self.devices[d];
-        let now = dev.now(self.now);
-        if dev.life != life || dev.peer.is_none() {
+        if self.devices[d].life != life || self.devices[d].peer.is_none() {
             return;
         }
+        if self.devices[d].unread.remove(&ticket) && !mutant::on(Mutant::R17Fence) {
+            self.read(d, life);
+        }
+        let dev = &mut self.devices[d];
+        let now = dev.now(self.now);
         dev.tmp.news = trash;
         dev.file_trash();
         if dev.committing == Some(ticket) {
@@ -404,7 +410,7 @@ impl World<'_> {
 fn perform(act: Act<'_>, w: &Work) -> Outcome {
     let path = &w.path[..];
     act.run(|a| match &w.effect {
-        Effect::Look { known, .. } => a.look(path, *known),
+        Effect::Look { known, moved, .. } => a.look(path, *known, *moved),
         Effect::Make { row, kind, content, take, .. } => {
             a.make(row.0, (*kind, *content), (w.trash, path), *take)
         }

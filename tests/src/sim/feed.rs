@@ -144,9 +144,11 @@ impl World<'_> {
             let path = Path::new(&t.path).expect("users use good names");
             let watched = t.dir.filter(|dir| dev.fs.path_of(*dir).is_some()).map(|dir| dev.fs.watch(dir));
             let ino = dev.fs.find(&t.path).filter(|_| t.touch == Touch::Settled && t.dir.is_none());
-            match ino.map(|ino| dev.fs.stat(ino)) {
-                Some(stat) => p.handle_seen(&mut dev.ix, now, F, path, &stat),
-                None => p.handle_touched(&mut dev.ix, now, F, path, t.touch),
+            let from = t.from.as_ref().map(|from| Path::new(from).expect("users use good names"));
+            match (ino.map(|ino| dev.fs.stat(ino)), from) {
+                (Some(stat), Some(from)) => p.handle_moved(&mut dev.ix, now, F, from, path, &stat),
+                (Some(stat), None) => p.handle_seen(&mut dev.ix, now, F, path, &stat),
+                (None, _) => p.handle_touched(&mut dev.ix, now, F, path, t.touch),
             }
             if t.dir.is_some() && (watched.is_some() || t.moved) {
                 p.handle_touched(&mut dev.ix, now, F, path, Touch::Subtree);

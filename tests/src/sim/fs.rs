@@ -3,6 +3,7 @@
 
 pub use super::bytes::Bytes;
 use super::rand::{Rand, number};
+pub use super::words::Told;
 use dartsync_core::ids::ContentId;
 use dartsync_core::peer::{Stat, Touch};
 use dartsync_core::record::Kind;
@@ -41,19 +42,6 @@ pub struct Node {
     changed: u64,
     /// Open for writing by so many.
     pub writers: u32,
-}
-
-/// A change that the kernel tells: the directory's path, the name, how.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Told {
-    /// Below the root.
-    pub path: Vec<u8>,
-    /// How.
-    pub touch: Touch,
-    /// A directory that is to be watched when the event is read.
-    pub dir: Option<Ino>,
-    /// It came by a move.
-    pub moved: bool,
 }
 
 /// See the module.
@@ -188,6 +176,14 @@ impl Fs {
         path.extend_from_slice(name);
         Some(path)
     }
+    fn path_at(&self, (dir, name): (Ino, &[u8])) -> Option<Vec<u8>> {
+        let mut path = self.path_of(dir)?;
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        Some(path)
+    }
     /// Every path below a directory with its inode, in tree order.
     pub fn walk(&self, dir: Ino, at: &[u8]) -> Vec<(Vec<u8>, Ino)> {
         let mut out = Vec::new();
@@ -220,7 +216,8 @@ impl Fs {
 
     // Changing.
 
-    fn stamp(&self) -> i64 {
+    /// The time that a change gets now.
+    pub fn stamp(&self) -> i64 {
         let ns = self.wall as i64 * 1000;
         let ns = ns - ns.rem_euclid(self.tick);
         ns - ns.rem_euclid(self.grain)
@@ -254,12 +251,8 @@ impl Fs {
         if !self.watched.contains(&dir) {
             return;
         }
-        let Some(mut path) = self.path_of(dir) else { return };
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        let told = Told { path, touch, dir: sub, moved };
+        let Some(path) = self.path_at((dir, name)) else { return };
+        let told = Told { path, touch, dir: sub, moved, from: None };
         if self.told.last() != Some(&told) {
             self.told.push(told);
         }
@@ -337,6 +330,14 @@ impl Fs {
         self.nodes.get_mut(&ino).expect("inodes stay").ctime = self.stamp();
         self.tell(a.0, a.1, Touch::Gone, None, true);
         self.tell(b.0, b.1, Touch::Settled, is_dir.then_some(ino), true);
+        if !is_dir && self.watched.contains(&a.0) {
+            let (from, to) = (self.path_at(a), self.path_at(b));
+            self.told
+                .last_mut()
+                .filter(|t| Some(&t.path) == to.as_ref())
+                .into_iter()
+                .for_each(|t| t.from = from.clone());
+        }
         if is_dir && self.path_of(ino).is_none() {
             for (_, below) in self.walk(ino, b"") {
                 self.watched.remove(&below);

@@ -264,7 +264,34 @@ impl World<'_> {
     fn move_something(&mut self, d: usize) -> Option<()> {
         let (from, _) = self.something(d)?;
         let to = self.some_path();
-        self.rename(d, &from, &to)
+        let unseen = self.user.below(4);
+        if unseen == 0 {
+            let _ = self.overwrite_unseen(d, &from);
+        }
+        self.rename(d, &from, &to)?;
+        if unseen == 1 {
+            let _ = self.overwrite_unseen(d, &to);
+        }
+        Some(())
+    }
+    /// Writes over a file as much as it held, and sets its time back: ctime alone tells.
+    pub fn overwrite_unseen(&mut self, d: usize, path: &[u8]) -> Option<()> {
+        self.devices[d].tick(self.now);
+        let (i, _, old) = self.content_at(d, path).filter(|c| c.1 == Kind::File)?;
+        let fs = &self.devices[d].fs;
+        let (was, size) = (fs.stat(i), fs.node(i).data.bytes.len());
+        (fs.node(i).writers == 0 && fs.stamp() > was.ctime).then_some(())?;
+        let mut bytes = self.fresh(d, "u").bytes.to_vec();
+        (bytes.len() <= size).then_some(())?;
+        bytes.resize(size, b'.');
+        let data = Bytes::file(&bytes);
+        let fs = &mut self.devices[d].fs;
+        let at = fs.place(path)?;
+        fs.write(at, i, data.clone(), Touch::Settled);
+        fs.set_meta(at, i, None, Some(was.mtime));
+        self.wrote(d, path, &data, Some(old), true);
+        self.reads(d);
+        Some(())
     }
     /// mv.
     pub fn rename(&mut self, d: usize, from: &[u8], to: &[u8]) -> Option<()> {

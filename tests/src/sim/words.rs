@@ -1,12 +1,33 @@
 //! Effects, outcomes and frames as words and numbers of the trace.
 
+use super::fs::Ino;
 use dartsync_core::ids::{Row, Ticket};
+use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::peer::{Cause, Effect, Outcome, Touch};
 
+/// A change that the kernel tells: the directory's path, the name, how.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Told {
+    /// Below the root.
+    pub path: Vec<u8>,
+    /// How.
+    pub touch: Touch,
+    /// A directory that is to be watched when the event is read.
+    pub dir: Option<Ino>,
+    /// It came by a move.
+    pub moved: bool,
+    /// The path that a file was moved from.
+    pub from: Option<Vec<u8>>,
+}
+
 /// Each path once, with the latest of what was told of it, where it was told last.
-pub(super) fn coalesce(told: Vec<super::fs::Told>) -> Vec<super::fs::Told> {
-    let mut out: Vec<super::fs::Told> = Vec::new();
-    for mut t in told {
+pub(super) fn coalesce(told: Vec<Told>) -> Vec<Told> {
+    let mut out: Vec<Told> = Vec::new();
+    let names: Vec<Vec<u8>> = told.iter().map(|t| t.path.clone()).collect();
+    for (at, mut t) in told.into_iter().enumerate() {
+        // Something else was told of the name that it left, before it did.
+        let earlier = &names[..at.saturating_sub(1)];
+        t.from = t.from.filter(|from| !earlier.contains(from) || mutant::on(Mutant::R17Touched));
         let old = out.iter().position(|o| o.path == t.path && o.dir.is_none());
         if let Some(i) = old {
             // Should another directory have come to the name, what was below the one that left is scanned for.

@@ -4,6 +4,7 @@
 mod disk;
 mod hearsay;
 mod home;
+mod moved;
 mod versions;
 
 use super::check::visible;
@@ -32,7 +33,8 @@ const fn story(name: &'static str, devices: usize, tell: fn(&mut World<'_>)) -> 
 
 /// All of them.
 pub fn stories() -> impl Iterator<Item = &'static Story> {
-    versions::STORIES.iter().chain(disk::STORIES).chain(home::STORIES).chain(hearsay::STORIES)
+    let disks = disk::STORIES.iter().chain(moved::STORIES);
+    versions::STORIES.iter().chain(disks).chain(home::STORIES).chain(hearsay::STORIES)
 }
 
 impl Story {

@@ -1,0 +1,196 @@
+//! Which files that moved are not read again.
+
+use super::rig::{F, Rig, content, stat};
+use super::trees::Stat;
+use super::{Effect, Index, Lane, Outcome, Touch};
+use crate::ids::{ContentId, Slot, Ticket};
+use crate::path::Path;
+use crate::record::Kind;
+use crate::time::Duration;
+use std::vec::Vec;
+
+fn path(p: &str) -> Path<'_> {
+    Path::new(p.as_bytes()).expect("a path")
+}
+fn file() -> Stat {
+    Stat { ino: 5, ctime: 9, ..stat(Kind::File) }
+}
+/// What a rename leaves of it.
+fn renamed() -> Stat {
+    Stat { ctime: 10, ..file() }
+}
+/// A file that was hashed here.
+fn knows(rig: &mut Rig, p: &str, stat: Stat) {
+    rig.has(p, Kind::File, "x");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, path(p));
+    o.t.local.as_mut().expect("it is there").stat = stat;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+}
+fn there() -> Rig {
+    let mut rig = Rig::ready();
+    knows(&mut rig, "f", file());
+    rig
+}
+fn moves(rig: &mut Rig, from: &str, to: &str, stat: &Stat) {
+    rig.peer.handle_touched(&mut rig.ix, rig.now, F, path(from), Touch::Gone);
+    rig.peer.handle_moved(&mut rig.ix, rig.now, F, path(from), path(to), stat);
+}
+type Known = Option<(Stat, ContentId)>;
+/// The looks that are asked for now, and what each need not hash.
+fn looks(rig: &mut Rig) -> Vec<(Ticket, std::string::String, Known)> {
+    let mut out = Vec::new();
+    while let Some(e) = rig.effect() {
+        if let Effect::Look { ticket, row, moved, .. } = e {
+            out.push((ticket, rig.path(row), moved));
+        }
+    }
+    out
+}
+/// The look at a path: nothing stands at any other.
+fn look(rig: &mut Rig, to: &str) -> (Ticket, Known) {
+    for _ in 0..400 {
+        for (ticket, p, moved) in looks(rig) {
+            if p == to {
+                return (ticket, moved);
+            }
+            let at = rig.now.wall;
+            rig.done(ticket, Outcome::Looked { stat: Stat::default(), content: None, at });
+        }
+        rig.pass(Duration::millis(1));
+    }
+    panic!("{to} is not looked at");
+}
+fn known(rig: &mut Rig, to: &str) -> Known {
+    look(rig, to).1
+}
+
+#[test]
+fn what_its_former_name_held_is_known() {
+    let mut rig = there();
+    moves(&mut rig, "f", "g", &renamed());
+    assert_eq!(known(&mut rig, "g"), Some((file(), content("x"))));
+}
+
+#[test]
+fn what_differs_in_more_than_its_ctime_is_hashed() {
+    let now = renamed();
+    for other in [
+        Stat { size: 2, ..now },
+        Stat { mtime: 1, ..now },
+        Stat { ino: 6, ..now },
+        Stat { mode: 0o600, ..now },
+        stat(Kind::Symlink),
+    ] {
+        let mut rig = there();
+        moves(&mut rig, "f", "g", &other);
+        assert_eq!(known(&mut rig, "g"), None, "{other:?}");
+    }
+}
+
+#[test]
+fn what_a_writer_had_open_when_it_was_hashed_is_hashed() {
+    let mut rig = Rig::ready();
+    knows(&mut rig, "f", file().of_writer());
+    moves(&mut rig, "f", "g", &renamed());
+    assert_eq!(known(&mut rig, "g"), None);
+}
+
+#[test]
+fn what_was_touched_is_hashed() {
+    // Before it moved …
+    for touch in [Touch::Settled, Touch::Written] {
+        let mut rig = there();
+        rig.peer.handle_touched(&mut rig.ix, rig.now, F, path("f"), touch);
+        moves(&mut rig, "f", "g", &renamed());
+        assert_eq!(known(&mut rig, "g"), None, "{touch:?}");
+    }
+    // … and since.
+    let mut rig = there();
+    moves(&mut rig, "f", "g", &renamed());
+    rig.peer.handle_touched(&mut rig.ix, rig.now, F, path("g"), Touch::Settled);
+    assert_eq!(known(&mut rig, "g"), None);
+}
+
+#[test]
+fn a_look_that_was_overtaken_by_a_touch_is_made_again_and_hashes() {
+    for lost in [false, true] {
+        let mut rig = there();
+        moves(&mut rig, "f", "g", &renamed());
+        let (ticket, moved) = look(&mut rig, "g");
+        assert!(moved.is_some());
+        match lost {
+            true => rig.peer.handle_lost_events(&mut rig.ix, rig.now, F),
+            false => rig.peer.handle_touched(&mut rig.ix, rig.now, F, path("g"), Touch::Settled),
+        }
+        let at = rig.now.wall;
+        rig.done(ticket, Outcome::Looked { stat: renamed(), content: Some(content("x")), at });
+        assert_eq!(rig.trees("g").local, None, "lost: {lost}");
+        assert_eq!(known(&mut rig, "g"), None, "lost: {lost}");
+    }
+}
+
+#[test]
+fn what_was_not_watched_is_hashed() {
+    let mut rig = there();
+    rig.peer.handle_lost_events(&mut rig.ix, rig.now, F);
+    moves(&mut rig, "f", "g", &renamed());
+    assert_eq!(known(&mut rig, "g"), None, "a scan is to come");
+    // A directory above it went, and may be another by now.
+    let mut rig = Rig::ready();
+    rig.has("d", Kind::Directory, "");
+    knows(&mut rig, "d/f", file());
+    rig.peer.handle_touched(&mut rig.ix, rig.now, F, path("d"), Touch::Gone);
+    moves(&mut rig, "d/f", "g", &renamed());
+    assert_eq!(known(&mut rig, "g"), None);
+    // Nothing happened to it.
+    let mut rig = Rig::ready();
+    rig.has("d", Kind::Directory, "");
+    knows(&mut rig, "d/f", file());
+    moves(&mut rig, "d/f", "g", &renamed());
+    assert!(known(&mut rig, "g").is_some());
+}
+
+#[test]
+fn what_no_file_has_any_more_is_hashed() {
+    let mut rig = there();
+    moves(&mut rig, "f", "g", &renamed());
+    rig.peer.handle_gone(&mut rig.ix, rig.now, Slot(1), &content("x"));
+    assert_eq!(known(&mut rig, "g"), None);
+}
+
+#[test]
+fn both_names_of_a_large_file_are_told_at_once() {
+    let mut rig = there();
+    rig.peer.config.await_both = 2;
+    moves(&mut rig, "f", "g", &renamed());
+    assert_eq!(looks(&mut rig).pop().map(|l| (l.1, l.2)), Some(("g".into(), None)), "it is a small one");
+
+    let mut rig = there();
+    moves(&mut rig, "f", "g", &renamed());
+    assert!(looks(&mut rig).is_empty(), "its former name may come back");
+    let (ticket, moved) = look(&mut rig, "g");
+    assert_eq!(rig.trees("f").local.map(|l| l.stat.kind), Some(Kind::Removed), "that is known by then");
+    let (content, at) = (moved.map(|m| m.1), rig.now.wall);
+    rig.done(ticket, Outcome::Looked { stat: renamed(), content, at });
+    let due = ["g", "f"].map(|p| {
+        let row = rig.ix.find(F, path(p)).expect("it is known");
+        rig.ix.due_of(row).expect("it is to be announced")
+    });
+    assert_eq!(due.map(|d| d.lane), [Lane::Announce; 2]);
+    assert!(due[0].key < due[1].key, "the new name goes first");
+}
+
+#[test]
+fn a_ctime_that_a_later_write_can_have_is_fresh() {
+    let at = 1_000_000_000_000;
+    let ns = at as i64 * 1000;
+    for (ctime, fresh) in [
+        (ns - 1, true),
+        (ns - 25_000_000, false),
+        (ns + 1, true),
+        (ns - 1_000_000_000, true),
+        (ns - 3_000_000_000, false),
+    ] {
+        assert_eq!(Stat { ctime, ..file() }.is_fresh(at), fresh, "{ctime}");
+    }
+}
