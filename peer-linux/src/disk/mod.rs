@@ -34,6 +34,7 @@ mod keep;
 mod lease;
 mod marker;
 mod meta;
+mod nested;
 mod part;
 mod prepare;
 mod probe;

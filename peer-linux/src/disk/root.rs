@@ -9,7 +9,7 @@ use super::part::Tmp;
 use super::probe::{self, Probe};
 use super::sync::{Together, Touched};
 use super::watcher::Watch;
-use super::{Trashed, stat};
+use super::{Trashed, nested, stat};
 use dartsync_core::peer::{Cause, Outcome};
 use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
@@ -65,6 +65,8 @@ pub enum DiskError {
     OtherFolder(u64),
     /// It stands in another root: that one.
     Nested(PathBuf),
+    /// A linked directory stands in it: that one.
+    Holds(PathBuf),
     /// Its file system cannot do what safe installs need: what is missing.
     Unsupported(&'static str),
     /// The operating system said no.
@@ -79,6 +81,11 @@ impl fmt::Display for DiskError {
             DiskError::InUse => f.write_str("another DartSync on this machine uses this folder"),
             DiskError::OtherFolder(id) => write!(f, "the directory is linked to another folder ({id:016x})"),
             DiskError::Nested(p) => write!(f, "it stands in a linked folder: {}", p.display()),
+            DiskError::Holds(p) => write!(
+                f,
+                "a linked folder stands in it: {} (if it is linked no more, remove its .dartsync)",
+                p.display()
+            ),
             DiskError::Unsupported(what) => write!(f, "the file system lacks {what}"),
             DiskError::Failed(Cause::Os(e)) => std::io::Error::from_raw_os_error(*e).fmt(f),
             DiskError::Failed(c) => write!(f, "{c:?}"),
@@ -113,6 +120,9 @@ impl Root {
         }
         if let Some(m) = Marker::read(&dir)?.filter(|m| m.folder != folder) {
             return Err(DiskError::OtherFolder(m.folder));
+        }
+        if let Some(inner) = nested::root_within(&path, &dir) {
+            return Err(DiskError::Holds(inner));
         }
         let (claim, found) = claim(&dir)?;
         let linked = match found {

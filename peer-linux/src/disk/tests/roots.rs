@@ -66,6 +66,31 @@ fn roots_do_not_nest_and_must_be_directories() {
 }
 
 #[test]
+fn no_root_is_linked_around_another() {
+    let place = Place::new("around");
+    let outer = temp("outer");
+    fs::create_dir_all(outer.join("a/b")).unwrap();
+    let inner = outer.join("a/b/inner");
+    let (root, _) = {
+        fs::create_dir(&inner).unwrap();
+        Root::link(&inner, 8).unwrap()
+    };
+    // A root that is reached by a symlink is not within.
+    std::os::unix::fs::symlink(&place.dir, outer.join("link")).unwrap();
+    for around in [&outer, &outer.join("a")] {
+        match Root::link(around, 9) {
+            Err(DiskError::Holds(found)) => assert_eq!(found, fs::canonicalize(&inner).unwrap()),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+        assert!(!around.join(".dartsync").exists(), "nothing is left behind");
+    }
+    // What was linked once does no harm.
+    root.unlink().unwrap();
+    Root::link(&outer, 9).unwrap();
+    fs::remove_dir_all(&outer).unwrap();
+}
+
+#[test]
 fn unlinking_takes_the_marker_and_leaves_what_is_a_users() {
     let place = Place::new("unlink");
     let old = place.put("a", b"old");
