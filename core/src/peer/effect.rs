@@ -78,7 +78,7 @@ pub enum Effect {
     },
     /// Bring content into the part file from `from`, a row of this device: reflink or copy, verified. With `take`, by
     /// moving that file itself (its stat must still be `known`): the rename of a file whose removal is due here.
-    /// [`Outcome::Ready`] or [`Outcome::Failed`].
+    /// [`Outcome::Ready`], [`Outcome::Taken`] if the file itself was moved, or [`Outcome::Failed`].
     Make {
         /// Names the answer.
         ticket: Ticket,
@@ -246,6 +246,8 @@ pub enum Outcome {
     },
     /// The part file is complete and verified.
     Ready,
+    /// The same, for the file of a [`Effect::Make`] was moved: what stands at its path now was put there since.
+    Taken,
     /// It stands at the path; the stat read back after.
     Swapped {
         /// See the variant.

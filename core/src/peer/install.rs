@@ -194,9 +194,13 @@ impl Peer {
         out: Outcome,
     ) -> Option<Effect> {
         match (stage, out) {
+            (Stage::Making, Outcome::Taken) => {
+                job.also.into_iter().for_each(|from| self.taken_away(ix, now, from));
+                self.prepare(ix, now, job.ticket)
+            }
             (Stage::Making | Stage::Fetching, Outcome::Ready) => {
                 if let (Stage::Making, true, Some(from)) = (stage, job.took, job.also) {
-                    // Its file was moved, or (a hard link, an unknowable writer) copied: the look tells.
+                    // It was copied (a hard link, an unknowable writer), and is removed by itself.
                     self.look_again(ix, now, from);
                 }
                 self.prepare(ix, now, job.ticket)

@@ -3,7 +3,7 @@
 use super::effect::Effect;
 use super::index::Index;
 use super::machine::Peer;
-use super::reconcile::{Step, step};
+use super::reconcile::{Step, ours, step};
 use super::rows::Open;
 use super::state::{ALONE, Job, Stage, Work};
 use super::trees::{Cause, Made, Stat, Trees};
@@ -12,6 +12,7 @@ use crate::limits::{BULK, CHUNK_MAX};
 use crate::path::PathBuf;
 use crate::record::{Kind, Record};
 use crate::time::Now;
+use crate::version::Order;
 
 impl Peer {
     /// Brings the content of `want` into the row's part file: from this device if it is here, else from others.
@@ -254,6 +255,22 @@ impl Peer {
             let o = self.open(ix, f, row).filter(|o| o.t.withdrawn.is_some() && !self.is_busy(o.row));
             o.into_iter().for_each(|o| self.retry(ix, now, o));
         }
+    }
+
+    /// The file of a row that was to go was moved to where its content is to come: that is its removal. What stands there
+    /// from now on a user put there, be it the very same file, moved back.
+    pub(super) fn taken_away(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
+        let mut t = Trees::default();
+        let place = ix.load(row, &mut t).then(|| ix.path(row, &mut self.buf)).and_then(|f| self.place_of(f));
+        let Some(mut o) = place.and_then(|f| self.open(ix, f, row)) else { return };
+        let removal = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch && !r.record.is_live());
+        if let Some(r) = removal.map(|r| r.record.clone())
+            && ours(&o.t).is_some_and(|x| x.compare(&r) == Order::Dominated)
+        {
+            (o.t.local, o.t.synced, o.t.disk_due) = (None, Some(r), false);
+        }
+        self.spoil(&mut o);
+        self.retry(ix, now, o);
     }
 
     /// A row that was read, or whose file was moved: what stands there now is seen by a look.

@@ -2,7 +2,7 @@
 //! which the disk answers.
 
 use super::rig::{F, Rig, content, stat};
-use super::trees::{Remote, Trees};
+use super::trees::{Made, Remote, Trees};
 use super::{Effect, Index, Lane, Outcome};
 use crate::ids::{ContentId, Seq, Tag};
 use crate::limits::BULK;
@@ -35,6 +35,7 @@ fn hears(rig: &mut Rig, p: &str, kind: Kind, text: &str, seq: u64) {
 /// The disk does what it is asked to, at once.
 fn acts(rig: &mut Rig, e: Effect) {
     match e {
+        Effect::Make { ticket, take: Some(_), .. } => rig.done(ticket, Outcome::Taken),
         Effect::Make { ticket, .. } => rig.done(ticket, Outcome::Ready),
         Effect::Prepare { ticket, .. } | Effect::Sync { ticket, .. } => rig.done(ticket, Outcome::Done),
         Effect::Swap { ticket, intent, .. } => {
@@ -107,7 +108,7 @@ fn what_was_taken_and_is_wanted_no_more_is_put_away() {
     let (ticket, new) = taken.expect("the file itself is moved");
     assert_eq!(rig.path(new), "new");
     hears(&mut rig, "new", Kind::File, "d", 1_000_003);
-    rig.done(ticket, Outcome::Ready);
+    rig.done(ticket, Outcome::Taken);
     let mut all = std::iter::from_fn(|| rig.effect());
     assert!(all.any(|e| matches!(e, Effect::Discard { row, unused: true, .. } if row == new)));
 }
@@ -207,7 +208,7 @@ fn a_large_file_is_moved_to_its_new_name_rather_than_to_the_trash() {
     }
     let (ticket, new) = taken.expect("the file itself is moved");
     assert_eq!(rig.path(new), "new");
-    rig.done(ticket, Outcome::Ready);
+    rig.done(ticket, Outcome::Taken);
     for _ in 0..20 {
         while let Some(e) = rig.effect() {
             acts(&mut rig, e);
@@ -217,4 +218,23 @@ fn a_large_file_is_moved_to_its_new_name_rather_than_to_the_trash() {
     for lane in [Lane::Bulk, Lane::Remove, Lane::Look, Lane::Later] {
         assert_eq!(rig.ix.due(F, lane, None), None, "{lane:?}");
     }
+}
+
+#[test]
+fn what_a_user_moves_back_while_it_is_moved_here_is_an_edit() {
+    let mut rig = Rig::ready();
+    rig.has("old", Kind::File, "c");
+    hears(&mut rig, "new", Kind::File, "c", 1_000_001);
+    hears(&mut rig, "old", Kind::Removed, "c", 1_000_002);
+    let make = std::iter::from_fn(|| rig.effect())
+        .find_map(|e| if let Effect::Make { ticket, take, .. } = e { Some((ticket, take)) } else { None });
+    let (ticket, take) = make.expect("it is here");
+    assert!(take.is_some());
+    rig.done(ticket, Outcome::Taken);
+    rig.sees("old", Kind::File, "c");
+    let t = rig.trees("old");
+    let (local, removal) = (t.local.expect("it stands there again"), t.synced.expect("it was removed"));
+    assert_eq!((local.made, local.record.content), (Made::Unminted, content("c")));
+    assert!(!removal.is_live() && t.remote.is_some_and(|r| r.record == removal));
+    assert_eq!(rig.lane("old"), Some(Lane::Announce), "and stays");
 }

@@ -167,6 +167,11 @@ impl Root {
         read_at(&tmp, name.as_bytes())
     }
 
+    /// Whether [`Root::make_take`] moved the file for row `n`, rather than copy it.
+    pub fn has_taken(&self, n: u64) -> bool {
+        lock(&self.tmp_state).taken.contains_key(&n)
+    }
+
     /// Gives what was moved to tmp its path back; to the trash if something stands there again.
     pub(super) fn put_back(
         &self,

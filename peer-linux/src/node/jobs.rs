@@ -169,7 +169,8 @@ impl Make {
         if let Some(expect) = self.take {
             // Its stat vouches for its content, before and after.
             root.make_take(n, &self.from.root, self.from.path(), &expect)?;
-            return Ok((Outcome::Ready, None));
+            let outcome = if root.has_taken(n) { Outcome::Taken } else { Outcome::Ready };
+            return Ok((outcome, None));
         }
         let hashed = match self.kind {
             Kind::Symlink => {

@@ -163,7 +163,7 @@ impl Act<'_> {
                 self.fs.rename((dir, name), (TMP, &take(n)), true).map_err(|_| Cause::Raced)?;
                 let _ = self.fs.unlink(TMP, &part(n));
                 self.tmp.taken.insert(n, (self.fs.stat(ino), from.1.to_vec()));
-                Ok(Outcome::Ready)
+                Ok(Outcome::Taken)
             }
             _ => {
                 let data = self.fs.node(ino).data.clone();

@@ -81,7 +81,7 @@ pub(super) fn code(o: &Outcome) -> u64 {
         Outcome::Failed(Cause::Os(e)) => 100 + *e as u64,
         Outcome::Failed(_) => 1,
         Outcome::Looked { .. } => 2,
-        Outcome::Ready => 3,
+        Outcome::Ready | Outcome::Taken => 3,
         Outcome::Swapped { odd: None, .. } => 4,
         Outcome::Swapped { .. } => 5,
         Outcome::Removed => 6,
