@@ -7,13 +7,14 @@ use super::reconcile::{Judgement, Step, copy_record, is_aside, merge_meta, ours,
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::tree::Below;
-use super::trees::{Cause, Intent, Local, Made, Stat};
+use super::trees::{Cause, Intent, Local, Made, Stat, Trees};
 use crate::ids::{ContentId, Row, Ticket};
 use crate::limits::BULK;
 use crate::mutant::{self, Mutant};
+use crate::path::PathBuf;
 use crate::record::{Flags, Kind, Record};
 use crate::time::{Duration, Now};
-use crate::version::{Edit, Order, VersionVector};
+use crate::version::Order;
 use core::ops::ControlFlow::{Break, Continue};
 
 impl Peer {
@@ -392,25 +393,29 @@ impl Peer {
         before: Option<Local>,
         (kind, content, stat): (Kind, ContentId, Stat),
     ) -> Option<Effect> {
-        let edit = self.mint(now);
-        let parent = before.as_ref().map(|l| l.record.edit).filter(|e| e.tag.0 != 0);
-        let loser = Record {
-            kind,
-            mode: if kind == Kind::Symlink { 0 } else { stat.mode },
-            size: if kind == Kind::Directory { 0 } else { stat.size },
-            mtime: if kind == Kind::Directory { 0 } else { stat.mtime },
-            content: if kind == Kind::Directory { ContentId::NONE } else { content },
-            author: self.session.device,
-            edit,
-            parent: parent.filter(|p: &Edit| p.counter != 0),
-            version: VersionVector::of(edit),
-            ..Record::default()
+        let copy = match self.owed_copy(ix, o, kind, content) {
+            Some(copy) => copy,
+            None => self.plan_odd(ix, now, o, before, (kind, content, stat))?,
         };
-        let copy = self.plan_copy(ix, now, o, &loser)?;
         let j = self.job_mut(job.ticket)?;
         j.work = Work::Keep { copy };
         j.also = Some(copy);
         Some(Effect::Keep { ticket: job.ticket, row: copy, of: job.row })
+    }
+
+    /// The copy that was planned for what a swap file of the row holds, and could not be made yet: another edit at each try
+    /// would be another copy each time.
+    fn owed_copy(&mut self, ix: &mut dyn Index, o: &Open, kind: Kind, content: ContentId) -> Option<Row> {
+        let (row, mut c) = (o.t.intent?.copy?, Trees::default());
+        let is_it = |r: &Record| (r.kind, r.content) == (kind, content);
+        let made = !ix.load(row, &mut c) || Peer::stands(&c) != Kind::Removed;
+        let told = [&c.remote, &c.withdrawn].into_iter().flatten().map(|r| &r.record);
+        let owed = told.chain(c.pending.as_ref().map(|p| &p.0)).any(is_it);
+        let (mut at, mut above) = (PathBuf::new(), PathBuf::new());
+        ix.path(row, &mut at);
+        ix.path(row, &mut above);
+        self.climb(ix, o.f, &mut above);
+        (owed && !made && at.get() == above.get()).then_some(row)
     }
 
     pub(super) fn kept(&mut self, ix: &mut dyn Index, now: Now, job: Job, copy: Row, out: Outcome) {
@@ -426,7 +431,10 @@ impl Peer {
             Outcome::Failed(cause) => {
                 // The intent stays: what the swap file holds is looked at again by a recovery.
                 self.end_job(job.ticket);
-                if let Some(o) = self.open(ix, job.f, job.row) {
+                if let Some(mut o) = self.open(ix, job.f, job.row) {
+                    if let Some(intent) = &mut o.t.intent {
+                        intent.copy = Some(copy);
+                    }
                     self.trouble(ix, now, o, cause);
                 }
             }

@@ -88,6 +88,8 @@ pub struct Peer {
     pub(super) first_unjudged: u32,
     pub(super) delays: Vec<Delay, DELAYS>,
     pub(super) moved: Vec<Moved, MOVED>,
+    /// Rows whose files were moved away for a rename, until they are looked at.
+    pub(super) taken: Vec<Row, MOVED>,
     pub(super) waiting: Waiting,
     pub(super) vain: Vain,
     pub(super) scan: Scan,
@@ -132,6 +134,7 @@ impl Peer {
             first_unjudged: 0,
             delays: Vec::new(),
             moved: Vec::new(),
+            taken: Vec::new(),
             waiting: Waiting::default(),
             vain: Vain::default(),
             scan: Scan {
@@ -239,6 +242,7 @@ impl Peer {
         }
         self.delays.retain(|d| d.f != f);
         self.moved.clear();
+        self.taken.clear();
         self.waiting.forget(f);
         if self.sweep.as_ref().is_some_and(|s| s.0 == f) {
             self.sweep = None;

@@ -6,10 +6,10 @@ use super::machine::Peer;
 use super::reconcile::{Judgement, copy_record, is_aside, judge, merge_meta, ours};
 use super::rows::Open;
 use super::trees::{Local, Made, Stat, Trees};
-use crate::ids::Row;
+use crate::ids::{ContentId, Row};
 use crate::limits;
 use crate::mutant::{self, Mutant};
-use crate::path::PathBuf;
+use crate::path::{Path, PathBuf};
 use crate::record::{Flags, Kind, Record};
 use crate::time::Now;
 use crate::version::{Edit, VersionVector};
@@ -173,11 +173,22 @@ impl Peer {
         loser: &Record,
     ) -> Option<Row> {
         let mut at = PathBuf::new();
-        let mut copy = PathBuf::new();
         ix.path(o.row, &mut at);
+        self.plan_copy_of(ix, now, (o.f, o.row), loser, at)
+    }
+
+    fn plan_copy_of(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        (f, winner): (usize, Row),
+        loser: &Record,
+        mut at: PathBuf,
+    ) -> Option<Row> {
+        let mut copy = PathBuf::new();
         let by = if mutant::on(Mutant::R9Name) { self.session.device } else { loser.author };
         copy_path(at.get()?, loser, self.roster.name_of(by), &mut copy);
-        let mut c = self.open_path(ix, o.f, copy.get()?);
+        let mut c = self.open_path(ix, f, copy.get()?);
         // Where another content stands under that very name (a user wrote to an earlier copy), one beside it, again made
         // of the loser alone.
         for _ in 0..BESIDE {
@@ -186,7 +197,7 @@ impl Peer {
             }
             core::mem::swap(&mut at, &mut copy);
             copy_path(at.get()?, loser, self.roster.name_of(by), &mut copy);
-            c = self.open_path(ix, o.f, copy.get()?);
+            c = self.open_path(ix, f, copy.get()?);
         }
         let mut record = copy_record(loser);
         if mutant::on(Mutant::R9Record) {
@@ -201,10 +212,62 @@ impl Peer {
         c.t.conflict = true;
         // What is pending may have been announced: should its loser's metadata have changed since, it stays as it is.
         if c.t.pending.as_ref().is_none_or(|p| p.0.edit != record.edit || !p.0.same_content(&record)) {
-            c.t.pending = Some((record, o.row));
+            c.t.pending = Some((record, winner));
         }
         self.close(ix, now, c);
         Some(row)
+    }
+
+    /// The copy of what nobody expected there.
+    pub(super) fn plan_odd(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        o: &Open,
+        before: Option<Local>,
+        (kind, content, stat): (Kind, ContentId, Stat),
+    ) -> Option<Row> {
+        let edit = self.mint(now);
+        let parent = before.as_ref().map(|l| l.record.edit).filter(|e| e.tag.0 != 0);
+        let loser = Record {
+            kind,
+            mode: if kind == Kind::Symlink { 0 } else { stat.mode },
+            size: if kind == Kind::Directory { 0 } else { stat.size },
+            mtime: if kind == Kind::Directory { 0 } else { stat.mtime },
+            content: if kind == Kind::Directory { ContentId::NONE } else { content },
+            author: self.session.device,
+            edit,
+            parent: parent.filter(|p: &Edit| p.counter != 0),
+            version: VersionVector::of(edit),
+            ..Record::default()
+        };
+        let mut at = PathBuf::new();
+        ix.path(o.row, &mut at);
+        self.climb(ix, o.f, &mut at);
+        self.plan_copy_of(ix, now, (o.f, o.row), &loser, at)
+    }
+
+    /// Where a file stands in the place of a directory on the way to a path, and nobody was told yet, nothing can be made
+    /// below it, and it waits for what is below (R9b): a copy goes beside it.
+    pub(super) fn climb(&mut self, ix: &mut dyn Index, f: usize, at: &mut PathBuf) {
+        let folder = self.folders[f].folder;
+        let mut t = Trees::default();
+        let mut is_file = |dir: Path<'_>| {
+            let known = ix.find(folder, dir).is_some_and(|row| ix.load(row, &mut t));
+            let l = t.local.as_ref().filter(|l| known && l.made == Made::Unminted);
+            l.is_some_and(|l| matches!(l.stat.kind, Kind::File | Kind::Symlink))
+        };
+        while let Some(path) = at.get() {
+            let Some(dir) = path.parent().filter(|dir| is_file(*dir)) else { return };
+            let mut up = PathBuf::new();
+            up.set(dir);
+            let keep = dir.parent().map_or(0, |above| above.bytes().len() + 1);
+            let mut name: heapless::Vec<u8, { limits::NAME }> = heapless::Vec::new();
+            if name.extend_from_slice(path.name()).is_err() || !up.splice(keep, &name) {
+                return;
+            }
+            core::mem::swap(at, &mut up);
+        }
     }
 
     /// Ours wins, or both are the same: the merge becomes the local record; a losing content gets its copy's record (R9).

@@ -257,20 +257,29 @@ impl Peer {
         }
     }
 
-    /// The file of a row that was to go was moved to where its content is to come: that is its removal. What stands there
-    /// from now on a user put there, be it the very same file, moved back.
+    /// The file of a row that was to go was moved to where its content is to come. That it is gone is seen by a look, lest
+    /// it counts before it is durable; what that finds instead a user put there since.
     pub(super) fn taken_away(&mut self, ix: &mut dyn Index, now: Now, row: Row) {
-        let mut t = Trees::default();
-        let place = ix.load(row, &mut t).then(|| ix.path(row, &mut self.buf)).and_then(|f| self.place_of(f));
-        let Some(mut o) = place.and_then(|f| self.open(ix, f, row)) else { return };
-        let removal = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch && !r.record.is_live());
-        if let Some(r) = removal.map(|r| r.record.clone())
-            && ours(&o.t).is_some_and(|x| x.compare(&r) == Order::Dominated)
-        {
-            (o.t.local, o.t.synced, o.t.disk_due) = (None, Some(r), false);
+        if self.taken.is_full() {
+            self.taken.remove(0);
         }
-        self.spoil(&mut o);
-        self.retry(ix, now, o);
+        let _ = self.taken.push(row);
+        self.look_again(ix, now, row);
+    }
+
+    /// Whether what a look finds at a path was put there after the file of before was moved away for a removal: an edit on
+    /// top of that, be it the very same file, moved back. The content it had, then.
+    pub(super) fn is_put_back(&mut self, o: &mut Open, stat: &Stat) -> Option<ContentId> {
+        let at = self.taken.iter().position(|row| *row == o.row)?;
+        self.taken.swap_remove(at);
+        let removal = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch && !r.record.is_live());
+        let removal = removal.map(|r| r.record.clone()).filter(|_| stat.kind != Kind::Removed)?;
+        if ours(&o.t)?.compare(&removal) != Order::Dominated {
+            return None;
+        }
+        let had = o.t.local.as_ref().map(|l| l.record.content);
+        (o.t.local, o.t.synced, o.t.disk_due) = (None, Some(removal), false);
+        had
     }
 
     /// A row that was read, or whose file was moved: what stands there now is seen by a look.

@@ -3,7 +3,7 @@
 
 use super::rig::{F, Rig, content, record, stat};
 use super::state::{INSTALLS, JOBS};
-use super::trees::{Intent, Lane, Local, Made, Remote};
+use super::trees::{Cause, Intent, Lane, Local, Made, Remote};
 use super::{Effect, Index, Outcome, Stat, copy_path};
 use crate::ids::{ContentId, Seq, Tag};
 use crate::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use crate::record::{Kind, Record};
 use crate::time::Duration;
 use crate::version::Order;
 use std::string::String;
+use std::vec::Vec;
 
 const NOTHING: (Kind, ContentId) = (Kind::Removed, ContentId::NONE);
 
@@ -164,6 +165,33 @@ fn what_a_user_saves_where_a_power_cut_hides_how_far_a_swap_came_replaces_nothin
         assert_eq!(t.disk_content(), Some(found.1));
         assert_eq!(t.synced.map(|s| s.content), Some(content(kept)), "the edit is one of that");
     }
+}
+
+#[test]
+fn what_cannot_be_kept_yet_is_no_other_edit_at_each_try() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "old");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let (from, to) = ((Kind::File, content("old")), (Kind::Directory, ContentId::NONE));
+    (o.t.intent, o.t.stale) = (Some(Intent { from, to, copy: None }), true);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let (odd, at, mut kept) = ((stat(Kind::File), content("a user's")), rig.now.wall, Vec::new());
+    for _ in 0..100 {
+        while let Some(e) = rig.effect() {
+            match e {
+                Effect::Recover { ticket, .. } => {
+                    rig.done(ticket, Outcome::Recovered { disk: None, swap: Some(odd), part: false, at });
+                }
+                Effect::Keep { ticket, row, .. } => {
+                    kept.push(row);
+                    rig.done(ticket, Outcome::Failed(Cause::NoParent));
+                }
+                _ => {}
+            }
+        }
+        rig.pass(Duration::secs(1));
+    }
+    assert!(kept.len() > 5 && kept.iter().all(|row| *row == kept[0]), "{kept:?}");
 }
 
 #[test]

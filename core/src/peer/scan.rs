@@ -374,7 +374,8 @@ impl Peer {
             self.close(ix, now, o);
             return;
         }
-        let Some(local) = observed(&o.t, &stat, content, at) else {
+        let had = self.is_put_back(&mut o, &stat);
+        let Some(local) = observed(&o.t, &stat, content.or(had), at) else {
             o.t.stale = true;
             self.trouble(ix, now, o, Cause::Changing);
             return;

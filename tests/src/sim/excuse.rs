@@ -17,6 +17,8 @@ pub struct Leave {
     pub anew: bool,
     /// The tracker lost its table: no copy is made where each side covers the other, the loser is in a trash (R7).
     pub forgot: bool,
+    /// A store was lost, rolled back or cloned, a device put out, or a folder linked again: what was removed may return.
+    pub forgets: bool,
     /// What is only in a trash is no breach: the promise is kept, though more was hoped for. Where no fault of
     /// [`Leave::anew`] struck, or `--audit` is asked for, it is.
     pub sinks: bool,

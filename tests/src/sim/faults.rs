@@ -392,7 +392,7 @@ impl World<'_> {
     }
     /// What a device's store knew is not what the home knows: in what stands there, and in what its user removed.
     pub(super) fn forgets(&mut self, d: usize) {
-        self.leave.anew = true;
+        (self.leave.anew, self.leave.forgets) = (true, true);
         let table = self.station.tracker.as_ref().map_or(Table::new(), |t| table(t));
         self.ledger.forgets(d, &mut self.devices, &table);
     }

@@ -468,7 +468,8 @@ impl<'m> World<'m> {
         let leave = Leave { sinks: self.leave.anew && !self.audits, ..self.leave };
         let r = self.ledger.nothing_lost(&self.devices, leave);
         self.must(r);
-        if let Some(d) = self.devices.iter().position(|d| d.is_member()) {
+        let member = self.devices.iter().position(|d| d.is_member());
+        if let Some(d) = member.filter(|_| self.audits || !self.leave.forgets) {
             let r = self.ledger.nothing_returned(&self.devices[d]);
             self.must(r);
         }
