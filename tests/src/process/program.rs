@@ -1,8 +1,10 @@
 //! One running program and its log.
 
+use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::hash::{BuildHasher, Hasher};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -47,10 +49,12 @@ pub(super) fn sans_cargo() -> Command {
     cargo
 }
 
-/// A port of loopback that nobody listens at now.
+/// A port of loopback that nobody listens at now, and that the system gives no connection before somebody does.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    let random = RandomState::new().build_hasher().finish();
+    let ports = (0..).map(|n| 10_000 + (random.wrapping_add(n) % 20_000) as u16);
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    ports.take(20_000).find(is_free).expect("a free port")
 }
 
 /// A command of the program that ends with the thread that starts it.
