@@ -119,3 +119,31 @@ impl World<'_> {
         self.done(d, life, ticket, Outcome::Done, vec![]);
     }
 }
+
+impl World<'_> {
+    /// Promise: at rest nothing happens but keep-alives, and nothing is left in tmp. A device that was asked in vain tells
+    /// what it has once more, up to minutes later (`peer/vain.rs`): once, so that it is not busy each time.
+    pub fn rests(&mut self) {
+        self.run_for(40 * SECOND);
+        for d in 0..self.devices.len() {
+            if self.devices[d].is_member() {
+                let r = tmp_is_empty(&self.devices[d]);
+                self.must(r.map_err(|e| format!("D{d}: {e}")));
+            }
+        }
+        let mut busy = None;
+        for _ in 0..3 {
+            let before: Vec<u64> = self.devices.iter().map(|d| d.busy).collect();
+            self.run_for(20 * SECOND);
+            let all = self.devices.iter().zip(before).enumerate();
+            let mut all = all.filter(|(_, (d, _))| d.is_member()).map(|(i, (d, b))| (i, d.busy - b));
+            busy = all.find(|(_, n)| *n > 0);
+            if busy.is_none() {
+                break;
+            }
+        }
+        if let Some((i, n)) = busy {
+            self.broke(format!("D{i} is not at rest: {n} effects and frames in 20 s"));
+        }
+    }
+}

@@ -437,25 +437,6 @@ impl<'m> World<'m> {
         out
     }
 
-    /// Promise: at rest nothing happens but keep-alives.
-    pub fn rests(&mut self) {
-        self.run_for(40 * SECOND);
-        for d in 0..self.devices.len() {
-            if self.devices[d].is_member() {
-                let r = super::parts::tmp_is_empty(&self.devices[d]);
-                self.must(r.map_err(|e| format!("D{d}: {e}")));
-            }
-        }
-        let before: Vec<u64> = self.devices.iter().map(|d| d.busy).collect();
-        self.run_for(20 * SECOND);
-        for (i, b) in before.iter().enumerate() {
-            let n = self.devices[i].busy - b;
-            if n > 0 && self.devices[i].is_member() {
-                self.broke(format!("D{i} is not at rest: {n} effects and frames in 20 s"));
-            }
-        }
-    }
-
     /// The promises that are judged at the end.
     pub fn judge(&mut self) {
         if self.broken.is_some() {
