@@ -32,6 +32,19 @@ fn hears(rig: &mut Rig, p: &str, kind: Kind, text: &str, seq: u64) {
     rig.peer.close(&mut rig.ix, rig.now, o);
 }
 
+/// All is done that the machine asks for, and then nothing waits in these lanes.
+fn settles(rig: &mut Rig, rounds: u32, lanes: &[Lane]) {
+    for _ in 0..rounds {
+        while let Some(e) = rig.effect() {
+            acts(rig, e);
+        }
+        rig.pass(Duration::millis(20));
+    }
+    for lane in lanes {
+        assert_eq!(rig.ix.due(F, *lane, None), None, "{lane:?}");
+    }
+}
+
 /// The disk does what it is asked to, at once.
 fn acts(rig: &mut Rig, e: Effect) {
     match e {
@@ -78,15 +91,7 @@ fn a_renamed_tree_is_work_in_proportion_to_its_size() {
     }
     hears(&mut rig, "old", Kind::Removed, "", next());
     let before = rig.ix.loads;
-    for _ in 0..200 {
-        while let Some(e) = rig.effect() {
-            acts(&mut rig, e);
-        }
-        rig.pass(Duration::millis(20));
-    }
-    for lane in [Lane::Quick, Lane::Remove, Lane::Look, Lane::Later] {
-        assert_eq!(rig.ix.due(F, lane, None), None, "{lane:?}");
-    }
+    settles(&mut rig, 200, &[Lane::Quick, Lane::Remove, Lane::Look, Lane::Later]);
     let t = rig.trees(&format!("new/{}", FILES - 1));
     assert!(t.local.is_some_and(|l| l.stat.kind == Kind::File));
     let each = (rig.ix.loads - before) / FILES;
@@ -209,15 +214,7 @@ fn a_large_file_is_moved_to_its_new_name_rather_than_to_the_trash() {
     let (ticket, new) = taken.expect("the file itself is moved");
     assert_eq!(rig.path(new), "new");
     rig.done(ticket, Outcome::Taken);
-    for _ in 0..20 {
-        while let Some(e) = rig.effect() {
-            acts(&mut rig, e);
-        }
-        rig.pass(Duration::millis(20));
-    }
-    for lane in [Lane::Bulk, Lane::Remove, Lane::Look, Lane::Later] {
-        assert_eq!(rig.ix.due(F, lane, None), None, "{lane:?}");
-    }
+    settles(&mut rig, 20, &[Lane::Bulk, Lane::Remove, Lane::Look, Lane::Later]);
 }
 
 #[test]
