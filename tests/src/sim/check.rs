@@ -1,7 +1,7 @@
 //! The promises that are watched, apart from the world that is made to break them.
 
 use super::device::{Device, F};
-use super::excuse::{GivenAgain, Leave, is_copy};
+use super::excuse::{GivenAgain, Leave};
 use super::fs::ROOT;
 use dartsync_core::ids::{ContentId, Epoch, Row, Seq, Tag};
 use dartsync_core::peer::{Index, Intent, Trees};
@@ -221,11 +221,8 @@ impl Ledger {
     }
 
     /// Promise: what a user removed stays removed, unless someone put it there again.
-    pub fn nothing_returned(&self, d: &Device, leave: Leave) -> Result<(), String> {
+    pub fn nothing_returned(&self, d: &Device) -> Result<(), String> {
         for (path, e) in visible(d) {
-            if leave.sinks && is_copy(&path) {
-                continue;
-            }
             let key = (e.3, path.clone());
             // Put there twice, be it as a copy by a device, it need not be what the one who took it saw.
             let puts = self.puts.get(&key).copied().unwrap_or(0);

@@ -19,9 +19,8 @@ pub struct Leave {
     pub forgot: bool,
     /// A store was lost, rolled back or cloned, a device put out, or a folder linked again: what was removed may return.
     pub forgets: bool,
-    /// What is only in a trash is no breach, the promise is kept, though more was hoped for; nor is a conflict copy that
-    /// is back: what a power cut left is set aside under the name that it may have had before. Where no fault of
-    /// [`Leave::anew`] struck, or `--audit` is asked for, both are.
+    /// What is only in a trash is no breach: the promise is kept, though more was hoped for. Where no fault of
+    /// [`Leave::anew`] struck, or `--audit` is asked for, it is.
     pub sinks: bool,
 }
 
@@ -202,7 +201,7 @@ mod tests {
             ledger.take(id(name), name.as_bytes(), 1, 1);
             lost.iter().for_each(|d| ledger.forgets(*d, &mut devices, tables[0]));
             tables[1..].iter().for_each(|t| ledger.reconsider(None, &mut devices, t));
-            devices.iter().find_map(|d| ledger.nothing_returned(d, Leave::default()).err())
+            devices.iter().find_map(|d| ledger.nothing_returned(d).err())
         };
         let none = Table::new();
         assert!(after(None, "x", &[&none]).is_some_and(|e| e.contains("x is back")));

@@ -451,7 +451,7 @@ impl<'m> World<'m> {
         self.must(r);
         let member = self.devices.iter().position(|d| d.is_member());
         if let Some(d) = member.filter(|_| self.audits || !self.leave.forgets) {
-            let r = self.ledger.nothing_returned(&self.devices[d], leave);
+            let r = self.ledger.nothing_returned(&self.devices[d]);
             self.must(r);
         }
     }
