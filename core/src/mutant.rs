@@ -58,6 +58,8 @@ mutants! {
     R7Yield,
     /// Of two that cover each other, the one wins that would win between their edits alone.
     R7Mutual,
+    /// The settlement of a fork is an edit that a removal of what it settled does not know of.
+    R7Settled,
     /// A merge gets no fresh counter.
     R7Fresh,
     /// The same content on both sides is a conflict.

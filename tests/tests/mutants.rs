@@ -36,6 +36,7 @@ const CAUGHT: &[(&str, How)] = &[
     ("R6Keep", Story("a file with many tags can still be edited")),
     ("R7Yield", Story("metadata that is merged does not outlive a removal")),
     ("R7Mutual", Core("of_two_that_know_each_other_the_one_wins_that_knows_more")),
+    ("R7Settled", Core("who_removed_what_a_fork_was_settled_for_removed_it")),
     ("R7Fresh", Story("two edits of a file with many tags make one copy")),
     ("R7Same", Story("the same file on both sides is no conflict")),
     ("R7Meta", Core("verdicts_follow_the_vectors")),

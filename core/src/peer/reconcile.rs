@@ -7,7 +7,7 @@ use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::{ContentId, Epoch};
 use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
-use crate::version::{Order, VersionVector};
+use crate::version::{Edit, Order, VersionVector};
 
 /// What the decision depends on beside the row.
 #[derive(Clone, Copy, Debug)]
@@ -257,6 +257,13 @@ pub struct Judgement {
     pub fork: bool,
 }
 
+/// Whether the removal removed what the live record settles: no user's edit has its parent's content, but one that a fork's
+/// settlement made does, or what was withdrawn and is here (R5, R9a). Who removed the parent saw all that it holds.
+fn was_settled(live: &Record, removal: &Record) -> bool {
+    let of = |p: Edit| removal.version.covers(p) && removal.content == live.content;
+    live.has_content() && !removal.is_live() && live.parent.is_some_and(of) && !mutant::on(Mutant::R7Settled)
+}
+
 /// Judges two concurrent records (R5, R7, R9).
 pub fn judge(x: &Record, r: &Record) -> Judgement {
     debug_assert_eq!(x.compare(r), Order::Concurrent);
@@ -274,6 +281,9 @@ pub fn judge(x: &Record, r: &Record) -> Judgement {
             _ => wins(x, r) == mutant::on(Mutant::R7Mutual),
         };
         return Judgement { ours, copy: false, fork };
+    }
+    if !fork && (was_settled(x, r) || was_settled(r, x)) {
+        return Judgement { ours: !x.is_live(), copy: false, fork };
     }
     let ours = wins(x, r) || mutant::on(Mutant::BothWin);
     let loser = if ours { r } else { x };

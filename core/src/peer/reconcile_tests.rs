@@ -329,6 +329,41 @@ fn of_two_that_know_each_other_the_one_wins_that_knows_more() {
     assert!(judge(&removal, &over).ours && !judge(&over, &removal).ours);
 }
 
+#[test]
+fn who_removed_what_a_fork_was_settled_for_removed_it() {
+    let edit = |tag, counter| Edit { tag: Tag(tag), counter };
+    let (made, torn, settled, gone) = (edit(1, 5), edit(1, 8), edit(2, 9), edit(3, 7));
+    let record = |kind, e: Edit, knows: Edit| {
+        let mut version = VersionVector::of(knows);
+        assert!(version.raise(e));
+        Record {
+            kind,
+            content: ContentId([1; 32]),
+            edit: e,
+            parent: Some(made),
+            version,
+            ..Record::default()
+        }
+    };
+    // B makes what A had made once more, for A's store tells of something else of its own tag since; C has removed it.
+    let live = record(Kind::File, settled, torn);
+    let removal = record(Kind::Removed, gone, made);
+    let wins = |x: &Record, r: &Record| {
+        assert_eq!(x.compare(r), Order::Concurrent);
+        let (here, there) = (judge(x, r), judge(r, x));
+        assert!(here.ours != there.ours && !here.copy && !there.copy);
+        here.ours
+    };
+    assert!(wins(&removal, &live));
+    // What C did not see stays: another content, an edit of what was made, and what stands there without any before it.
+    let other = Record { content: ContentId([2; 32]), ..live.clone() };
+    let later = Record { parent: Some(torn), ..live.clone() };
+    let first = Record { parent: None, ..live };
+    for x in [&other, &later, &first] {
+        assert!(wins(x, &removal));
+    }
+}
+
 /// Two removals that join keep the edit of one of them: whatever stands against the removal of both is judged as it would be
 /// against a new edit.
 #[test]

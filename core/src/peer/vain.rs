@@ -39,6 +39,11 @@ impl Vain {
 }
 
 impl Peer {
+    /// Whether all that is held is to be told again, now or when devices that asked in vain have been quiet for long enough.
+    pub fn tells_again(&self) -> bool {
+        self.folders.iter().any(|s| s.linked && s.resay_at.is_some())
+    }
+
     /// A data link had to say that it has no more what it announced, to the device in that slot: the row is looked at, and
     /// the tracker told.
     pub fn handle_gone(&mut self, ix: &mut dyn Index, now: Now, asker: Slot, content: &ContentId) {

@@ -121,8 +121,8 @@ impl World<'_> {
 }
 
 impl World<'_> {
-    /// Promise: at rest nothing happens but keep-alives, and nothing is left in tmp. A device that was asked in vain tells
-    /// what it has once more, up to minutes later (`peer/vain.rs`): once, so that it is not busy each time.
+    /// Promise: at rest nothing happens but keep-alives, and nothing is left in tmp. A device that others asked in vain has
+    /// yet to tell once more what it holds, minutes later if they did not stop asking; it is at rest when it has.
     pub fn rests(&mut self) {
         self.run_for(40 * SECOND);
         for d in 0..self.devices.len() {
@@ -131,19 +131,21 @@ impl World<'_> {
                 self.must(r.map_err(|e| format!("D{d}: {e}")));
             }
         }
-        let mut busy = None;
-        for _ in 0..3 {
-            let before: Vec<u64> = self.devices.iter().map(|d| d.busy).collect();
-            self.run_for(20 * SECOND);
-            let all = self.devices.iter().zip(before).enumerate();
-            let mut all = all.filter(|(_, (d, _))| d.is_member()).map(|(i, (d, b))| (i, d.busy - b));
-            busy = all.find(|(_, n)| *n > 0);
-            if busy.is_none() {
+        // None is asked again meanwhile: once is enough, by when the longest pause (600 s) is over.
+        for _ in 0..31 {
+            let tells_again = |d: &Device| d.peer.as_ref().is_some_and(|p| p.tells_again());
+            if !self.devices.iter().any(|d| d.is_member() && tells_again(d)) {
                 break;
             }
+            self.run_for(20 * SECOND);
         }
-        if let Some((i, n)) = busy {
-            self.broke(format!("D{i} is not at rest: {n} effects and frames in 20 s"));
+        let before: Vec<u64> = self.devices.iter().map(|d| d.busy).collect();
+        self.run_for(20 * SECOND);
+        for (i, b) in before.iter().enumerate() {
+            let n = self.devices[i].busy - b;
+            if n > 0 && self.devices[i].is_member() {
+                self.broke(format!("D{i} is not at rest: {n} effects and frames in 20 s"));
+            }
         }
     }
 }
