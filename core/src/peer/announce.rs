@@ -399,7 +399,14 @@ impl Peer {
         }
     }
 
-    fn accepted(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open, a: &Announcement, seq: Seq) {
+    pub(super) fn accepted(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        o: &mut Open,
+        a: &Announcement,
+        seq: Seq,
+    ) {
         if a.what == What::Withdrawn {
             // It is noted in this epoch now, by this device at least (R9a).
             if let Some(w) = o.t.withdrawn.as_mut().filter(|w| w.epoch != self.epoch) {
@@ -408,7 +415,9 @@ impl Peer {
             return;
         }
         let current = announced(&o.t, a.what).filter(|r| stamp(r) == a.stamp).cloned();
-        let newer = o.t.remote.as_ref().is_some_and(|r| r.epoch == self.epoch && r.seq > seq);
+        // It may have been replaced or withdrawn before this verdict came: what still stands has a later seq.
+        let later = |r: &Remote| r.epoch == self.epoch && r.seq > seq;
+        let newer = [&o.t.remote, &o.t.withdrawn].into_iter().flatten().any(later);
         match current {
             Some(record) if !newer => o.t.remote = Some(Remote { record, epoch: self.epoch, seq }),
             None if !newer => o.t.remote = o.t.remote.take().filter(|r| r.epoch == self.epoch),
@@ -457,7 +466,7 @@ pub(super) fn is_here(t: &Trees, record: &Record) -> bool {
 }
 
 /// Tells one version of a record from another (FNV-1a over its edits).
-fn stamp(r: &Record) -> u64 {
+pub(super) fn stamp(r: &Record) -> u64 {
     let mut h = 0xcbf2_9ce4_8422_2325u64;
     let mut eat = |n: u64| h = (h ^ n).wrapping_mul(0x100_0000_01b3);
     eat(r.edit.counter);

@@ -3,7 +3,7 @@
 use super::index::Index;
 use super::rig::{F, Rig, content, record};
 use super::state::{Announcement, Telling, What};
-use super::trees::Intent;
+use super::trees::{Intent, Trees};
 use crate::ids::{ContentId, Folder, FolderId, FolderSlot, LinkId, Seq, Tag};
 use crate::limits;
 use crate::path::Path;
@@ -145,6 +145,32 @@ fn who_hears_of_a_withdrawn_record_waits_for_nothing_older_of_the_path() {
     assert!(rig.lane("a").is_none(), "nothing is waited for");
     assert_eq!(push(&mut rig, 10, 7, false), (Some(10), Some(9)), "what came later stands");
     assert_eq!(push(&mut rig, 9, 6, true), (Some(10), Some(9)));
+}
+
+#[test]
+fn what_was_withdrawn_before_its_verdict_came_is_not_waited_for() {
+    let mut rig = Rig::ready();
+    let path = Path::new(b"a").expect("a path");
+    let copy = record(Kind::File, content("lost"), 5);
+    let mut withdrawn = copy.clone();
+    withdrawn.flags.0 |= Flags::WITHDRAWN;
+    let row = rig.ix.create(F, path);
+    let mut accepted = |at: u64| {
+        let pending = Some((copy.clone(), row));
+        rig.ix.save(row, &Trees { pending, ..Trees::default() }, None);
+        let flags = EntryFlags::default();
+        let e = Entry { folder: FolderSlot(0), seq: Seq(36), flags, path, record: &withdrawn };
+        rig.peer.take_record(&mut rig.ix, rig.now, 0, &e);
+        let mut o = rig.peer.open(&mut rig.ix, 0, row).expect("a row");
+        let stamp = super::announce::stamp(&copy);
+        let a =
+            Announcement { f: 0, row, what: What::Pending, generation: 0, pair: false, stamp, void: false };
+        rig.peer.accepted(&mut rig.ix, rig.now, &mut o, &a, Seq(at));
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        (rig.trees("a").remote.map(|r| r.seq.0), rig.lane("a").is_some())
+    };
+    assert_eq!(accepted(34), (None, false));
+    assert_eq!(accepted(38), (Some(38), true), "told anew since");
 }
 
 #[test]
