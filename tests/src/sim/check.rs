@@ -100,7 +100,7 @@ impl Ledger {
     }
 
     /// Promise: what is announced, and differs from what was once heard, is committed (R2).
-    pub fn announced(&mut self, d: &mut Device, frame: &[u8]) -> Result<(), String> {
+    pub fn announced(&mut self, d: &mut Device, frame: &[u8], forgot: bool) -> Result<(), String> {
         let Some(ToTracker::Announce(bytes)) = decode(frame) else { return Ok(()) };
         let mut r = BatchReader::new(bytes);
         while let Ok(Some(e)) = r.entry() {
@@ -122,7 +122,7 @@ impl Ledger {
                 // Whoever has its content makes it.
                 self.copy(e.record.content, e.path.bytes());
             }
-            self.count(d, e.record);
+            self.count(d, e.record, forgot);
             if e.record.has_content() {
                 let all = self.edits.entry(e.record.content).or_default();
                 all.entry(e.record.edit).or_insert_with(|| e.path.bytes().to_vec());
@@ -143,7 +143,7 @@ impl Ledger {
         let put = self.puts();
         let most = |id: &ContentId| put.get(id).copied().unwrap_or(1);
         let more = self.edits.iter().find(|(id, all)| all.len() as u32 > most(id));
-        let Some((id, all)) = more.filter(|_| !leave.anew) else { return Ok(()) };
+        let Some((id, all)) = more.filter(|_| !leave.anew()) else { return Ok(()) };
         let text = self.contents.get(id).map_or("", |w| &w.text);
         let edits = all
             .iter()

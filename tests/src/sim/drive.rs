@@ -246,6 +246,7 @@ impl World<'_> {
         if let Some(old) = raced.into_inner() {
             self.note(d + 1, "last instant", 0, 0);
             self.made += 1;
+            self.leave.raced = true;
             let data = spare.expect("it was used");
             if let (None, Effect::Swap { intent, .. }) = (old, &work.effect) {
                 self.ledger.crowds_out(intent.to.1, &work.path);
@@ -296,7 +297,7 @@ impl World<'_> {
     }
 
     fn look_at_displaced(&mut self, d: usize, work: &Work, trash: &[Trashed]) {
-        let strict = self.audits || !self.leave.anew;
+        let strict = self.audits || !self.leave.may_sink();
         if matches!(work.effect, Effect::Swap { .. }) && strict {
             let r = super::audit::displaced(&self.ledger, &self.devices, d, trash);
             self.must(r);

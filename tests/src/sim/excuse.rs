@@ -12,16 +12,28 @@ use dartsync_core::version::Edit;
 /// What may be excused in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Leave {
-    /// The power failed, users saved at the last instant, stores were lost, rolled back or cloned, folders linked again:
-    /// a content may be announced as another edit, and stand at another path. Asked by the stricter promises alone.
-    pub anew: bool,
+    /// The power failed.
+    pub cut: bool,
+    /// A user saved in the very instant in which something was put there.
+    pub raced: bool,
     /// The tracker lost its table: no copy is made where each side covers the other, the loser is in a trash (R7).
     pub forgot: bool,
     /// A store was lost, rolled back or cloned, a device put out, or a folder linked again: what was removed may return.
     pub forgets: bool,
-    /// What is only in a trash is no breach: the promise is kept, though more was hoped for. Where no fault of
-    /// [`Leave::anew`] struck, or `--audit` is asked for, it is.
+    /// What is only in a trash is no breach: the promise is kept, though more was hoped for. Where [`Leave::may_sink`] says
+    /// no, or `--audit` is asked for, it is.
     pub sinks: bool,
+}
+
+impl Leave {
+    /// A content may be announced as another edit, and stand at another path. Asked by the audit alone.
+    pub fn anew(&self) -> bool {
+        self.raced || self.may_sink()
+    }
+    /// A content may end in a trash alone.
+    pub fn may_sink(&self) -> bool {
+        self.cut || self.forgets
+    }
 }
 
 /// A store that was brought back gives counters out once more, at a device whose clock stands behind the last of them (R1).
@@ -111,9 +123,7 @@ impl Ledger {
     pub(super) fn gives_back(&mut self, path: Path<'_>, withdrawn: &Record) {
         let edits = &self.edits;
         let replaced = |id: &ContentId| {
-            let at = |(e, p): (&Edit, &Vec<u8>)| {
-                p == path.bytes() && *e != withdrawn.edit && withdrawn.version.covers(*e)
-            };
+            let at = |(e, p): (&Edit, &Vec<u8>)| p == path.bytes() && withdrawn.parent == Some(*e);
             edits.get(id).is_some_and(|all| all.iter().any(at))
         };
         self.taken.retain(|(id, p), _| p != path.bytes() || !replaced(id));
@@ -126,11 +136,13 @@ impl Ledger {
         self.given_again.insert(tag, GivenAgain { after, until });
     }
     /// A device announces a record: its counters, and whether its content is of one that was given out again.
-    pub(super) fn count(&mut self, d: &mut Device, r: &Record) {
+    /// `forgot`: the tracker has lost its table, as it must have for nobody to tell.
+    pub(super) fn count(&mut self, d: &mut Device, r: &Record, forgot: bool) {
         let tag = Tag(d.ix.number(DEVICE, Number::Tag) as u32);
         let new = !self.edits.get(&r.content).is_some_and(|all| all.contains_key(&r.edit));
         let again = |g: &&GivenAgain| r.edit.counter > g.after && r.edit.counter <= g.until;
         if new
+            && forgot
             && r.edit.tag == tag
             && self.given_again.get(&tag).filter(again).is_some()
             && let Some(w) = self.contents.get_mut(&r.content)
@@ -286,7 +298,8 @@ mod tests {
     fn what_an_edit_had_replaced_may_be_back_once_nobody_has_that_edit() {
         let mut devices = home(&[&[], &["y"]]);
         devices.iter_mut().for_each(|d| d.folder = Some(FolderId(1)));
-        let withdrawn = |r: Record| Record { flags: Flags(Flags::WITHDRAWN), ..r };
+        let over = |counter: u64, r: Record| Record { parent: Some(Edit { counter, ..r.edit }), ..r };
+        let withdrawn = |r: Record| Record { flags: Flags(Flags::WITHDRAWN), ..over(5, r) };
         let back = |devices: &[Device], path: &str, r: &Record| {
             let mut ledger = Ledger::default();
             ledger.put(id("x"), b"p");
@@ -305,7 +318,8 @@ mod tests {
         };
         assert!(!back(&devices, "p", &withdrawn(edited(1, 9, "y"))), "B has it");
         assert!(back(&devices, "p", &withdrawn(edited(1, 9, "z"))));
-        assert!(!back(&devices, "p", &edited(1, 9, "z")), "it stands there");
+        assert!(!back(&devices, "p", &over(5, edited(1, 9, "z"))), "it stands there");
+        assert!(!back(&devices, "p", &over(7, withdrawn(edited(1, 9, "z")))), "it replaced the removal");
         assert!(!back(&devices, "q", &withdrawn(edited(1, 9, "z"))), "somewhere else");
         assert!(!back(&devices, "p", &withdrawn(edited(2, 9, "z"))), "it replaced something else");
         devices[1].folder = None;
@@ -320,15 +334,17 @@ mod tests {
         ["a", "b", "c", "d"].iter().for_each(|n| {
             ledger.contents.entry(id(n)).or_default();
         });
-        ledger.count(&mut device, &edited(1, 10, "a"));
+        ledger.count(&mut device, &edited(1, 10, "a"), true);
         ledger.edits.entry(id("a")).or_default().insert(edited(1, 10, "a").edit, b"p".to_vec());
         let mut old = device.ix.clone();
         old.set_number(DEVICE, Number::Counter, 6);
         ledger.goes_back(&mut old);
-        for (counter, tag, name) in [(10, 1, "a"), (8, 1, "b"), (11, 1, "c"), (8, 2, "d")] {
-            ledger.count(&mut device, &edited(tag, counter, name));
+        for forgot in [false, true] {
+            for (counter, tag, name) in [(10, 1, "a"), (8, 1, "b"), (11, 1, "c"), (8, 2, "d")] {
+                ledger.count(&mut device, &edited(counter, tag, name), forgot);
+            }
+            let sinks = ["a", "b", "c", "d"].map(|n| ledger.contents[&id(n)].may_sink);
+            assert_eq!(sinks, [false, forgot, false, false], "known before; again; new; another's");
         }
-        let sinks = ["a", "b", "c", "d"].map(|n| ledger.contents[&id(n)].may_sink);
-        assert_eq!(sinks, [false, true, false, false], "known before; again; new; another's");
     }
 }

@@ -183,7 +183,6 @@ impl Faults {
 impl World<'_> {
     /// From now on things break.
     pub(super) fn unleash(&mut self) {
-        self.leave.anew |= self.faults.on.iter().any(|k| k.0 == Kind::Races);
         for (k, mean) in self.faults.on.clone() {
             let delay = self.luck.of(For::Pause, k as u64, 0).around(mean);
             self.after(delay, Event::Fault(Fault::Strike(k, 0)));
@@ -361,7 +360,7 @@ impl World<'_> {
         self.ledger.excuse(d, self.now, &gone.copied().collect::<Vec<_>>());
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
-        self.leave.anew = true;
+        self.leave.cut = true;
         self.devices[d].torn_until = u64::MAX;
     }
     fn step_clock(&mut self, d: usize) {
@@ -392,7 +391,7 @@ impl World<'_> {
     }
     /// What a device's store knew is not what the home knows: in what stands there, and in what its user removed.
     pub(super) fn forgets(&mut self, d: usize) {
-        (self.leave.anew, self.leave.forgets) = (true, true);
+        self.leave.forgets = true;
         let table = self.station.tracker.as_ref().map_or(Table::new(), |t| table(t));
         self.ledger.forgets(d, &mut self.devices, &table);
     }

@@ -402,7 +402,7 @@ impl World<'_> {
             match peer.poll_transmit(&mut dev.ix, now, LinkId(id), &mut out) {
                 Sent::Frame(n) => {
                     any = true;
-                    let r = self.ledger.announced(dev, &out[..n]);
+                    let r = self.ledger.announced(dev, &out[..n], self.leave.forgot);
                     let r = r.and_then(|()| super::audit::had(dev, &out[..n]));
                     // Postcard numbers messages by their first byte: the last one is the ping.
                     if out[0] != PING {

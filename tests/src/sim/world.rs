@@ -345,7 +345,7 @@ impl<'m> World<'m> {
             check::same_table(t, &self.devices[*d])?;
             audit::holders_are_true(t, &self.devices)?;
             audit::nothing_invented_is_empty(t)?;
-            if self.audits && !self.leave.anew {
+            if self.audits && !self.leave.anew() {
                 audit::no_needless_copies(&self.ledger, &self.devices[*d])?;
             }
         }
@@ -446,7 +446,7 @@ impl<'m> World<'m> {
             let r = self.ledger.edits_are_users(self.leave);
             self.must(r);
         }
-        let leave = Leave { sinks: self.leave.anew && !self.audits, ..self.leave };
+        let leave = Leave { sinks: self.leave.may_sink() && !self.audits, ..self.leave };
         let r = self.ledger.nothing_lost(&self.devices, leave);
         self.must(r);
         let member = self.devices.iter().position(|d| d.is_member());
