@@ -3,8 +3,9 @@
 use super::copy_name::copy_path;
 use super::index::Index;
 use super::machine::Peer;
-use super::reconcile::{Judgement, copy_record, is_aside, judge, merge_meta, ours};
+use super::reconcile::{Judgement, copy_record, is_aside, judge, merge_meta, ours, was_aside};
 use super::rows::Open;
+use super::state::What;
 use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::{ContentId, Row};
 use crate::limits;
@@ -51,15 +52,23 @@ impl Peer {
     pub(super) fn mint_local(&mut self, now: Now, o: &mut Open) {
         let author = self.session.device;
         let synced = o.t.synced.clone();
+        let aside = was_aside(&o.t);
         let l = o.t.local.as_mut().expect("only an unminted row is minted");
         let meta_only = !l.record.version.is_empty();
+        // What a power cut tore knows nothing of what was whole, whoever changes its mode or time (R13). What is not told
+        // yet needs no counter for that.
+        let aside = aside && meta_only;
+        if aside && !self.outbox.iter().any(|a| a.row == o.row && a.what == What::Local) {
+            l.made = Made::Minted;
+            return;
+        }
         let mut version = if meta_only { l.record.version.clone() } else { VersionVector::new() };
         let below = Some(l.record.edit).filter(|e| !meta_only && e.tag.0 != 0);
         if let Some(e) = below {
             // It may be another's (a conflict copy's, say), not accepted yet: who wrote over it saw it.
             self.raise(&mut version, e, (e, None));
         }
-        if let Some(s) = &synced {
+        if let Some(s) = synced.as_ref().filter(|_| !aside) {
             self.join(&mut version, &s.version);
         }
         if let Some(r) = o.t.remote.as_ref().filter(|_| mutant::on(Mutant::R1Remote)) {
@@ -68,7 +77,14 @@ impl Peer {
         let edit = self.mint_over(now, &version);
         let l = o.t.local.as_mut().expect("as above");
         if !meta_only {
-            let replaced = below.or(synced.as_ref().map(|s| s.edit));
+            // What a fork is changed to is one as well: who made it saw no more of what stands against it.
+            let was = below.map(|edit| Record { edit, parent: l.record.parent, ..Record::default() });
+            let forks = |x: &Record, r: &Record| x.edit != r.edit && x.forks(r);
+            let fork = was.filter(|x| o.t.remote.as_ref().is_some_and(|r| forks(x, &r.record)));
+            let replaced = match fork {
+                Some(x) => x.parent,
+                None => below.or(synced.as_ref().map(|s| s.edit)),
+            };
             l.record.parent = replaced.filter(|_| !mutant::on(Mutant::R3Parent));
             l.record.edit = edit;
             l.record.author = author;
@@ -278,7 +294,11 @@ impl Peer {
         debug_assert!(j.ours || x.same_content(&r));
         let (winner, loser) = if j.ours { (&x, &r) } else { (&r, &x) };
         let base = o.t.synced.clone();
-        let merged = self.merge(now, base.as_ref(), winner, loser, j.fork);
+        let mut merged = self.merge(now, base.as_ref(), winner, loser, j.fork);
+        if j.ours && is_aside(&o.t) {
+            // It stays an edit that replaced nothing: who has what was torn whole is not to take it for something later.
+            (merged.edit, merged.parent) = (x.edit, None);
+        }
         if j.copy
             && let Some(row) = self.plan_copy(ix, now, o, &r)
         {

@@ -57,12 +57,16 @@ pub fn is_lost(t: &Trees) -> bool {
 /// Whether a power cut tore what stands at the path (R13): made to lose against whatever the home has. Like a copy's, its
 /// record knows of nothing else; unlike it, it stands over the synced record of a file.
 pub fn is_aside(t: &Trees) -> bool {
-    let torn = |l: &Local, s: &Record| {
-        let r = &l.record;
+    t.local.as_ref().is_some_and(|l| l.made == Made::Minted) && was_aside(t)
+}
+
+/// [`is_aside`], though a user may have changed its mode or time since.
+pub fn was_aside(t: &Trees) -> bool {
+    let torn = |r: &Record, s: &Record| {
         let alone = r.parent.is_none() && r.version == VersionVector::of(r.edit);
-        l.made == Made::Minted && alone && r.has_content() && s.has_content() && !s.same_content(r)
+        alone && r.has_content() && s.has_content() && !s.same_content(r)
     };
-    t.local.as_ref().zip(t.synced.as_ref()).is_some_and(|(l, s)| torn(l, s))
+    t.local.as_ref().zip(t.synced.as_ref()).is_some_and(|(l, s)| torn(&l.record, s))
 }
 
 /// Whether what a power cut tore here is newer, as the home had it, than what the tracker has now: that is told first (R8).
@@ -389,7 +393,7 @@ pub fn observed(t: &Trees, stat: &Stat, content: Option<ContentId>, at: u64) -> 
         rec.version = l.record.version.clone();
         rec.flags = l.record.flags;
     } else if l.made != Made::Synced {
-        rec.edit = l.record.edit;
+        (rec.edit, rec.parent) = (l.record.edit, l.record.parent);
     }
     Some(Local { record: rec, made: Made::Unminted, stat: *stat, at })
 }

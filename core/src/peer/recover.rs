@@ -99,7 +99,8 @@ impl Peer {
         let swapped = swapped && (taken || !traceless);
         if !swapped && (unclean || !taken) {
             self.end_job(job.ticket);
-            o.t.stale = !as_before;
+            // A look may be due for a user's sake.
+            o.t.stale |= !as_before;
             if taken && as_before {
                 undo(&mut o, intent, disk, at);
             }
@@ -160,7 +161,7 @@ impl Peer {
         }
         let read = if intact { stat } else { Stat { kind: intent.to.0, ..Stat::default() } };
         self.take_target(now, o, read, if intact { at } else { 0 });
-        o.t.stale = !intact;
+        o.t.stale |= !intact;
         // What was read back after the swap is not known any more: other metadata than the record's may be all that this
         // disk can keep, a power cut's, or a user's of these moments. It is set once more, and read back (R14).
         let l = o.t.local.as_ref().filter(|l| intact && l.stat.kind == l.record.kind);

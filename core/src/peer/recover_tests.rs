@@ -53,6 +53,34 @@ fn what_a_user_removed_before_the_swap_was_durable_is_removed() {
 }
 
 #[test]
+fn a_change_that_came_before_a_swap_was_looked_into_is_seen() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::Directory, "");
+    let (dir, link) = ((Kind::Directory, ContentId::NONE), record(Kind::Symlink, content("to"), 9));
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    o.t.intent = Some(Intent { from: dir, to: (link.kind, link.content), copy: None });
+    (o.t.target, o.t.stale) = (Some(link.clone()), true);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let changed = Stat { mode: 0o700, ctime: 9, ..stat(Kind::Directory) };
+    let swap = Some((stat(Kind::Symlink), link.content));
+    while let Some(e) = rig.effect() {
+        match e {
+            Effect::Recover { ticket, .. } => {
+                let disk = Some((changed, ContentId::NONE));
+                rig.done(ticket, Outcome::Recovered { disk, swap, part: false, at: rig.now.wall });
+            }
+            Effect::Discard { ticket, .. } => rig.done(ticket, Outcome::Done),
+            Effect::Look { ticket, .. } => {
+                rig.done(ticket, Outcome::Looked { stat: changed, content: None, at: rig.now.wall });
+            }
+            _ => {}
+        }
+    }
+    let t = rig.trees("x");
+    assert!(t.intent.is_none() && t.local.is_some_and(|l| l.record.mode == 0o700), "a user's");
+}
+
+#[test]
 fn what_a_power_cut_undid_is_installed_again() {
     let mut rig = Rig::ready();
     rig.peer.folders[0].unclean = true;

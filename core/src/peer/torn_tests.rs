@@ -1,13 +1,13 @@
 //! R13: what a power cut has left, and what users do with it.
 
-use super::reconcile::is_forgotten;
+use super::reconcile::{is_aside, is_forgotten, observed};
 use super::rig::{Rig, content, record, stat};
 use super::state::What;
 use super::trees::{Lane, Made, Remote, Stat, Trees};
-use crate::ids::{ContentId, Seq, Slot};
+use crate::ids::{ContentId, Seq, Slot, Tag};
 use crate::path::Path;
 use crate::record::{Kind, Record};
-use crate::version::{Edit, Order};
+use crate::version::{Edit, Order, VersionVector};
 use std::vec::Vec;
 
 /// `x` was announced from the page cache with `whole`, and after a power cut a look finds `left` there (nothing: "").
@@ -59,6 +59,55 @@ fn who_writes_over_what_was_torn_has_not_replaced_what_the_home_has() {
         assert_eq!(new.parent, None);
         assert!(new.forks(&whole), "{left}: a conflict, though it is of the same tag");
     }
+}
+
+/// A record of this store's first edit, of what was whole.
+fn first(rig: &Rig) -> Record {
+    let edit = Edit { tag: rig.peer.tag, counter: 1 };
+    Record { edit, version: VersionVector::of(edit), ..record(Kind::File, content("whole"), 1) }
+}
+
+#[test]
+fn what_was_torn_knows_no_more_of_what_was_whole_once_its_mode_is_another() {
+    let mut rig = cut("torn");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let l = o.t.local.as_mut().expect("it stands");
+    (l.record.mode, l.made) = (0o600, Made::Unminted);
+    rig.peer.mint_local(rig.now, &mut o);
+    let torn = &o.t.local.as_ref().expect("it stands").record;
+    assert_eq!(torn.version, VersionVector::of(torn.edit));
+    assert!(is_aside(&o.t) && torn.mode == 0o600);
+}
+
+#[test]
+fn what_was_torn_and_beats_a_removal_is_no_later_edit_of_what_was_whole() {
+    let mut rig = cut("torn");
+    let (whole, other) = (first(&rig), Edit { tag: Tag(77), counter: 5 });
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    // Who removed it knew of an edit of this store, and so the merge would be a fork to who still has that.
+    let mut removal = Record { kind: Kind::Removed, edit: other, parent: None, ..whole.clone() };
+    assert!(removal.version.raise(other));
+    o.t.synced = Some(Record { edit: Edit { tag: Tag(78), counter: 9 }, ..whole.clone() });
+    o.t.remote = Some(Remote { record: removal.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
+    rig.peer.resolve(&mut rig.ix, rig.now, &mut o);
+    let kept = o.t.local.expect("it stands").record;
+    assert_eq!((kept.content, kept.compare(&removal)), (content("torn"), Order::Dominates));
+    assert!(kept.forks(&Record { edit: Edit { counter: 2, ..whole.edit }, ..whole }), "a conflict with that");
+}
+
+#[test]
+fn who_removes_what_he_wrote_over_what_was_taken_has_not_removed_what_the_home_has() {
+    let mut rig = cut("");
+    rig.sees("x", Kind::File, "new");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    rig.peer.mint_local(rig.now, &mut o);
+    let whole = first(&rig);
+    o.t.remote = Some(Remote { record: whole.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
+    let (now, stat) = (rig.now, Stat::default());
+    o.t.local = observed(&o.t, &stat, None, now.wall);
+    rig.peer.mint_local(now, &mut o);
+    let gone = o.t.local.expect("a removal").record;
+    assert!(!gone.is_live() && gone.forks(&whole), "a conflict");
 }
 
 /// A user put there what the home has, as a copy by another way; the power failed before that was on the platter.

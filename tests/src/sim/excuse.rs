@@ -20,19 +20,15 @@ pub struct Leave {
     pub forgot: bool,
     /// A store was lost, rolled back or cloned, a device put out, or a folder linked again: what was removed may return.
     pub forgets: bool,
-    /// What is only in a trash is no breach: the promise is kept, though more was hoped for. Where [`Leave::may_sink`] says
-    /// no, or `--audit` is asked for, it is.
+    /// What is only in a trash is no breach: the promise is kept, though more was hoped for. Where nothing is forgotten, or
+    /// `--audit` is asked for, it is.
     pub sinks: bool,
 }
 
 impl Leave {
     /// A content may be announced as another edit, and stand at another path. Asked by the audit alone.
     pub fn anew(&self) -> bool {
-        self.raced || self.may_sink()
-    }
-    /// A content may end in a trash alone.
-    pub fn may_sink(&self) -> bool {
-        self.cut || self.forgets
+        self.cut || self.raced || self.forgets
     }
 }
 

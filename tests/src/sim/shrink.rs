@@ -30,11 +30,12 @@ struct Shrink<'a> {
     tries: u32,
 }
 
-/// The smallest of what still fails like `first` did, its verdict, and how many worlds were tried.
-pub fn shrink(first: Verdict, run: Run<'_>) -> (Less, Verdict, u32) {
+/// The smallest of what still fails like `first` did, its verdict, and how many worlds were tried. `audit`: it was judged
+/// so.
+pub fn shrink(first: Verdict, audit: bool, run: Run<'_>) -> (Less, Verdict, u32) {
     let class = class(first.broken.as_deref().unwrap_or_default());
     // One that never comes to its end shows nothing.
-    let all = Less { events: first.events * 2 + 10_000, ..Less::default() };
+    let all = Less { events: first.events * 2 + 10_000, audit, ..Less::default() };
     let mut s = Shrink { run, class, best: (all, first), tries: 0 };
     while s.tries < TRIES && s.round() {}
     (s.best.0, s.best.1, s.tries)
@@ -144,7 +145,7 @@ mod tests {
             }
         };
         let run = |all: &[Less]| all.iter().map(fails).collect::<Vec<_>>();
-        let (less, v, tries) = shrink(fails(&Less::default()), &run);
+        let (less, v, tries) = shrink(fails(&Less::default()), false, &run);
         assert!(tries <= TRIES, "{tries}");
         assert_eq!((v.kinds, v.devices), (vec![Kind::Crash], vec![1, 3]));
         assert_eq!((v.strikes, v.deeds), (vec![(Kind::Crash, 4)], vec![(1, 31), (3, 63)]));
