@@ -297,7 +297,7 @@ impl World<'_> {
     }
 
     fn look_at_displaced(&mut self, d: usize, work: &Work, trash: &[Trashed]) {
-        let strict = self.audits || !self.leave.forgets;
+        let strict = self.audits || !self.leave.may_sink();
         if matches!(work.effect, Effect::Swap { .. }) && strict {
             let r = super::audit::displaced(&self.ledger, &self.devices, d, trash);
             self.must(r);

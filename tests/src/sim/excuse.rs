@@ -20,8 +20,8 @@ pub struct Leave {
     pub forgot: bool,
     /// A store was lost, rolled back or cloned, a device put out, or a folder linked again: what was removed may return.
     pub forgets: bool,
-    /// What is only in a trash is no breach: the promise is kept, though more was hoped for. Where nothing is forgotten, or
-    /// `--audit` is asked for, it is.
+    /// What is only in a trash is no breach: the promise is kept, though more was hoped for. Where [`Leave::may_sink`] says
+    /// no, or `--audit` is asked for, it is.
     pub sinks: bool,
 }
 
@@ -29,6 +29,12 @@ impl Leave {
     /// A content may be announced as another edit, and stand at another path. Asked by the audit alone.
     pub fn anew(&self) -> bool {
         self.cut || self.raced || self.forgets
+    }
+    /// A content may end in a trash alone. After a power cut and with a tracker that forgot: what was torn is all that the
+    /// home knows of then, its vector covers what its store had announced before, and once somebody has edited it or settled
+    /// it with something older, nothing tells that its maker had not seen that.
+    pub fn may_sink(&self) -> bool {
+        self.forgets || (self.cut && self.forgot)
     }
 }
 

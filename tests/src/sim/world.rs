@@ -446,7 +446,7 @@ impl<'m> World<'m> {
             let r = self.ledger.edits_are_users(self.leave);
             self.must(r);
         }
-        let leave = Leave { sinks: self.leave.forgets && !self.audits, ..self.leave };
+        let leave = Leave { sinks: self.leave.may_sink() && !self.audits, ..self.leave };
         let r = self.ledger.nothing_lost(&self.devices, leave);
         self.must(r);
         let member = self.devices.iter().position(|d| d.is_member());
