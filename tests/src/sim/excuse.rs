@@ -343,7 +343,7 @@ mod tests {
         ledger.goes_back(&mut old);
         for forgot in [false, true] {
             for (counter, tag, name) in [(10, 1, "a"), (8, 1, "b"), (11, 1, "c"), (8, 2, "d")] {
-                ledger.count(&mut device, &edited(counter, tag, name), forgot);
+                ledger.count(&mut device, &edited(tag, counter, name), forgot);
             }
             let sinks = ["a", "b", "c", "d"].map(|n| ledger.contents[&id(n)].may_sink);
             assert_eq!(sinks, [false, forgot, false, false], "known before; again; new; another's");
