@@ -8,6 +8,7 @@ use dartsync_core::path::Path;
 use dartsync_core::peer::{DEVICE, Index, Made, Number};
 use dartsync_core::record::Record;
 use dartsync_core::version::Edit;
+use std::collections::BTreeSet;
 
 /// What may be excused in a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,11 +122,15 @@ impl Ledger {
         })
     }
     /// An edit was withdrawn whose content no device has that has the folder: a user removed it where the home could not
-    /// hear of that, say. The home goes back to what it replaced (R9a).
+    /// hear of that, say. The home goes back to what it replaced (R9a), or what that did, and so on: but not beyond a removal.
     pub(super) fn gives_back(&mut self, path: Path<'_>, withdrawn: &Record) {
-        let edits = &self.edits;
+        let (edits, said) = (&self.edits, self.said.get(path.bytes()));
+        let (mut chain, mut before) = (BTreeSet::new(), withdrawn.parent);
+        while let Some(e) = before.filter(|e| chain.insert(*e)) {
+            before = said.and_then(|all| all.iter().find(|r| r.edit == e)?.parent);
+        }
         let replaced = |id: &ContentId| {
-            let at = |(e, p): (&Edit, &Vec<u8>)| p == path.bytes() && withdrawn.parent == Some(*e);
+            let at = |(e, p): (&Edit, &Vec<u8>)| p == path.bytes() && chain.contains(e);
             edits.get(id).is_some_and(|all| all.iter().any(at))
         };
         self.taken.retain(|(id, p), _| p != path.bytes() || !replaced(id));
@@ -307,6 +312,7 @@ mod tests {
             ledger.put(id("x"), b"p");
             ledger.edits.entry(id("x")).or_default().insert(edited(1, 5, "x").edit, b"p".to_vec());
             ledger.take(id("x"), b"p", 0, 1);
+            ledger.said.entry(b"p".to_vec()).or_default().push(over(5, edited(1, 6, "w")));
             let (mut buf, mut out) = ([0; 512], [0; 1024]);
             let mut w = BatchWriter::new(&mut buf);
             let path = Path::new(path.as_bytes()).unwrap();
@@ -321,6 +327,7 @@ mod tests {
         assert!(!back(&devices, "p", &withdrawn(edited(1, 9, "y"))), "B has it");
         assert!(back(&devices, "p", &withdrawn(edited(1, 9, "z"))));
         assert!(!back(&devices, "p", &over(5, edited(1, 9, "z"))), "it stands there");
+        assert!(back(&devices, "p", &over(6, withdrawn(edited(1, 9, "z")))), "one in between");
         assert!(!back(&devices, "p", &over(7, withdrawn(edited(1, 9, "z")))), "it replaced the removal");
         assert!(!back(&devices, "q", &withdrawn(edited(1, 9, "z"))), "somewhere else");
         assert!(!back(&devices, "p", &withdrawn(edited(2, 9, "z"))), "it replaced something else");
