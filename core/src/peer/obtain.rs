@@ -98,7 +98,8 @@ impl Peer {
         }
     }
 
-    /// A row of this device that holds the content; with its stat if its own removal is due, so that it can be moved.
+    /// A row of this device that holds the content; with its stat if its own removal is due, so that it can be moved: such a
+    /// one goes before others.
     fn source_here(
         &mut self,
         ix: &mut dyn Index,
@@ -106,10 +107,10 @@ impl Peer {
         row: Row,
         want: &Record,
     ) -> Option<(Row, Option<Stat>)> {
-        let mut after = None;
+        let (mut after, mut found) = (None, None);
         let mut t = Trees::default();
         for _ in 0..8 {
-            let from = ix.with_content(&want.content, after)?;
+            let Some(from) = ix.with_content(&want.content, after) else { break };
             after = Some(from);
             if from == row || !ix.load(from, &mut t) {
                 continue;
@@ -125,9 +126,12 @@ impl Peer {
             let mine = folder == self.folders[f].folder;
             let leaving =
                 mine && l.made == Made::Synced && !self.is_busy(from) && step(&t, ctx) == Step::Remove;
-            return Some((from, leaving.then_some(l.stat)));
+            if leaving {
+                return Some((from, Some(l.stat)));
+            }
+            found = found.or(Some((from, None)));
         }
-        None
+        found
     }
 
     pub(super) fn fetch_failed(

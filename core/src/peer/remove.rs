@@ -75,6 +75,8 @@ impl Peer {
         if let Some(heir) = self.heir(ix, &o).and_then(|row| self.open(ix, o.f, row))
             && let Some(effect) = self.start_install(ix, now, heir)
         {
+            // It may be another file that the heir is made of, and its end says nothing of this one.
+            self.recheck(now, o.f);
             return Some(effect);
         }
         let l = o.t.local.as_ref()?;
