@@ -58,12 +58,12 @@ impl Peer {
     ) {
         let large = stat.size >= self.config.await_both;
         let moved = self.known_before(ix, folder, from, stat).filter(|_| large && from != path);
-        let row = ix.find(folder, path).unwrap_or_else(|| ix.create(folder, path));
-        let mut t = Trees::default();
-        ix.load(row, &mut t);
-        let Some((f, moved)) = moved.filter(|_| !t.stale && !self.is_busy(row)) else {
+        let (row, mut t) = (ix.find(folder, path), Trees::default());
+        let free = row.is_none_or(|row| ix.load(row, &mut t) && !t.stale && !self.is_busy(row));
+        let Some((f, moved)) = moved.filter(|_| free) else {
             return self.handle_seen(ix, now, folder, path, stat);
         };
+        let row = self.row_at(ix, folder, path);
         self.moved.retain(|m| m.row != row);
         if self.moved.is_full() {
             self.moved.remove(0);

@@ -8,7 +8,7 @@ use super::machine::Peer;
 use super::reconcile::{Context, Step, absorb, step};
 use super::state::{Counts, Telling};
 use super::trees::{Cause, Due, Lane, Made, Trees};
-use crate::ids::{Row, Seq};
+use crate::ids::{Folder, Row, Seq};
 use crate::limits::BULK;
 use crate::path::{Path, PathBuf};
 use crate::record::{Kind, Record};
@@ -60,29 +60,22 @@ impl Peer {
         Some(Open { row, f, t, due, counts, have, intent, bulk: false, retry: false, judged: false })
     }
 
-    /// The row of a path, made if there is none.
-    pub(super) fn open_path(&mut self, ix: &mut dyn Index, f: usize, path: Path<'_>) -> Open {
-        let folder = self.folders[f].folder;
-        let (row, fresh) = match ix.find(folder, path) {
-            Some(r) => (r, false),
-            None => (ix.create(folder, path), true),
-        };
-        let mut o = self.open(ix, f, row).unwrap_or(Open {
-            row,
-            f,
-            t: Trees::default(),
-            due: None,
-            counts: Counts::default(),
-            have: None,
-            intent: false,
-            bulk: false,
-            retry: false,
-            judged: false,
-        });
-        if fresh {
-            o.t.conflict = is_copy_name(path.name());
+    /// The row of a path, made if there is none: what is told a copy by its name counts as one.
+    pub(super) fn row_at(&mut self, ix: &mut dyn Index, folder: Folder, path: Path<'_>) -> Row {
+        if let Some(row) = ix.find(folder, path) {
+            return row;
         }
-        o
+        let row = ix.create(folder, path);
+        if is_copy_name(path.name()) {
+            ix.save(row, &Trees { conflict: true, ..Trees::default() }, None);
+        }
+        row
+    }
+
+    /// Takes the row of a path out of the store, made if there is none.
+    pub(super) fn open_path(&mut self, ix: &mut dyn Index, f: usize, path: Path<'_>) -> Open {
+        let row = self.row_at(ix, self.folders[f].folder, path);
+        self.open(ix, f, row).expect("a path's row is in the store")
     }
 
     /// The seq for which `Have` can be said: what the remote record of this epoch says is so on disk, durably.

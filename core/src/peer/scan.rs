@@ -1,6 +1,5 @@
 //! What the disk says: touches, scans, looks. Events only mark; stat and hash decide.
 
-use super::copy_name::is_copy_name;
 use super::effect::{Effect, ScanEntry, Tell, Touch};
 use super::index::{Index, Number};
 use super::machine::Peer;
@@ -44,7 +43,7 @@ impl Peer {
                 }
             }
             Touch::Written => {
-                let row = ix.find(folder, path).unwrap_or_else(|| ix.create(folder, path));
+                let row = self.row_at(ix, folder, path);
                 self.forget_moved(row);
                 self.delay(ix, now, f, row, false);
             }
@@ -216,7 +215,6 @@ impl Peer {
                 None => {
                     let mut o = self.open_path(ix, f, e.path);
                     self.spoil(&mut o);
-                    o.t.conflict = is_copy_name(e.path.name());
                     o.t.orphan = lost;
                     o.bulk = true;
                     self.close(ix, now, o);

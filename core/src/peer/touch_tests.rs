@@ -1,8 +1,10 @@
 //! Which touched paths are looked at.
 
+use super::index::Number;
 use super::rig::{F, Rig, stat};
 use super::trees::Stat;
-use super::{Effect, Lane, Touch};
+use super::{Effect, Index, Lane, Touch};
+use crate::ids::Folder;
 use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
@@ -64,4 +66,36 @@ fn a_look_under_way_is_made_again() {
     rig.done(first, super::Outcome::Looked { stat: stat(Kind::File), content: None, at });
     let mut all = std::iter::from_fn(|| rig.effect());
     assert!(all.any(|e| matches!(e, Effect::Look { .. })), "what it read may be older than the touch");
+}
+
+#[test]
+fn what_is_named_like_a_copy_counts_as_one_however_it_comes() {
+    let name = "d (conflict x 2026-11-24-220506 000fece8).txt";
+    let path = Path::new(name.as_bytes()).expect("a path");
+    let (from, here) = (Path::new(b"f").expect("a path"), stat(Kind::File));
+    for way in 0..4 {
+        let mut rig = Rig::ready();
+        rig.has("f", Kind::File, "x");
+        match way {
+            0 => rig.peer.handle_touched(&mut rig.ix, rig.now, F, path, Touch::Settled),
+            1 => rig.peer.handle_touched(&mut rig.ix, rig.now, F, path, Touch::Written),
+            2 => rig.peer.handle_moved(&mut rig.ix, rig.now, F, from, path, &here),
+            // Nothing is known of what it was.
+            _ => rig.peer.handle_moved(&mut rig.ix, rig.now, F, path, path, &here),
+        }
+        for _ in 0..4 {
+            rig.pass(Duration::secs(1));
+            rig.look(&[(name, Kind::File, "x")]);
+        }
+        assert_eq!(rig.peer.folders[0].counts.get(Number::Conflicts), 1, "way {way}");
+    }
+}
+
+#[test]
+fn of_what_is_not_linked_nothing_is_kept() {
+    let mut rig = Rig::ready();
+    let path = Path::new(b"f").expect("a path");
+    let other = Folder(F.0 + 1);
+    rig.peer.handle_moved(&mut rig.ix, rig.now, other, path, path, &stat(Kind::File));
+    assert_eq!(rig.ix.find(other, path), None);
 }
