@@ -241,7 +241,7 @@ impl Peer {
             self.scan.ticket = Ticket(0);
         }
         self.delays.retain(|d| d.f != f);
-        self.moved.clear();
+        self.forget_all_moved();
         self.taken.clear();
         self.waiting.forget(f);
         if self.sweep.as_ref().is_some_and(|s| s.0 == f) {

@@ -38,12 +38,6 @@ pub(super) struct Moved {
     content: ContentId,
 }
 
-impl Moved {
-    pub fn content(&self) -> ContentId {
-        self.content
-    }
-}
-
 impl Peer {
     /// As [`Peer::handle_seen`], of a path to which a file was moved from another one of the folder, `from`, when no event of
     /// either was heard of that the machine has not been told before this one.
@@ -64,9 +58,10 @@ impl Peer {
             return self.handle_seen(ix, now, folder, path, stat);
         };
         let row = self.row_at(ix, folder, path);
-        self.moved.retain(|m| m.row != row);
+        self.forget_moved_if(|m| m.row == row);
         if self.moved.is_full() {
-            self.moved.remove(0);
+            let first = self.moved[0].row;
+            self.forget_moved_if(|m| m.row == first);
         }
         let _ = self.moved.push(Moved { row, ..moved });
         self.delays.retain(|d| d.row != row);
@@ -119,10 +114,9 @@ impl Peer {
         !ix.load(row, &mut t) || t.stale || self.delays.iter().any(|d| d.row == row)
     }
 
-    /// Events were lost: nothing is known to have moved, and what is being looked at may have been written to before.
+    /// Events were lost: nothing is known to have moved. What a look hashes, the scan that follows tells whether it stands.
     pub(super) fn forget_all_moved(&mut self) {
-        self.moved.clear();
-        self.jobs.iter_mut().filter(|j| j.work == Work::Look).for_each(|j| j.again = true);
+        self.forget_moved_if(|_| true);
     }
 
     /// Something happened to the path: what it holds is not known any more.
@@ -130,7 +124,23 @@ impl Peer {
         if mutant::on(Mutant::R17Touched) {
             return;
         }
-        self.moved.retain(|m| m.row != row);
+        self.forget_moved_if(|m| m.row == row);
+    }
+
+    /// No file has that content.
+    pub(super) fn forget_moved_content(&mut self, content: &ContentId) {
+        self.forget_moved_if(|m| m.content == *content);
+    }
+
+    /// Of those it is not known any more what they hold: a look that was told it does not count either.
+    fn forget_moved_if(&mut self, forgotten: impl Fn(&Moved) -> bool) {
+        let Peer { moved, jobs, .. } = self;
+        moved.retain(|m| {
+            let keep = !forgotten(m);
+            let looks = jobs.iter_mut().filter(|j| !keep && j.row == m.row && j.work == Work::Look);
+            looks.for_each(|j| j.again = true);
+            keep
+        });
     }
 
     /// What the row's look need not hash: known once.

@@ -1,5 +1,6 @@
 //! Which files that moved are not read again.
 
+use super::moved::MOVED;
 use super::rig::{F, Rig, content, stat};
 use super::trees::Stat;
 use super::{Effect, Index, Lane, Outcome, Touch};
@@ -7,6 +8,7 @@ use crate::ids::{ContentId, Slot, Ticket};
 use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
+use std::format;
 use std::vec::Vec;
 
 fn path(p: &str) -> Path<'_> {
@@ -111,22 +113,69 @@ fn what_was_touched_is_hashed() {
     assert_eq!(known(&mut rig, "g"), None);
 }
 
+/// What may come while a look is under way.
+#[derive(Clone, Copy, Debug)]
+enum Overtakes {
+    Touch(Touch),
+    Lost,
+    Gone,
+}
+impl Overtakes {
+    fn happens(self, rig: &mut Rig, p: &str) {
+        match self {
+            Overtakes::Touch(touch) => rig.peer.handle_touched(&mut rig.ix, rig.now, F, path(p), touch),
+            Overtakes::Lost => rig.peer.handle_lost_events(&mut rig.ix, rig.now, F),
+            Overtakes::Gone => rig.peer.handle_gone(&mut rig.ix, rig.now, Slot(1), &content("x")),
+        }
+    }
+}
+
 #[test]
-fn a_look_that_was_overtaken_by_a_touch_is_made_again_and_hashes() {
-    for lost in [false, true] {
+fn a_look_that_was_overtaken_is_made_again_and_hashes() {
+    for overtakes in [
+        Overtakes::Touch(Touch::Settled),
+        Overtakes::Touch(Touch::Written),
+        Overtakes::Touch(Touch::Gone),
+        Overtakes::Lost,
+        Overtakes::Gone,
+    ] {
         let mut rig = there();
         moves(&mut rig, "f", "g", &renamed());
         let (ticket, moved) = look(&mut rig, "g");
         assert!(moved.is_some());
-        match lost {
-            true => rig.peer.handle_lost_events(&mut rig.ix, rig.now, F),
-            false => rig.peer.handle_touched(&mut rig.ix, rig.now, F, path("g"), Touch::Settled),
-        }
+        overtakes.happens(&mut rig, "g");
         let at = rig.now.wall;
         rig.done(ticket, Outcome::Looked { stat: renamed(), content: Some(content("x")), at });
-        assert_eq!(rig.trees("g").local, None, "lost: {lost}");
-        assert_eq!(known(&mut rig, "g"), None, "lost: {lost}");
+        assert_eq!(rig.trees("g").local, None, "{overtakes:?}");
+        assert_eq!(known(&mut rig, "g"), None, "{overtakes:?}");
     }
+}
+
+#[test]
+fn what_was_forgotten_for_want_of_room_is_hashed() {
+    let mut rig = there();
+    moves(&mut rig, "f", "g", &renamed());
+    let (ticket, _) = look(&mut rig, "g");
+    for i in 0..MOVED {
+        let (from, to) = (format!("f{i}"), format!("g{i}"));
+        knows(&mut rig, &from, file());
+        moves(&mut rig, &from, &to, &renamed());
+    }
+    let at = rig.now.wall;
+    rig.done(ticket, Outcome::Looked { stat: renamed(), content: Some(content("x")), at });
+    assert_eq!(known(&mut rig, "g"), None, "no event would have told of it any more");
+}
+
+#[test]
+fn what_is_being_hashed_when_events_are_lost_is_not_hashed_anew_for_that() {
+    let mut rig = Rig::ready();
+    rig.peer.handle_touched(&mut rig.ix, rig.now, F, path("g"), Touch::Settled);
+    let (ticket, moved) = look(&mut rig, "g");
+    assert_eq!(moved, None);
+    rig.peer.handle_lost_events(&mut rig.ix, rig.now, F);
+    let at = rig.now.wall;
+    rig.done(ticket, Outcome::Looked { stat: file(), content: Some(content("x")), at });
+    assert!(rig.trees("g").local.is_some());
 }
 
 #[test]

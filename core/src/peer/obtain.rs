@@ -31,6 +31,7 @@ impl Peer {
             made: false,
             took: false,
             again: false,
+            scanned: None,
             since: now.at,
             begun: now.at,
             aside: false,

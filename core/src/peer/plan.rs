@@ -295,7 +295,9 @@ impl Peer {
     fn look_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, outcome: Outcome) {
         let Some(mut o) = self.open(ix, job.f, job.row) else { return };
         match outcome {
-            Outcome::Looked { .. } if job.again => {
+            Outcome::Looked { stat, at, .. }
+                if job.again || job.scanned.is_some_and(|s| !s.is_clean_since(&stat, at)) =>
+            {
                 // It changed after that look may have read it.
                 o.t.stale = true;
                 self.retry(ix, now, o);
@@ -327,6 +329,7 @@ impl Peer {
             made: false,
             took: false,
             again: false,
+            scanned: None,
             since: now.at,
             begun: now.at,
             aside: false,

@@ -71,9 +71,7 @@ impl Peer {
     pub fn handle_seen(&mut self, ix: &mut dyn Index, now: Now, folder: Folder, path: Path<'_>, stat: &Stat) {
         let mut t = Trees::default();
         let known = ix.find(folder, path).is_some_and(|row| {
-            ix.load(row, &mut t)
-                && !self.delays.iter().any(|d| d.row == row)
-                && !self.jobs.iter().any(|j| j.row == row && j.work == Work::Look)
+            ix.load(row, &mut t) && !self.delays.iter().any(|d| d.row == row) && !self.is_looked_at(row)
         });
         let clean = |l: &Local| stat.kind == l.record.kind && stat.is_clean_since(&l.stat, l.at);
         if !known || t.stale || !t.local.as_ref().is_some_and(clean) {
@@ -141,6 +139,10 @@ impl Peer {
         }
     }
 
+    fn is_looked_at(&self, row: Row) -> bool {
+        self.jobs.iter().any(|j| j.row == row && j.work == Work::Look)
+    }
+
     fn look_at(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
         if let Some(mut o) = self.open(ix, f, row) {
             self.spoil(&mut o);
@@ -203,7 +205,7 @@ impl Peer {
                 Some(row) => {
                     let Some(mut o) = self.open(ix, f, row) else { continue };
                     let clean = o.t.local.as_ref().is_some_and(|l| e.stat.is_clean_since(&l.stat, l.at));
-                    if !clean {
+                    if !clean && !self.note_scanned(&o, &e.stat) {
                         // Known by hearsay alone, and no event named it: as good as without a row.
                         let hearsay = o.t.local.is_none() && o.t.synced.as_ref().is_none_or(|s| !s.is_live());
                         o.t.orphan |= lost && hearsay && !o.t.stale;
@@ -222,6 +224,14 @@ impl Peer {
             }
             self.scan.cursor.set(e.path);
         }
+    }
+
+    /// What a scan finds is compared with what a look that is hashing it will have found, lest a large file is hashed anew for
+    /// each scan that passes it. False if there is no such look.
+    fn note_scanned(&mut self, o: &Open, stat: &Stat) -> bool {
+        let hashes = o.t.stale && self.moved_here(o.row).is_none();
+        let look = self.jobs.iter_mut().find(|j| hashes && j.row == o.row && j.work == Work::Look);
+        look.map(|j| j.scanned = Some(*stat)).is_some()
     }
 
     /// A directory of the scan could not be read: what was known below it is not taken for removed.
@@ -249,14 +259,13 @@ impl Peer {
                 return;
             }
             let hidden = self.scan.blinded || self.scan.blind.get().is_some_and(|b| path.is_under(b));
-            if !hidden
-                && let Some(mut o) = self.open(ix, f, row)
-                && Peer::stands(&o.t) != Kind::Removed
-                && !o.t.stale
-            {
-                o.t.stale = true;
-                o.bulk = true;
-                self.close(ix, now, o);
+            if !hidden && let Some(mut o) = self.open(ix, f, row) {
+                let known = Peer::stands(&o.t) != Kind::Removed && !o.t.stale;
+                if known || self.is_looked_at(row) {
+                    self.spoil(&mut o);
+                    o.bulk = true;
+                    self.close(ix, now, o);
+                }
             }
             core::mem::swap(&mut at, &mut next);
         }

@@ -1,7 +1,7 @@
 //! What the peer machine remembers in RAM: folders, jobs, announcements under way. All bounded.
 
 use super::index::Number;
-use super::trees::{Due, Lane, Trees};
+use super::trees::{Due, Lane, Stat, Trees};
 use crate::ids::{ContentId, Epoch, Folder, FolderId, FolderSlot, Row, Seq, Ticket};
 use crate::path::PathBuf;
 use crate::record::Kind;
@@ -377,6 +377,8 @@ pub struct Job {
     pub made: bool,
     /// A look whose row was touched after it began.
     pub again: bool,
+    /// What a scan found there since a look that hashes began.
+    pub scanned: Option<Stat>,
     /// That copy is the source's own file, moved.
     pub took: bool,
     /// When this stage began.

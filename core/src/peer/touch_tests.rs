@@ -1,9 +1,9 @@
 //! Which touched paths are looked at.
 
 use super::index::Number;
-use super::rig::{F, Rig, stat};
+use super::rig::{F, Rig, content, stat};
 use super::trees::Stat;
-use super::{Effect, Index, Lane, Touch};
+use super::{Effect, Index, Lane, Outcome, ScanEntry, Touch};
 use crate::ids::Folder;
 use crate::path::Path;
 use crate::record::Kind;
@@ -63,7 +63,7 @@ fn a_look_under_way_is_made_again() {
     let first = looks().expect("it was touched");
     seen(&mut rig, &stat(Kind::File));
     let at = rig.now.wall;
-    rig.done(first, super::Outcome::Looked { stat: stat(Kind::File), content: None, at });
+    rig.done(first, Outcome::Looked { stat: stat(Kind::File), content: None, at });
     let mut all = std::iter::from_fn(|| rig.effect());
     assert!(all.any(|e| matches!(e, Effect::Look { .. })), "what it read may be older than the touch");
 }
@@ -98,4 +98,36 @@ fn of_what_is_not_linked_nothing_is_kept() {
     let other = Folder(F.0 + 1);
     rig.peer.handle_moved(&mut rig.ix, rig.now, other, path, path, &stat(Kind::File));
     assert_eq!(rig.ix.find(other, path), None);
+}
+
+/// A scan of the whole finds this; whether the look that was under way meanwhile, and read what `read` says, counts.
+fn counts(read: &Stat, found: Option<Stat>) -> bool {
+    let mut rig = Rig::ready();
+    let path = Path::new(b"f").expect("a path");
+    rig.peer.handle_touched(&mut rig.ix, rig.now, F, path, Touch::Settled);
+    let mut look = None;
+    rig.pass(Duration::secs(1));
+    rig.peer.handle_lost_events(&mut rig.ix, rig.now, F);
+    while let Some(e) = rig.effect() {
+        if let Effect::Look { ticket, .. } = e {
+            look = Some(ticket);
+        }
+    }
+    let scan = rig.peer.scan.ticket;
+    let entries = found.map(|stat| ScanEntry { path, stat });
+    rig.peer.handle_entries(&mut rig.ix, rig.now, scan, entries.as_slice());
+    rig.done(scan, Outcome::Done);
+    let (content, at) = (Some(content("x")), rig.now.wall);
+    rig.done(look.expect("it was touched"), Outcome::Looked { stat: *read, content, at });
+    rig.trees("f").local.is_some()
+}
+
+#[test]
+fn what_a_scan_finds_as_a_look_did_is_not_hashed_again() {
+    let read = stat(Kind::File);
+    assert!(counts(&read, Some(read)));
+    assert!(!counts(&read, Some(Stat { ctime: 1, ..read })), "it changed");
+    let late = Stat { mtime: i64::MAX, ..read };
+    assert!(!counts(&late, Some(late)), "a later write could have left this");
+    assert!(!counts(&read, None), "it went");
 }

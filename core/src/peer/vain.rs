@@ -47,7 +47,7 @@ impl Peer {
     /// A data link had to say that it has no more what it announced, to the device in that slot: the row is looked at, and
     /// the tracker told.
     pub fn handle_gone(&mut self, ix: &mut dyn Index, now: Now, asker: Slot, content: &ContentId) {
-        self.moved.retain(|m| m.content() != *content);
+        self.forget_moved_content(content);
         // Which record it was asked for is not said; it may be one whose content went without a trace here.
         if let Some(due) = self.vain.asked(now.at, asker) {
             for s in self.folders.iter_mut().filter(|s| s.linked && s.caught_up) {
