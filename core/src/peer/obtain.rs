@@ -1,7 +1,7 @@
 //! Where an install's content comes from: this device, its author, or whoever the tracker names.
 
 use super::effect::Effect;
-use super::index::Index;
+use super::index::{Index, Mark};
 use super::machine::Peer;
 use super::reconcile::{Step, ours, step};
 use super::rows::Open;
@@ -9,7 +9,6 @@ use super::state::{ALONE, Job, Stage, Work};
 use super::trees::{Cause, Made, Stat, Trees};
 use crate::ids::{ContentId, Folder, Row, SlotSet, Ticket};
 use crate::limits::{BULK, CHUNK_MAX};
-use crate::path::PathBuf;
 use crate::record::{Kind, Record};
 use crate::time::Now;
 use crate::version::Order;
@@ -254,10 +253,10 @@ impl Peer {
     pub fn handle_filed(&mut self, ix: &mut dyn Index, now: Now, folder: Folder) {
         let Some(f) = self.place_of(folder) else { return };
         self.requeue_folder(ix, now, f);
-        let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
-        while let Some(row) = ix.next(folder, at.get(), &mut next) {
-            core::mem::swap(&mut at, &mut next);
-            let o = self.open(ix, f, row).filter(|o| o.t.withdrawn.is_some() && !self.is_busy(o.row));
+        let mut after = None;
+        while let Some(row) = ix.marked(folder, Mark::Withdrawn, after) {
+            after = Some(row);
+            let o = self.open(ix, f, row).filter(|o| !self.is_busy(o.row));
             o.into_iter().for_each(|o| self.retry(ix, now, o));
         }
     }

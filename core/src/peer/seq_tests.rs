@@ -3,7 +3,7 @@
 use super::index::Index;
 use super::rig::{F, Rig, content, record};
 use super::state::{Announcement, Telling, What};
-use super::trees::{Intent, Trees};
+use super::trees::{Intent, Lane, Trees};
 use crate::ids::{ContentId, Folder, FolderId, FolderSlot, LinkId, Seq, Tag};
 use crate::limits;
 use crate::path::Path;
@@ -12,6 +12,7 @@ use crate::sans_io::Sent;
 use crate::version::{Edit, VersionVector};
 use crate::wire::batch::{BatchWriter, Entry, EntryFlags};
 use crate::wire::message::{Ranges, SeqRange, ToPeer, ToTracker, Verdict, decode, encode};
+use std::format;
 use std::vec::Vec;
 
 /// `old` is of an epoch that is over, `new` of the one in force; both bear seq 1.
@@ -123,6 +124,22 @@ fn what_is_withdrawn_is_told_in_the_next_epoch() {
     let t = rig.trees("a");
     let w = t.withdrawn.expect("it is still kept");
     assert_eq!((w.epoch, w.seq, t.remote), (rig.peer.epoch, Seq(3), None));
+}
+
+#[test]
+fn what_is_filed_makes_no_more_rows_be_read_than_it_may_concern() {
+    let mut rig = Rig::ready();
+    (0..100).for_each(|i| rig.has(&format!("{i}"), Kind::File, "x"));
+    rig.hears("a", Kind::File, "a");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"a").expect("a path"));
+    o.t.withdrawn = o.t.remote.take();
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert_eq!(rig.lane("a"), None, "nobody has it");
+    rig.ix.add_trash(F, Path::new(b"1").expect("a name"), Kind::File, content("a"), 1);
+    let before = rig.ix.loads;
+    rig.peer.handle_filed(&mut rig.ix, rig.now, F);
+    assert!(rig.ix.loads - before < 10, "{} rows were read", rig.ix.loads - before);
+    assert_eq!(rig.lane("a"), Some(Lane::Quick), "it is made of what was filed (R9a)");
 }
 
 #[test]
