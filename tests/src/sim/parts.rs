@@ -122,7 +122,7 @@ impl World<'_> {
 
 impl World<'_> {
     /// Promise: at rest nothing happens but keep-alives, and nothing is left in tmp. A device that others asked in vain has
-    /// yet to tell once more what it holds, minutes later if they did not stop asking; it is at rest when it has.
+    /// yet to tell once more what it holds, a minute later if they did not stop asking; it is at rest when it has.
     pub fn rests(&mut self) {
         self.run_for(40 * SECOND);
         for d in 0..self.devices.len() {
@@ -131,8 +131,8 @@ impl World<'_> {
                 self.must(r.map_err(|e| format!("D{d}: {e}")));
             }
         }
-        // None is asked again meanwhile: once is enough, by when the longest pause (600 s) is over.
-        for _ in 0..31 {
+        // None is asked again meanwhile: once is enough, by when the longest pause (60 s) is over.
+        for _ in 0..4 {
             let tells_again = |d: &Device| d.peer.as_ref().is_some_and(|p| p.tells_again());
             if !self.devices.iter().any(|d| d.is_member() && tells_again(d)) {
                 break;
