@@ -88,7 +88,7 @@ impl Peer {
             }
             if e.record.version.get(self.tag) > self.counter && !mutant::on(Mutant::R4Tag) {
                 // R4: this store is one of before, or a copy of it went on; the tracker did not know when it said Hello.
-                self.new_tag(ix, now, 0);
+                self.store_went_on(ix, now);
                 return Ok(());
             }
             let Some(f) = self.place_of_slot(e.folder) else { continue };

@@ -9,6 +9,7 @@ use crate::limits;
 use crate::path::Path;
 use crate::record::{Flags, Kind};
 use crate::sans_io::Sent;
+use crate::time::Duration;
 use crate::version::{Edit, VersionVector};
 use crate::wire::batch::{BatchWriter, Entry, EntryFlags};
 use crate::wire::message::{Ranges, SeqRange, ToPeer, ToTracker, Verdict, decode, encode};
@@ -61,27 +62,50 @@ fn what_went_and_came_back_is_told_when_that_is_durable() {
     assert_eq!(said(&mut rig).as_deref(), Some(&[SeqRange { from: Seq(1), to: Seq(1) }][..]));
 }
 
+/// A record tells of an edit of this store, so far ahead of what it made.
+fn hears_own(rig: &mut Rig, ahead: u64) {
+    let now = rig.now;
+    let own = rig.peer.mint(now);
+    let mut r = record(Kind::File, content("a"), 5);
+    assert!(r.version.raise(Edit { counter: own.counter + ahead, ..own }));
+    let mut buf = [0; 512];
+    let mut w = BatchWriter::new(&mut buf);
+    let (path, flags) = (Path::new(b"a").expect("a path"), EntryFlags::default());
+    assert!(w.push(&Entry { folder: FolderSlot(0), seq: Seq(1), flags, path, record: &r }));
+    let n = w.len();
+    let mut out = [0; 1024];
+    let n = encode(&ToPeer::Records(&buf[..n]), &mut out).expect("it fits");
+    rig.peer.handle_frame(&mut rig.ix, rig.now, LinkId(1), &out[..n]).expect("a record");
+}
+
 #[test]
 fn who_hears_of_own_counters_that_are_still_to_come_takes_another_tag() {
     let heard = |ahead: u64| {
         let mut rig = Rig::ready();
         greet(&mut rig);
-        let (now, tag) = (rig.now, rig.peer.tag);
-        let own = rig.peer.mint(now);
-        let mut r = record(Kind::File, content("a"), 5);
-        assert!(r.version.raise(Edit { counter: own.counter + ahead, ..own }));
-        let mut buf = [0; 512];
-        let mut w = BatchWriter::new(&mut buf);
-        let (path, flags) = (Path::new(b"a").expect("a path"), EntryFlags::default());
-        assert!(w.push(&Entry { folder: FolderSlot(0), seq: Seq(1), flags, path, record: &r }));
-        let n = w.len();
-        let mut out = [0; 1024];
-        let n = encode(&ToPeer::Records(&buf[..n]), &mut out).expect("it fits");
-        rig.peer.handle_frame(&mut rig.ix, rig.now, LinkId(1), &out[..n]).expect("a record");
+        let tag = rig.peer.tag;
+        hears_own(&mut rig, ahead);
         (rig.peer.tag != tag, rig.trees("a").remote.is_some(), rig.peer.session.link.is_some())
     };
     assert_eq!(heard(0), (false, true, true));
     assert_eq!(heard(1), (true, false, false), "its edits are told from those that it does not know of");
+}
+
+#[test]
+fn who_hears_of_them_again_and_again_waits() {
+    let mut rig = Rig::ready();
+    let mut waits = || {
+        greet(&mut rig);
+        hears_own(&mut rig, 1);
+        let wait = rig.peer.session.dial_at.since(rig.now.at);
+        rig.pass(wait);
+        wait.0 / 1_000_000
+    };
+    assert_eq!([waits(), waits(), waits()], [0, 600, 600]);
+    rig.pass(Duration::secs(601));
+    greet(&mut rig);
+    hears_own(&mut rig, 1);
+    assert!(rig.peer.session.dial_at.since(rig.now.at) < Duration::secs(1), "that is long ago");
 }
 
 /// A tracker is linked that knows the folder.

@@ -74,6 +74,8 @@ pub struct Session {
     fresh_tag: bool,
     /// No tracker has welcomed that tag.
     untried_tag: bool,
+    /// Until when the next record that is ahead of this store makes it wait.
+    went_on: Instant,
 }
 
 impl Session {
@@ -239,6 +241,15 @@ impl Peer {
         let _ = self.ready.push_back(Effect::Hang(link));
         self.drop_link(ix, now);
         self.session.dial_at = now.at + Duration::secs(wait.into()) + Duration::millis(20);
+    }
+
+    /// A record tells of more edits of this store than it made (R4). As when the tracker says so, another tag is taken at once
+    /// and the next one after a wait: who makes such records up would have this device fill the tracker's table with tags.
+    pub(super) fn store_went_on(&mut self, ix: &mut dyn Index, now: Now) {
+        let wait = self.session.went_on.since(now.at);
+        self.session.went_on = now.at + wait + Duration::secs(WAIT.into());
+        let secs = wait.as_millis_ceil().div_ceil(1000);
+        self.new_tag(ix, now, secs.try_into().unwrap_or(WAIT));
     }
 
     pub(super) fn take_roster(&mut self, now: Now, part: &RosterPart<'_>) -> Result<(), Reject> {
