@@ -7,14 +7,14 @@ use super::grant::Grants;
 use super::marker::{self, Marker};
 use super::part::Tmp;
 use super::probe::{self, Probe};
-use super::sync::{Together, Touched};
+use super::sync::{self, Together, Touched};
 use super::watcher::Watch;
 use super::{Trashed, nested, stat};
 use dartsync_core::peer::{Cause, Outcome};
 use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -37,6 +37,7 @@ pub struct Root {
     pub(super) tmp_state: Mutex<Tmp>,
     pub(super) touched: Arc<Mutex<Touched>>,
     pub(super) together: Arc<Together>,
+    pub(super) witness: Arc<OwnedFd>,
     pub(super) watch: Arc<Mutex<Watch>>,
     pub(super) strays: Mutex<Vec<Trashed>>,
     pub(super) ages: Arc<Mutex<Ages>>,
@@ -154,6 +155,7 @@ impl Root {
         claim: Claim,
         marker: Marker,
     ) -> Result<Root, DiskError> {
+        let witness = sync::witness(&dir)?;
         let probe = probe::probe(&open_dir(&dir, TMP).map_err(cause)?)?;
         let together = Arc::new(Together::of(&dir));
         let ages = Arc::new(Mutex::new(Ages::read(&dir)));
@@ -169,6 +171,7 @@ impl Root {
             tmp_state: Mutex::default(),
             touched: Arc::default(),
             together,
+            witness,
             watch: Arc::default(),
             strays: Mutex::default(),
             ages,
@@ -183,6 +186,7 @@ impl Root {
             self.watch = before.watch.clone();
             self.touched = before.touched.clone();
             self.together = before.together.clone();
+            self.witness = before.witness.clone();
             self.ages = before.ages.clone();
         }
     }
@@ -252,7 +256,7 @@ pub(super) fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn open_root(path: &Path) -> Result<(PathBuf, Dir, std::fs::Metadata), DiskError> {
+pub(super) fn open_root(path: &Path) -> Result<(PathBuf, Dir, std::fs::Metadata), DiskError> {
     let path = std::fs::canonicalize(path).map_err(DiskError::Open)?;
     let meta = std::fs::metadata(&path).map_err(DiskError::Open)?;
     let dir = rustix::fs::open(&path, dir_flags(), Mode::empty())

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Files whose contents are remembered one by one; beyond, the file system is flushed as a whole.
 const NOTES: usize = 4096;
@@ -25,6 +25,8 @@ const THREADS: usize = 8;
 thread_local! {
     /// Makes so many of a test's thread's next calls of [`fsync`] fail, as the system tells that it could not write.
     pub(super) static FAULTS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    /// What [`waiting`] says to a test's thread, whatever else the machine writes meanwhile.
+    pub(super) static WAITING: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
 /// Makes a file, with its metadata, or a directory durable. After an error the next call says nothing of what this one
@@ -99,6 +101,13 @@ fn is_since(release: &[u8], version: (u32, u32)) -> bool {
     });
     let (major, minor) = (numbers.next().flatten(), numbers.next().flatten());
     major.zip(minor).is_some_and(|found| found >= version)
+}
+
+/// The handle by which [`Root::flush`] flushes the file system. Of an error that anybody was told of already, be it this
+/// program at a batch of [`Together::Whole`], a handle that is opened afterwards is told nothing: so this one is opened
+/// before anything is written here, and nothing else is asked by it.
+pub(super) fn witness(dir: impl AsFd) -> Result<Arc<OwnedFd>, Cause> {
+    open(dir.as_fd(), b"", OFlags::RDONLY | OFlags::DIRECTORY).map(Arc::new).map_err(cause)
 }
 
 /// What is not durable yet. Paths below the root, own directories too.
@@ -226,7 +235,7 @@ impl Root {
             (std::mem::take(&mut touched.notes), std::mem::take(&mut touched.many))
         };
         let done = if many || notes.is_empty() || waiting() <= FEW {
-            self.sync_fs()
+            syncfs(&*self.witness).map_err(cause)
         } else {
             self.flush_files(&notes.iter().map(Vec::as_slice).collect::<Vec<_>>())
         };
@@ -263,6 +272,10 @@ impl Root {
 
 /// Bytes that wait in the system's cache to be written; very many if that cannot be known.
 fn waiting() -> u64 {
+    #[cfg(test)]
+    if let Some(bytes) = WAITING.get() {
+        return bytes;
+    }
     std::fs::read_to_string("/proc/meminfo").map_or(u64::MAX, |text| parse_waiting(&text))
 }
 

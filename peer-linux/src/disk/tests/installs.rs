@@ -62,6 +62,7 @@ fn what_the_disk_did_not_take_is_not_there_for_the_next_try() {
 #[test]
 fn what_is_made_ready_together_has_an_answer_each() {
     let mut place = Place::new("together");
+    sync::WAITING.set(Some(0));
     let whole = || sync::Together::Whole(Mutex::new(fs::File::open(&place.dir).ok().map(Into::into)));
     // How, faults, the first file's answer.
     let cases = [
@@ -113,6 +114,7 @@ fn what_is_made_ready_together_has_an_answer_each() {
 #[test]
 fn a_part_of_an_earlier_process_is_made_durable_by_itself() {
     let mut place = Place::new("earlier");
+    sync::WAITING.set(Some(0));
     let (handle, all) = (fs::File::open(&place.dir).unwrap(), [1, 2, 3]);
     place.root.together = Arc::new(sync::Together::Whole(Mutex::new(Some(handle.into()))));
     fs::write(place.at(".dartsync/tmp/2.part"), b"file 2").unwrap();

@@ -3,6 +3,7 @@
 mod crashes;
 mod installs;
 mod kinds;
+mod lost;
 mod paths;
 mod permissions;
 mod races;
