@@ -7,7 +7,6 @@ use super::part::{part_name, remove_part, swap_name, take_name};
 use super::probe::{set_mtime, times};
 use super::root::{Root, TMP, lock};
 use super::stat::{file_stat, is_same_data, read_at, stat_at};
-use super::sync::fsync;
 use super::{Act, Trashed, act};
 use dartsync_core::limits;
 use dartsync_core::path::Path;
@@ -39,6 +38,8 @@ pub struct ToPrepare<'a> {
 struct Written {
     file: File,
     name: String,
+    /// All of it was written since the root was opened.
+    fresh: bool,
 }
 
 impl Root {
@@ -65,11 +66,15 @@ impl Root {
             }));
             written.resize_with(acts.len(), || None);
         }
-        let files: Vec<&File> = written.iter().flatten().map(|w| &w.file).collect();
-        let mut synced = self.sync_written(&files).into_iter();
+        let of = |fresh: bool| -> Vec<&File> {
+            written.iter().flatten().filter(|w| w.fresh == fresh).map(|w| &w.file).collect()
+        };
+        // Of what was written before, or was a user's, only its own fsync tells.
+        let mut others = self.sync_each(&of(false)).into_iter();
+        let mut synced = self.sync_written(&of(true)).into_iter();
         for ((p, w), done) in all.iter().zip(&written).zip(&mut acts) {
             let Some(w) = w else { continue };
-            let durable = synced.next().expect("an answer for each");
+            let durable = if w.fresh { &mut synced } else { &mut others }.next().expect("an answer for each");
             let Act { outcome, trashed } = done;
             *outcome = match self.end_prepare(&tmp, p, w, durable, trashed) {
                 Ok(()) => Outcome::Done,
@@ -88,26 +93,20 @@ impl Root {
     ) -> Result<Option<Written>, Cause> {
         let n = p.n;
         if self.is_prepared(tmp, n, p.kind)? {
-            if p.kind == Kind::File {
-                let name = swap_name(n);
-                let file = read_at(tmp, name.as_bytes())?;
-                set_meta(&file, p)?;
-                let durable = fsync(&file);
-                self.end_prepare(tmp, p, &Written { file, name }, durable, trashed)?;
+            if p.kind != Kind::File {
+                return Ok(None);
             }
-            return Ok(None);
+            let name = swap_name(n);
+            let file = read_at(tmp, name.as_bytes())?;
+            set_meta(&file, p)?;
+            return Ok(Some(Written { file, name, fresh: false }));
         }
         self.clear_swap(tmp, n, p.path.bytes(), trashed)?;
         match p.kind {
             Kind::File => {
-                let w = self.begin_file(tmp, p)?;
-                let fresh = lock(&self.tmp_state).fresh.remove(&n);
-                if fresh && w.name == part_name(n) {
-                    return Ok(Some(w));
-                }
-                // Of what was written before, only its own fsync tells; to what was taken, somebody may write yet.
-                self.end_prepare(tmp, p, &w, fsync(&w.file), trashed)?;
-                return Ok(None);
+                let mut w = self.begin_file(tmp, p)?;
+                w.fresh = lock(&self.tmp_state).fresh.remove(&n) && w.name == part_name(n);
+                return Ok(Some(w));
             }
             Kind::Symlink => self.prepare_symlink(tmp, n, p.mtime)?,
             Kind::Directory => prepare_dir(tmp, n, p.mode)?,
@@ -131,6 +130,8 @@ impl Root {
             self.give_up(tmp, name, n, p.path.bytes(), trashed)?;
             return Err(e);
         }
+        // Somebody may have written to it while the others were made durable.
+        self.check_taken(tmp, n, w)?;
         if name != swap_name(n) {
             renameat_with(tmp, name, tmp, swap_name(n), RenameFlags::NOREPLACE).map_err(cause)?;
             let mut state = lock(&self.tmp_state);
@@ -190,23 +191,33 @@ impl Root {
             Cause::Raced => cause(Errno::NOENT),
             c => c,
         })?;
-        let taken = lock(&self.tmp_state).taken.get(&n).cloned();
-        if let Some((stat, from)) = taken.filter(|_| name.ends_with(".take")) {
-            if writers(&file) == Writers::Some {
-                return Err(Cause::OpenWriter);
-            }
-            if !is_same_data(&stat, &file_stat(&file)?) {
-                lock(&self.tmp_state).taken.remove(&n);
-                match from.as_deref().map(Path::new) {
-                    Some(Ok(from)) => self.put_back(tmp, &name, self, from, n)?,
-                    // From another root: to the trash, and told.
-                    _ => self.drop_take(tmp, n)?,
-                }
-                return Err(Cause::Raced);
-            }
+        let w = Written { file, name, fresh: false };
+        self.check_taken(tmp, n, &w)?;
+        set_meta(&w.file, p)?;
+        if let Some((stat, _)) = lock(&self.tmp_state).taken.get_mut(&n) {
+            *stat = file_stat(&w.file)?;
         }
-        set_meta(&file, p)?;
-        Ok(Written { file, name })
+        Ok(w)
+    }
+
+    /// Whether a taken file is what it was when it was taken, and nobody writes to it. If it is not, it goes back, or to the
+    /// trash.
+    fn check_taken(&self, tmp: &Dir, n: u64, w: &Written) -> Result<(), Cause> {
+        let taken = lock(&self.tmp_state).taken.get(&n).cloned();
+        let Some((stat, from)) = taken.filter(|_| w.name.ends_with(".take")) else { return Ok(()) };
+        if writers(&w.file) == Writers::Some {
+            return Err(Cause::OpenWriter);
+        }
+        if is_same_data(&stat, &file_stat(&w.file)?) {
+            return Ok(());
+        }
+        lock(&self.tmp_state).taken.remove(&n);
+        match from.as_deref().map(Path::new) {
+            Some(Ok(from)) => self.put_back(tmp, &w.name, self, from, n)?,
+            // From another root: to the trash, and told.
+            _ => self.drop_take(tmp, n)?,
+        }
+        Err(Cause::Raced)
     }
 
     /// A part that is not on the platter: what can be read of it proves nothing, for that is in the page cache. It is emptied,

@@ -207,11 +207,16 @@ impl Root {
 
     /// Makes files in tmp durable of which all was written since the root was opened; an answer for each.
     pub(super) fn sync_written(&self, files: &[&File]) -> Vec<Result<(), Cause>> {
+        if files.len() > 1 && waiting() <= FEW && self.together.sync_whole() {
+            return files.iter().map(|_| Ok(())).collect();
+        }
+        self.sync_each(files)
+    }
+
+    /// Makes files in tmp durable by an fsync each, side by side; an answer for each.
+    pub(super) fn sync_each(&self, files: &[&File]) -> Vec<Result<(), Cause>> {
         if files.len() <= 1 || matches!(self.together.as_ref(), Together::Memory) {
             return files.iter().map(fsync).collect();
-        }
-        if waiting() <= FEW && self.together.sync_whole() {
-            return files.iter().map(|_| Ok(())).collect();
         }
         let flush = |part: &[&File]| part.iter().map(fsync).collect::<Vec<_>>();
         let lost = |part: &[&File]| part.iter().map(|_| Err(cause(Errno::IO))).collect();

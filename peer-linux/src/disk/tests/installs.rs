@@ -130,6 +130,36 @@ fn a_part_of_an_earlier_process_is_made_durable_by_itself() {
 }
 
 #[test]
+fn what_only_its_own_fsync_tells_of_is_made_durable_side_by_side() {
+    let mut place = Place::new("beside");
+    place.root.together = Arc::new(sync::Together::Each);
+    for n in [1, 2] {
+        fs::write(place.at(format!(".dartsync/tmp/{n}.part")), b"of an earlier process").unwrap();
+    }
+    place.ready(b"a", 3, b"ready before");
+    for n in [4, 5] {
+        let stat = place.put(format!("old {n}"), b"taken");
+        place.root.make_take(n, &place.root, p(format!("old {n}").as_bytes()), &stat).unwrap();
+    }
+    let writer = append(&place.at(".dartsync/tmp/5.take"));
+    // One by one, the first would meet it: by threads of their own none does.
+    sync::FAULTS.set(1);
+    let one = |n| ToPrepare { path: p(b"a"), n, kind: Kind::File, mode: 0o600, mtime: MTIME };
+    let prepare = || -> Vec<_> {
+        let acts = place.root.prepare_all(&[1, 2, 3, 4, 5].map(one)).into_iter();
+        acts.map(|act| act.outcome).collect()
+    };
+    let seen = place.root.probe().leases;
+    let written_to = if seen { Outcome::Failed(Cause::OpenWriter) } else { Outcome::Done };
+    assert_eq!(prepare(), [Outcome::Done, Outcome::Done, Outcome::Done, Outcome::Done, written_to]);
+    drop(writer);
+    // A postponed swap file is prepared once more, beside what could not be before.
+    assert_eq!(prepare(), [const { Outcome::Done }; 5]);
+    assert_eq!(sync::FAULTS.get(), 1);
+    assert_eq!(place.tmp(), ["1.swap", "2.swap", "3.swap", "4.swap", "5.swap"]);
+}
+
+#[test]
 fn a_users_file_that_the_disk_did_not_take_goes_to_the_trash() {
     let place = Place::new("eio-take");
     let prepare = |n| place.root.prepare(p(b"b"), n, Kind::File, 0o644, MTIME);
