@@ -42,8 +42,8 @@ pub enum Done {
     Parts(Ticket, Result<Vec<Row>, Cause>),
     /// An act on users' files.
     Act(Ticket, Folder, Act),
-    /// Files were made ready; whether it was the job that is one at a time.
-    Prepared(bool, Vec<(Ticket, Folder, Act)>),
+    /// Files were made ready; and the root of which it was the one job with small ones.
+    Prepared(Option<Arc<Root>>, Vec<(Ticket, Folder, Act)>),
     /// Anything else with an outcome.
     Outcome(Ticket, Outcome),
     /// A part file is open: its fetch may begin.
@@ -312,7 +312,7 @@ impl Node {
                 act.trashed.iter().for_each(|t| self.file_trash(folder, t));
                 self.finish(ticket, act.outcome);
             }
-            Done::Prepared(queued, acts) => self.prepared(queued, acts),
+            Done::Prepared(of, acts) => self.prepared(of, acts),
             Done::Outcome(ticket, outcome) => self.finish(ticket, outcome),
             Done::Part(folder, fetch, part) => self.begin_fetch(folder, fetch, part),
             Done::Root(ticket, folder, root) => self.root_found(ticket, folder, root),
