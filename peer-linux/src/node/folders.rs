@@ -322,9 +322,14 @@ impl Node {
         }
     }
 
-    /// Reads the watches; what touches paths is kept for [`Node::tell_touches`].
+    /// Reads the watches at the start of a turn; what touches paths is kept for [`Node::tell_touches`].
     pub(super) fn read_watches(&mut self) {
-        self.folders.more = false;
+        self.folders.more = self.read_some();
+    }
+
+    /// Whether there is more to read.
+    fn read_some(&mut self) -> bool {
+        let mut more = false;
         let (mut roots, mut limited) = (Vec::new(), Vec::new());
         let touches = &mut self.folders.touches;
         for _ in 0..READS {
@@ -347,7 +352,7 @@ impl Node {
             if let Err(e) = read {
                 log(&format!("inotify: {e}"));
             }
-            self.folders.more = any;
+            more = any;
             if !any {
                 break;
             }
@@ -361,6 +366,7 @@ impl Node {
                 self.peer.handle_lost_events(&mut self.store, now(), folder);
             }
         }
+        more
     }
 
     /// Tells the machine of touched paths; of files, what their stat is now.
@@ -382,9 +388,11 @@ impl Node {
 
     /// Tells the machine of all that has touched paths up to now. False if that is too much for one turn.
     pub(super) fn tell_all_touches(&mut self) -> bool {
-        self.read_watches();
+        let more = self.read_some();
         self.tell_touches();
-        !self.folders.more
+        // Batches of scans that were left for the next turn still are.
+        self.folders.more |= more;
+        !more
     }
 
     /// Hands on what scans found; erases rows of unlinked folders; looks at displaced files; prunes trashes.
