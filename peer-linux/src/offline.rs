@@ -3,7 +3,7 @@
 use crate::client::{Client, Reply as Answer, StoreNumbers, Target, entropy, wire_addr};
 use crate::config::{Config, FolderConfig, Lock, Secret, State};
 use crate::control::{DeviceStatus, FolderStatus, Reply, Request, Status, Text, TrackerStatus};
-use crate::disk::{DiskError, Marker, Purged, Root};
+use crate::disk::{self, DiskError, Marker, Purged, Root};
 use crate::ops;
 use crate::store::Store;
 use crate::trash::{self, Deletable};
@@ -16,6 +16,7 @@ use dartsync_core::roster::Roster;
 use dartsync_core::wire::message;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Claims the state; `None` if another process has it and keeps it for 2 s.
@@ -52,7 +53,12 @@ pub fn open(state: &State) -> Result<Store> {
     Ok(store)
 }
 
-/// Marks a directory as the root of the next folder, after finding out whether it can be one. That it is a new one stands
+/// Whether a directory holds no linked one. Goes through all of it, which may take minutes.
+pub fn check_within(root: &Path) -> Result<()> {
+    disk::check_within(root, &AtomicBool::new(false)).map_err(|e| anyhow!("{}: {e}", root.display()))
+}
+
+/// Marks a directory, which holds no linked one, as the root of the next folder, if it can be one. That it is a new one stands
 /// in the store before its marker does: one that has its marker already is that of a lost store (R10).
 pub fn claim_root(store: &mut Store, config: &Config, id: FolderId, root: &Path) -> Result<Marker> {
     if matches!(Root::open(root), Err(DiskError::NoMarker)) {
@@ -225,6 +231,7 @@ impl Here<'_> {
             return self.moved(label, path);
         }
         let path = &self.config.check_new(self.state, label, path)?;
+        check_within(path)?;
         let request = message::Request::Link { label, make };
         let (answer, mut client) = self.ask(force, request)?;
         let Answer::Folder(id, _, made) = answer else { bail!("the tracker answers what was not asked") };

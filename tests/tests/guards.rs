@@ -252,6 +252,28 @@ fn no_folder_within_a_folder() {
 }
 
 #[test]
+fn no_folder_around_one_of_another_state() {
+    let mut home = Home::start("around", 1);
+    let outer = home.dir.path().join("outer");
+    fs::create_dir_all(outer.join("a/.dartsync")).unwrap();
+    fs::write(outer.join("a/.dartsync/folder"), "of another state").unwrap();
+    for runs in [true, false] {
+        let refused = home[0].try_say(&["add", outer.to_str().unwrap(), "--label", "second"]);
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && why.contains("a linked folder stands in it"), "{why}");
+        let known = home[0].say(&["folders"]);
+        assert!(!known.contains("second"), "nobody was asked for it: {known}");
+        if runs {
+            home[0].stop();
+        }
+    }
+    fs::remove_dir_all(outer.join("a")).unwrap();
+    home[0].start();
+    home[0].say(&["add", outer.to_str().unwrap(), "--label", "second"]);
+    home.converge();
+}
+
+#[test]
 fn a_service_manager_is_told_when_a_device_serves_and_when_it_ends() {
     let mut home = Home::start("notify", 1);
     home[0].stop();

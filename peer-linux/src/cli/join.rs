@@ -182,6 +182,7 @@ fn link_first(
         return Ok(format!("{}: already in the home, with folder \"{label}\"", config.name));
     }
     let root = &config.check_new(state, &label_of(root), root)?;
+    offline::check_within(root)?;
     let Reply::Folder(id, slot, made) = client.request(Request::LinkFirst(&label_of(root)))?.granted()?
     else {
         bail!("the tracker answers what was not asked")

@@ -55,6 +55,7 @@ mod tests;
 
 pub use lease::{has_writer, is_alone, is_being_saved};
 pub use marker::Marker;
+pub use nested::check_within;
 pub use prepare::ToPrepare;
 pub use probe::Probe;
 pub use purge::{Policy, Purged};

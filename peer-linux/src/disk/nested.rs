@@ -2,20 +2,29 @@
 //! Two states that had the same files would each take what the other writes for a user's edits.
 
 use super::beneath::{open, open_dir};
-use super::marker;
+use super::root::open_root;
+use super::{DiskError, marker};
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, statat};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// [`DiskError::Holds`] if a linked directory stands in that one. Goes through all its directories, which may take minutes;
+/// not further once `stopping` is set.
+pub fn check_within(root: &Path, stopping: &AtomicBool) -> Result<(), DiskError> {
+    let (path, dir, _) = open_root(root)?;
+    root_within(&path, &dir, stopping).map_or(Ok(()), |inner| Err(DiskError::Holds(inner)))
+}
 
 /// The first linked directory found below `root`, which `dir` is open on. Mounts and symlinks are not followed, for no
 /// folder does; what cannot be read is passed over, as by a scan.
-pub(super) fn root_within(root: &Path, dir: impl AsFd) -> Option<PathBuf> {
+fn root_within(root: &Path, dir: impl AsFd, stopping: &AtomicBool) -> Option<PathBuf> {
     let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
     let mut paths: Vec<Vec<u8>> = vec![Vec::new()];
-    while let Some(path) = paths.pop() {
+    while let Some(path) = paths.pop().filter(|_| !stopping.load(Ordering::Relaxed)) {
         let Ok(fd) = open(dir.as_fd(), &path, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
         let mut entries = RawDir::new(&fd, &mut buffer);
         while let Some(Ok(entry)) = entries.next() {

@@ -9,7 +9,7 @@ use super::part::Tmp;
 use super::probe::{self, Probe};
 use super::sync::{self, Together, Touched};
 use super::watcher::Watch;
-use super::{Trashed, nested, stat};
+use super::{Trashed, stat};
 use dartsync_core::peer::{Cause, Outcome};
 use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
@@ -113,7 +113,8 @@ impl Root {
     }
 
     /// Links a directory to a folder: makes `.dartsync` and the marker, and tries what the file system can do. No
-    /// other process can open it while the [`Root`] lives.
+    /// other process can open it while the [`Root`] lives. That no linked directory stands in it is to be found out before
+    /// ([`super::check_within`]).
     pub fn link(path: &Path, folder: u64) -> Result<(Root, Linked), DiskError> {
         let (path, dir, meta) = open_root(path)?;
         if let Some(outer) = path.ancestors().skip(1).find(|p| marker::is_marked(p)) {
@@ -121,9 +122,6 @@ impl Root {
         }
         if let Some(m) = Marker::read(&dir)?.filter(|m| m.folder != folder) {
             return Err(DiskError::OtherFolder(m.folder));
-        }
-        if let Some(inner) = nested::root_within(&path, &dir) {
-            return Err(DiskError::Holds(inner));
         }
         let (claim, found) = claim(&dir)?;
         let linked = match found {

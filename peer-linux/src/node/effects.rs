@@ -1,11 +1,12 @@
 //! Effects carried out, and their outcomes handed back.
 
 use super::jobs::{self, Found, Make, Spot};
+use super::requests::Linking;
 use super::tracker_link::Fact;
 use super::{Node, log, now};
 use crate::control::Reply;
 use crate::data::{Bank, Book, Job, Known, Report};
-use crate::disk::{Act, Purged, Rewritten, Root, Trashed};
+use crate::disk::{Act, DiskError, Purged, Rewritten, Root, Trashed};
 use crate::node::clients::ClientId;
 use crate::workers::Priority::{self, Interactive, Large};
 use crate::{find, ops, trash};
@@ -68,6 +69,8 @@ pub enum Done {
     Emptied(ClientId, Folder, Result<Purged, String>),
     /// Something was brought back.
     Back(ClientId, Result<trash::Back, String>),
+    /// A directory that is to be linked was looked through for linked ones.
+    Linkable(ClientId, Linking, Result<(), DiskError>),
     /// A command's answer.
     Reply(ClientId, Reply),
 }
@@ -342,6 +345,7 @@ impl Node {
                 };
                 self.clients.reply(client, &reply, now().at.0);
             }
+            Done::Linkable(client, what, found) => self.linkable(client, what, found),
             Done::Reply(client, reply) => self.clients.reply(client, &reply, now().at.0),
         }
     }

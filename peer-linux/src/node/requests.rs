@@ -5,7 +5,7 @@ use super::effects::Done;
 use super::{Node, log, now};
 use crate::config::Root as RootPath;
 use crate::control::{Paths, Reply, Request, Waited, until};
-use crate::disk::Purged;
+use crate::disk::{self, DiskError, Purged};
 use crate::trash::{self, Deletable};
 use crate::workers::Priority;
 use crate::{offline, ops};
@@ -64,6 +64,14 @@ enum What {
     Leave,
     /// A membership that came to nothing: its end is not waited for.
     Undo(FolderId),
+}
+
+/// A `link` whose directory is being looked through.
+pub struct Linking {
+    label: String,
+    path: PathBuf,
+    make: bool,
+    force: Option<String>,
 }
 
 /// A `trash empty` under way in several folders.
@@ -198,7 +206,30 @@ impl Node {
             return Ok(Some(Reply::done(&text)));
         }
         let path = self.config.check_new(&self.state, &label, &path.0)?;
-        self.ask(client, What::Link { label, path, make }, force)
+        self.workers.submit(Priority::Large, move |desk| {
+            let found = disk::check_within(&path, desk.stopping);
+            Done::Linkable(client, Linking { label, path, make, force }, found)
+        });
+        Ok(None)
+    }
+
+    /// A directory that is to be linked was looked through: whether one stands in it that is linked.
+    pub(super) fn linkable(&mut self, client: ClientId, what: Linking, found: Result<(), DiskError>) {
+        let Linking { label, path, make, force } = what;
+        let asked = found.map_err(|e| anyhow!("{}: {e}", path.display())).and_then(|()| {
+            // Another may have been linked meanwhile.
+            if self.config.labelled(&label).is_ok() {
+                bail!("\"{label}\" is linked here already; see `dartsync folders`");
+            }
+            let path = self.config.check_new(&self.state, &label, &path)?;
+            self.ask(client, What::Link { label, path, make }, force)
+        });
+        let reply = match asked {
+            Ok(None) => return,
+            Ok(Some(reply)) => reply,
+            Err(e) => Reply::Failed(format!("{e:#}")),
+        };
+        self.clients.reply(client, &reply, now().at.0);
     }
 
     /// Asks the tracker; the answer comes later.
