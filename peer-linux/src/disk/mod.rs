@@ -62,7 +62,7 @@ pub use purge::{Policy, Purged};
 pub use restore::Restored;
 pub use root::{DiskError, Linked, Root};
 pub use stat::{file_stat, stat_of, wall};
-pub use trash::{Item, Stuck};
+pub use trash::{Item, Stuck, TrashWalk};
 pub use watcher::Rewritten;
 
 use dartsync_core::ids::ContentId;

@@ -50,6 +50,16 @@ pub struct Stuck {
     pub first: Option<(Vec<u8>, Cause)>,
 }
 
+/// A directory of the trash, and the names in it that are still to be seen.
+type Entered = (Vec<u8>, Vec<Vec<u8>>);
+
+/// A walk through a trash, some items at a time. What comes there meanwhile is seen or not.
+#[derive(Default)]
+pub struct TrashWalk {
+    /// Directories under way, the innermost last; none before the first step.
+    under_way: Option<Vec<Entered>>,
+}
+
 impl Stuck {
     pub(super) fn add(&mut self, at: &[u8], why: Cause) {
         // What is gone by itself, or was never a directory of ours, is in nobody's way.
@@ -212,6 +222,39 @@ impl Root {
         Ok(stuck)
     }
 
+    /// The next items of a walk, `most` at most: where they lie, and their kinds. None are left when there are none; what
+    /// cannot be reached is passed over.
+    pub fn trash_next(&self, walk: &mut TrashWalk, most: usize) -> Result<Vec<(Vec<u8>, Kind)>, Cause> {
+        let trash = self.own(TRASH)?;
+        let under_way = match &mut walk.under_way {
+            Some(under_way) => under_way,
+            none => none.insert(vec![(Vec::new(), self.slots()?)]),
+        };
+        let mut items = Vec::new();
+        'dirs: while let Some((path, mut names)) = under_way.pop() {
+            let Ok(dir) = open_dir(&trash, &path) else { continue };
+            while let Some(name) = names.pop() {
+                let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
+                let at = [&path[..], slash, &name].concat();
+                match stat_at(&dir, &name) {
+                    Ok(Some(s)) if s.kind == Kind::Directory => {
+                        let inner = open_dir(&dir, &name).map_err(cause).and_then(|dir| list_own(&dir));
+                        under_way.push((path, names));
+                        under_way.extend(inner.ok().map(|names| (at, names)));
+                        continue 'dirs;
+                    }
+                    Ok(Some(s)) if !(name == SIDE && is_long(&path)) => items.push((at, s.kind)),
+                    _ => {}
+                }
+                if items.len() >= most {
+                    under_way.push((path, names));
+                    break 'dirs;
+                }
+            }
+        }
+        Ok(items)
+    }
+
     /// The names of the trash's directories of items, oldest first; what is not ours is left out.
     pub(super) fn slots(&self) -> Result<Vec<Vec<u8>>, Cause> {
         let mut names = list_own(&self.own(TRASH)?)?;
@@ -224,7 +267,7 @@ impl Root {
     /// removed. What cannot be reached, or `see` fails at, is passed over and noted in `stuck`.
     pub(super) fn walk_slot(&self, slot: &[u8], see: &mut See<'_>, stuck: &mut Stuck) -> Result<(), Cause> {
         let trash = self.own(TRASH)?;
-        let long = slot.ends_with(LONG.as_bytes());
+        let long = is_long(slot);
         // Directories to walk, and, after what is in them, to leave.
         let mut stack = vec![(slot.to_vec(), false)];
         let mut taken = false;
@@ -264,6 +307,11 @@ impl Root {
         }
         Ok(())
     }
+}
+
+/// Whether what lies in that directory of the trash has its path beside it.
+fn is_long(path: &[u8]) -> bool {
+    path.split(|b| *b == b'/').next().is_some_and(|slot| slot.ends_with(LONG.as_bytes()))
 }
 
 /// The names in a directory of the trash. One that came whole may deny its owner what is needed to read or empty it: it is

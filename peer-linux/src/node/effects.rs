@@ -1,5 +1,6 @@
 //! Effects carried out, and their outcomes handed back.
 
+use super::folders::Lying;
 use super::jobs::{self, Found, Make, Spot};
 use super::requests::Linking;
 use super::tracker_link::Fact;
@@ -32,8 +33,6 @@ const TROUBLES: usize = 1024;
 
 /// What something in a trash is: its kind and content, its manifest, its size; none if it is gone.
 pub type Hashed = Option<(Kind, ContentId, Vec<u8>, u64)>;
-/// Where something lies in a trash, and its kind.
-pub type Lying = (Vec<u8>, Kind);
 
 /// What a worker has done.
 pub enum Done {
@@ -57,10 +56,10 @@ pub enum Done {
     Whereabouts(Vec<SocketAddr>),
     /// Something in a trash was hashed: where, what, its manifest and size.
     Trashed(Folder, Vec<u8>, Hashed),
-    /// What lies in a folder's trash.
-    Lying(Folder, Vec<Lying>),
-    /// One of them, that the store does not know, was hashed; and the others.
-    Filed(Folder, Vec<u8>, Hashed, Vec<Lying>),
+    /// Some of what lies in a folder's trash.
+    Lying(Lying),
+    /// One of them, that the store does not know, was hashed.
+    Filed(Lying, Vec<u8>, Hashed),
     /// Displaced files that were written to afterwards.
     Rewritten(Folder, Vec<Rewritten>),
     /// Places of a trash that are empty now.
@@ -325,8 +324,8 @@ impl Node {
                 self.tracker.hint(addresses);
             }
             Done::Trashed(folder, at, found) => self.trash_hashed(folder, &at, found),
-            Done::Lying(folder, all) => self.lying(folder, all),
-            Done::Filed(folder, at, found, rest) => self.filed(folder, &at, found, rest),
+            Done::Lying(some) => self.lying(some),
+            Done::Filed(some, at, found) => self.filed(some, &at, found),
             Done::Rewritten(folder, all) => self.rewritten(folder, all),
             Done::Purged(folder, gone) => trash::forget(&mut self.store, folder, &gone),
             Done::Emptied(client, folder, done) => {

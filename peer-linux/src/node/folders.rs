@@ -20,6 +20,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+pub(super) use trashes::Lying;
 use trashes::PRUNE;
 
 /// Reads of the watches in one turn, and batches of scans.

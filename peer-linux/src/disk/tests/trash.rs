@@ -205,6 +205,39 @@ fn a_path_below_what_was_a_file_finds_room_too() {
 }
 
 #[test]
+fn a_walk_comes_to_every_item_once_however_many_at_a_time() {
+    let place = Place::new("walk");
+    fs::create_dir_all(place.at("d/e/empty")).unwrap();
+    for path in ["a", "d/b", "d/e/c", "d/path", "z"] {
+        place.removed(path.as_bytes(), b"x");
+    }
+    let long = place.at(".dartsync/trash/2025-11-24-long");
+    fs::create_dir_all(&long).unwrap();
+    for name in ["1-name", "path"] {
+        fs::write(long.join(name), b"a path").unwrap();
+    }
+    fs::create_dir(long.with_file_name("of somebody else")).unwrap();
+    fs::write(long.with_file_name("of somebody else").join("f"), b"x").unwrap();
+    let mut all = Vec::new();
+    place.root.trash_list(&mut |item| all.push((item.at, item.stat.kind))).unwrap();
+    all.sort_by(|a: &(Vec<u8>, Kind), b| a.0.cmp(&b.0));
+    assert_eq!(all.len(), 6);
+    for most in 1..=7 {
+        let (mut walk, mut seen) = (TrashWalk::default(), Vec::new());
+        loop {
+            let some = place.root.trash_next(&mut walk, most).unwrap();
+            assert!(some.len() <= most);
+            if some.is_empty() {
+                break;
+            }
+            seen.extend(some);
+        }
+        seen.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(seen, all);
+    }
+}
+
+#[test]
 fn what_is_locked_or_lost_in_the_trash_holds_nothing_else_up() {
     let place = Place::new("stuck");
     std::thread::scope(|s| {

@@ -1,7 +1,7 @@
 //! Trashes: displaced files that may still be written to are watched, and what is old leaves.
 
-use crate::disk::{Rewritten, Root};
-use crate::node::effects::{Done, Hashed, Lying};
+use crate::disk::{Rewritten, Root, TrashWalk};
+use crate::node::effects::{Done, Hashed};
 use crate::node::jobs::{self, Spot};
 use crate::node::{Node, log, now};
 use crate::ops;
@@ -10,7 +10,7 @@ use crate::workers::Priority;
 use dartsync_core::ids::Folder;
 use dartsync_core::path::{Path, PathBuf};
 use dartsync_core::peer::{Index, copy_path};
-use dartsync_core::record::Record;
+use dartsync_core::record::{Kind, Record};
 use dartsync_core::version::Edit;
 use std::sync::{Arc, PoisonError};
 
@@ -19,47 +19,77 @@ const DISPLACED: u64 = 300_000;
 /// How often trashes are pruned, µs.
 pub(super) const PRUNE: u64 = 3_600_000_000;
 
+/// Items of a trash that are looked for in the store in one turn.
+const LOOKED_UP: usize = 1024;
+
+/// A folder's trash while it is looked through.
+pub(in crate::node) struct Lying {
+    folder: Folder,
+    walk: TrashWalk,
+    /// Where some lie, and their kinds: those that the walk came to last.
+    some: Vec<(Vec<u8>, Kind)>,
+    /// Something was filed.
+    any: bool,
+}
+
 impl Node {
     /// Once a run, when a folder's root is there: its trash is looked through for what is not in the store, since a former
     /// run ended before it was filed, or the store was lost. Nobody else may have it.
     pub(super) fn look_through_trash(&mut self, folder: Folder) {
-        let Some(root) = self.folders.root(folder) else { return };
+        self.look_further(Lying { folder, walk: TrashWalk::default(), some: Vec::new(), any: false });
+    }
+
+    fn look_further(&mut self, mut all: Lying) {
+        let Some(root) = self.folders.root(all.folder) else { return self.leave_off(&all) };
         self.workers.submit(Priority::Bulk, move |_| {
-            let mut all = Vec::new();
-            if let Err(e) = root.trash_list(&mut |item| all.push((item.at, item.stat.kind))) {
+            all.some = root.trash_next(&mut all.walk, LOOKED_UP).unwrap_or_else(|e| {
                 log(&format!("{}: the trash: {}", root.path().display(), ops::cause(e)));
-            }
-            Done::Lying(folder, all)
+                Vec::new()
+            });
+            Done::Lying(all)
         });
     }
 
-    /// What lies in a folder's trash: what the store does not know of it is hashed and filed.
-    pub(in crate::node) fn lying(&mut self, folder: Folder, mut all: Vec<Lying>) {
-        let trash = folder.trash();
-        all.retain(|(at, _)| Path::new(at).is_ok_and(|at| self.store.find(trash, at).is_none()));
-        if !all.is_empty() {
-            self.file_next(folder, all);
+    /// Some of what lies in a folder's trash: what the store does not know of it is hashed and filed. After the last, who
+    /// waits for any of it is told.
+    pub(in crate::node) fn lying(&mut self, mut all: Lying) {
+        if all.some.is_empty() {
+            return self.tell_filed(&all);
+        }
+        let trash = all.folder.trash();
+        all.some.retain(|(at, _)| Path::new(at).is_ok_and(|at| self.store.find(trash, at).is_none()));
+        self.file_next(all);
+    }
+
+    fn tell_filed(&mut self, all: &Lying) {
+        if all.any {
+            self.peer.handle_filed(&mut self.store, now(), all.folder);
+            self.pull();
         }
     }
 
-    /// One after the other; then who waits for any of it is told.
-    fn file_next(&mut self, folder: Folder, mut rest: Vec<Lying>) {
-        let Some((at, kind)) = rest.pop() else {
-            self.peer.handle_filed(&mut self.store, now(), folder);
-            return self.pull();
-        };
-        let Some(root) = self.folders.root(folder) else { return self.folders.look_again(folder) };
-        let spot = Spot { folder: folder.trash(), root, path: at.clone(), n: 0 };
+    /// The root went meanwhile.
+    fn leave_off(&mut self, all: &Lying) {
+        self.folders.look_again(all.folder);
+        self.tell_filed(all);
+    }
+
+    /// One after the other.
+    fn file_next(&mut self, mut all: Lying) {
+        let Some((at, kind)) = all.some.pop() else { return self.look_further(all) };
+        let Some(root) = self.folders.root(all.folder) else { return self.leave_off(&all) };
+        let spot = Spot { folder: all.folder.trash(), root, path: at.clone(), n: 0 };
         self.workers.submit(Priority::Bulk, move |desk| {
             let hashed = jobs::hash_trash(&spot, kind, desk.buffer, desk.stopping);
-            Done::Filed(folder, at, hashed.map(|(h, size)| (kind, h.content, h.leaves, size)), rest)
+            Done::Filed(all, at, hashed.map(|(h, size)| (kind, h.content, h.leaves, size)))
         });
     }
 
     /// One was hashed.
-    pub(in crate::node) fn filed(&mut self, folder: Folder, at: &[u8], found: Hashed, rest: Vec<Lying>) {
-        self.trash_hashed(folder, at, found);
-        self.file_next(folder, rest);
+    pub(in crate::node) fn filed(&mut self, mut all: Lying, at: &[u8], found: Hashed) {
+        all.any = true;
+        self.trash_hashed(all.folder, at, found);
+        self.file_next(all);
     }
 
     /// One folder after the other, each about every [`DISPLACED`].
