@@ -293,12 +293,14 @@ fn what_cannot_be_deleted_is_told_and_the_rest_goes() {
     place.removed(b"a", b"1");
     place.removed(b"z", b"2");
     let slot = fs::read_dir(place.at(".dartsync/trash")).unwrap().next().unwrap().unwrap().path();
+    let mut kept = Vec::new();
     for dir in ["b", "y"] {
         fs::create_dir(slot.join(dir)).unwrap();
         fs::write(slot.join(dir).join("kept"), b"3").unwrap();
-        if !set_immutable(&slot.join(dir), true) {
+        let Some(one) = Immutable::new(slot.join(dir)) else {
             return eprintln!("nothing can be made immutable here: what cannot be deleted was not tested");
-        }
+        };
+        kept.push(one);
     }
     std::thread::sleep(std::time::Duration::from_millis(25));
     place.settle();
@@ -312,7 +314,22 @@ fn what_cannot_be_deleted_is_told_and_the_rest_goes() {
         "{told}"
     );
     place.trash_is(&[(b"b/kept", b"3"), (b"y/kept", b"3")]);
-    assert!(["b", "y"].iter().all(|dir| set_immutable(&slot.join(dir), false)));
+}
+
+/// A directory in which nothing can be removed, not even by root, while the value lives.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    /// None if the file system or this user cannot.
+    fn new(dir: PathBuf) -> Option<Immutable> {
+        set_immutable(&dir, true).then_some(Immutable(dir))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        set_immutable(&self.0, false);
+    }
 }
 
 /// Lets nothing in a directory be removed, not even by root; false if the file system or this user cannot.
