@@ -162,7 +162,7 @@ impl Tracker<'_> {
         let (Some(strange), Some(seq)) = (strange, put) else {
             return self.full(i);
         };
-        self.peers[slot.0 as usize].strange += strange;
+        self.peers[slot.0 as usize].brought.strange += strange;
         if !new.record.flags.withdrawn() {
             if let Some(old) = before {
                 self.book.drop_record(new.folder, old);

@@ -106,7 +106,8 @@ impl Tracker<'_> {
         if !same {
             let witnessed = self.is_first_word(&hello).then_some(0);
             let peer = &mut self.peers[slot.0 as usize];
-            (peer.witnessed, peer.strange) = (witnessed, peer.strange + 1);
+            peer.witnessed = witnessed;
+            peer.brought.stores += 1;
             self.roster.retag(slot, hello.tag);
             if !mutant::on(Mutant::R4Bits) {
                 self.files.forget(slot);

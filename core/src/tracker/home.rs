@@ -3,6 +3,7 @@
 use super::config::Past;
 use super::recovery::Change;
 use super::session::{FolderSet, State};
+use super::witness::Brought;
 use super::{Peer, Tracker, draw_epoch};
 use crate::ids::{DeviceId, FolderSlot, PublicKey, Slot, SlotSet};
 use crate::roster::{self, Roster};
@@ -141,7 +142,7 @@ impl Tracker<'_> {
         self.book.clear();
         self.forgotten = super::Ring::new();
         self.tidy.clear();
-        self.peers.iter_mut().for_each(|p| (p.announced, p.strange) = (false, 0));
+        self.peers.iter_mut().for_each(|p| (p.announced, p.brought) = (false, Brought::NONE));
         self.mirror_members();
     }
     fn mirror_members(&mut self) {

@@ -59,6 +59,7 @@ use session::{Session, State};
 use swarm_book::SwarmBook;
 use tidy::Tidy;
 use turns::Turns;
+use witness::Brought;
 
 /// Links at a time: one for each device, and some for those that come anew before the old link is known to be dead.
 pub const SESSIONS: usize = 72;
@@ -87,8 +88,8 @@ struct Peer {
     announced: bool,
     /// The highest counter of its tag that it named itself, if the tag is known here from its first Hello on.
     witnessed: Option<u64>,
-    /// Tags that it brought into the table in this epoch, and new ones of its own.
-    strange: usize,
+    /// Tags that came into the table on its account in this epoch.
+    brought: Brought,
     /// When it was taken in, if that was since this tracker's start and not as the home's first.
     joined: Option<Instant>,
 }
@@ -103,7 +104,7 @@ impl Peer {
         waits: false,
         announced: false,
         witnessed: None,
-        strange: 0,
+        brought: Brought::NONE,
         joined: None,
     };
 }

@@ -9,6 +9,25 @@ use crate::record::Record;
 /// Tags that one device may bring into the table in an epoch, beside those of active devices: as many as a roster
 /// remembers of those given up, and no more than leaves the others their shares ([`Tracker::share`]).
 const STRANGE: usize = limits::GIVEN_UP_TAGS;
+/// So many new tags of its own it may take besides and have them reckoned as any device's own (R4).
+const STORES: usize = 1;
+
+/// Tags that came into the table on one device's account in an epoch.
+#[derive(Clone, Copy)]
+pub(super) struct Brought {
+    /// Those of no active device.
+    pub(super) strange: usize,
+    /// New ones of its own.
+    pub(super) stores: usize,
+}
+
+impl Brought {
+    pub(super) const NONE: Brought = Brought { strange: 0, stores: 0 };
+
+    fn count(self) -> usize {
+        self.strange + self.stores
+    }
+}
 
 impl Tracker<'_> {
     /// A device names a counter of its own tag.
@@ -28,16 +47,19 @@ impl Tracker<'_> {
     }
     /// How many tags the record would bring into the table on this device's account; none if that is too many.
     pub(super) fn strange_tags(&self, by: Slot, r: &Record) -> Option<usize> {
-        let before = self.peers[by.0 as usize].strange;
+        let brought = self.peers[by.0 as usize].brought;
+        let before = brought.count();
+        let own = before <= STRANGE && brought.stores <= STORES;
         let is_common = |tag| {
             let owner = self.roster.device_by_tag(tag).map(|(s, _)| s);
-            self.files.table().knows_tag(tag) || owner.is_some_and(|s| s != by || before <= STRANGE)
+            self.files.table().knows_tag(tag) || owner.is_some_and(|s| s != by || own)
         };
         let parent = r.parent.map(|p| p.tag).filter(|t| r.version.get(*t) == 0);
         let tags = r.version.entries().iter().map(|e| e.tag).chain(parent);
         let more = tags.filter(|t| !is_common(*t)).count();
         let total = before + more;
-        let may = total <= STRANGE && (total <= self.share() || more <= self.common_tags(by));
+        let share = self.share();
+        let may = total <= STRANGE && more <= self.common_tags(by, if total <= share { 0 } else { share });
         (more == 0 || may).then_some(more)
     }
     /// How many tags each device may bring into the table whatever the others do: half of what it has room for beside
@@ -46,16 +68,13 @@ impl Tracker<'_> {
         let devices = self.roster.devices().count().max(1);
         TAGS.saturating_sub(devices) / (2 * devices)
     }
-    /// How many more there is room for once every other device has its own, and its share.
-    fn common_tags(&self, by: Slot) -> usize {
-        let (share, table) = (self.share(), self.files.table());
+    /// How many more there is room for once every other device has that share, and each that a home can have its own: what
+    /// a device brought in stays when it is put out, and whoever comes then must find a place.
+    fn common_tags(&self, by: Slot, share: usize) -> usize {
+        let table = self.files.table();
+        let known = self.roster.devices().filter(|(_, d)| table.knows_tag(d.tag)).count();
         let others = self.roster.devices().filter(|(s, _)| *s != by);
-        let kept: usize = others
-            .map(|(s, d)| {
-                let own = usize::from(!table.knows_tag(d.tag));
-                own + share.saturating_sub(self.peers[s.0 as usize].strange)
-            })
-            .sum();
-        table.spare_tags().saturating_sub(kept)
+        let shares = others.map(|(s, _)| share.saturating_sub(self.peers[s.0 as usize].brought.count()));
+        table.spare_tags().saturating_sub(limits::DEVICES - known + shares.sum::<usize>())
     }
 }
