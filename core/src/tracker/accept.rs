@@ -172,9 +172,8 @@ impl Tracker<'_> {
             if let Some(w) = beside.filter(|w| w.record().edit == new.record.edit).map(|w| w.seq()) {
                 self.files.remove(w);
             }
-        } else if !self.renew_beside(new) {
-            self.files.remove(seq);
-            return self.full(i);
+        } else {
+            self.renew_beside(new);
         }
         // Its sender need not be sent it.
         let stream = &mut self.sessions[i].stream;
@@ -185,15 +184,14 @@ impl Tracker<'_> {
     }
 
     /// What stands at a path beside a withdrawn record gets a later seq than that: devices that hear of a withdrawn record
-    /// forget what they heard before of the path (R9a). False if there is no room.
-    fn renew_beside(&mut self, withdrawn: &Half<'_>) -> bool {
-        let Some(e) = self.files.table().find(withdrawn.folder, withdrawn.path) else { return true };
+    /// forget what they heard before of the path (R9a).
+    fn renew_beside(&mut self, withdrawn: &Half<'_>) {
+        let Some(e) = self.files.table().find(withdrawn.folder, withdrawn.path) else { return };
         let (seq, record, holders) = (e.seq(), e.record(), e.holders());
-        let renewed = self.files.put(withdrawn.folder, withdrawn.path, &record, holders).is_ok();
-        if renewed {
-            self.book.drop_record(withdrawn.folder, seq);
-        }
-        renewed
+        self.files
+            .put(withdrawn.folder, withdrawn.path, &record, holders)
+            .expect("there is room for what stands there already");
+        self.book.drop_record(withdrawn.folder, seq);
     }
 
     /// There is no room.
