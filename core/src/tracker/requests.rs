@@ -10,9 +10,6 @@ use crate::sans_io::Reject;
 use crate::time::Now;
 use crate::wire::message::Request;
 
-/// Why a new device is not put out.
-const CHURN: &str = "8 devices of the last day were put out within the hour: try again in an hour";
-
 impl Tracker<'_> {
     pub(super) fn request(
         &mut self,
@@ -81,8 +78,8 @@ impl Tracker<'_> {
             return self.leave(now, i, slot);
         }
         let (name, id) = (device.name.clone(), self.id(slot));
-        if !self.may_put_out(now, target, slot) {
-            return Reply::Refused(CHURN);
+        if let Err(why) = self.may_put_out(now, target, slot) {
+            return Reply::Refused(why);
         }
         if let Err(full) = self.put_out(key, None) {
             return Reply::Refused(full.0);
@@ -94,15 +91,16 @@ impl Tracker<'_> {
         Reply::Done(self.sealed_version)
     }
 
-    fn may_put_out(&mut self, now: Now, target: Slot, by: Slot) -> bool {
+    fn may_put_out(&mut self, now: Now, target: Slot, by: Slot) -> Result<(), &'static str> {
         let joined = |slot: Slot| self.peers[slot.0 as usize].joined;
-        self.churn.admit(now.at, joined(target), (by, joined(by)))
+        let left = limits::REVOKED - self.roster.revoked().len();
+        self.churn.admit(now.at, left, joined(target), (by, joined(by)))
     }
 
     fn leave(&mut self, now: Now, i: usize, slot: Slot) -> Reply {
         let (key, id) = (self.sessions[i].key, self.id(slot));
-        if !self.may_put_out(now, slot, slot) {
-            return Reply::Refused(CHURN);
+        if let Err(why) = self.may_put_out(now, slot, slot) {
+            return Reply::Refused(why);
         }
         if let Err(full) = self.put_out(&key, Some(i)) {
             return Reply::Refused(full.0);

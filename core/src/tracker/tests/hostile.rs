@@ -288,14 +288,32 @@ fn who_uses_up_what_may_be_put_out_keeps_no_other_from_it() {
     assert_eq!(h.revoke(2, new), Reply::Done, "each that is in for long is counted alone");
 }
 
-#[test]
-fn where_no_key_can_be_put_out_any_more_no_link_ends() {
-    let mut h = Home::with(2);
-    for n in 0..limits::REVOKED {
+/// So many places of the list of those put out are left.
+fn leave_places(h: &mut Home, left: usize) {
+    for n in h.t.roster.revoked().len()..limits::REVOKED - left {
         let mut key = [77; 32];
         key[..8].copy_from_slice(&n.to_le_bytes());
         h.t.roster.revoke(&PublicKey(key)).unwrap();
     }
+}
+
+#[test]
+fn the_last_that_can_be_put_out_are_not_new() {
+    let mut h = Home::with(2);
+    leave_places(&mut h, limits::DEVICES + 1);
+    assert_eq!(churn(&mut h, 500), Reply::Done);
+    assert!(matches!(churn(&mut h, 501), Reply::Refused(_)));
+    h.clients.pop();
+    assert!(matches!(h.revoke(0, 1), Reply::Refused(_)));
+    h.pass_alive(Duration::secs(25 * 3600));
+    assert_eq!(h.revoke(0, 1), Reply::Done);
+}
+
+#[test]
+fn where_no_key_can_be_put_out_any_more_no_link_ends() {
+    let mut h = Home::with(2);
+    h.pass_alive(Duration::secs(25 * 3600));
+    leave_places(&mut h, 0);
     assert!(matches!(h.revoke(0, 1), Reply::Refused(_)));
     assert!(h.clients[1].link.is_some());
     h.say(1, ToTracker::Ping).unwrap();
