@@ -12,10 +12,12 @@
 //! | `session`, `frames`, `requests` | the tracker link; what is asked of the home |
 //! | `announce`, `merge` | announcing and verdicts; minting, merging, conflict copies |
 //! | `scan`, `guard` | what the disk says, and when it is not believed |
-//! | `torn` | what a power cut has left of it |
+//! | `flush`, `torn` | what users wrote is made durable; what a power cut has left of it |
 //! | `moved` | what a file that was moved is known to hold |
 //! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
+//! | `room`, `waiting` | what gives way to others, and what waits for its directory |
 //! | `parts` | what was given up half done is cleared away |
+//! | `vain` | what others asked this device for in vain |
 //! | `tree` | what hangs together by paths |
 //! | `views` | status |
 

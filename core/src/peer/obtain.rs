@@ -271,9 +271,10 @@ impl Peer {
         self.look_again(ix, now, row);
     }
 
-    /// Whether what a look finds at a path was put there after the file of before was moved away for a removal: an edit on
-    /// top of that, be it the very same file, moved back. The content it had, then.
-    pub(super) fn is_put_back(&mut self, o: &mut Open, stat: &Stat) -> Option<ContentId> {
+    /// What a look finds at a path was put there after the file of before was moved away for a removal: that removal is done
+    /// then, and this is an edit on top of it, be it the very same file, moved back. The content it had, then; none where it
+    /// was not so. Asked once for each file that was moved away.
+    pub(super) fn take_put_back(&mut self, o: &mut Open, stat: &Stat) -> Option<ContentId> {
         let at = self.taken.iter().position(|row| *row == o.row)?;
         self.taken.swap_remove(at);
         let removal = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch && !r.record.is_live());

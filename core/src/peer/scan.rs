@@ -381,7 +381,7 @@ impl Peer {
             self.close(ix, now, o);
             return;
         }
-        let had = self.is_put_back(&mut o, &stat);
+        let had = self.take_put_back(&mut o, &stat);
         let Some(local) = observed(&o.t, &stat, content.or(had), at) else {
             o.t.stale = true;
             self.trouble(ix, now, o, Cause::Changing);
