@@ -47,7 +47,7 @@ impl Root {
             let mut stat = file_stat(&handle)?;
             if !held.is_sure() {
                 // Someone may have written in between unseen: the next look must not take it for unchanged.
-                stat.ctime = 0;
+                stat = stat.of_writer();
             }
             drop(held);
             self.touch_file(path);
