@@ -2,4 +2,6 @@
 //! front-coded ([`batch`]).
 
 pub mod batch;
+#[cfg(test)]
+mod batch_tests;
 pub mod message;
