@@ -376,8 +376,10 @@ impl World<'_> {
             return;
         }
         self.kill(d);
-        // A home whose roster nobody has any more is no home: each device has to be enrolled anew.
-        let elsewhere = self.devices.iter().enumerate().any(|(i, x)| i != d && !x.roster.is_empty());
+        // Whom no roster has that anyone keeps has to be enrolled anew: the tracker may lose its own.
+        let key = &self.devices[d].key.0;
+        let knows = |x: &super::device::Device| x.roster.windows(key.len()).any(|w| w == key);
+        let elsewhere = self.devices.iter().enumerate().any(|(i, x)| i != d && knows(x));
         let dev = &mut self.devices[d];
         dev.ix = MemIndex::new();
         dev.backup = None;
