@@ -24,8 +24,9 @@ pub(super) struct Brought {
 impl Brought {
     pub(super) const NONE: Brought = Brought { strange: 0, stores: 0 };
 
+    /// All of them: from the second on, those of its own are strange when they come into the table.
     fn count(self) -> usize {
-        self.strange + self.stores
+        self.strange + self.stores.min(STORES)
     }
 }
 
