@@ -6,7 +6,7 @@ use super::rand::Rand;
 use crate::mem_index::MemIndex;
 use dartsync_core::ids::{ContentId, Folder, FolderId, InviteId, PublicKey, Row, SlotSet, Ticket};
 use dartsync_core::path::PathBuf;
-use dartsync_core::peer::{Config, Index, Number, Peer};
+use dartsync_core::peer::{Config, Index, Number, Peer, Trees};
 use dartsync_core::record::Kind;
 use dartsync_core::time::{Instant, Now};
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,12 +180,16 @@ impl Device {
         (f, buf.get().map_or(Vec::new(), |p| p.bytes().to_vec()))
     }
     /// Whether its program can know that a user takes that content away from a path: what had come by another way is
-    /// no file of the home before it was looked at.
+    /// no file of the home before it was looked at; nor is what may not have been on the platter when the power failed
+    /// (R13), be it that it could not be looked at since.
     pub fn knows(&mut self, path: &[u8], content: ContentId) -> bool {
-        let path = dartsync_core::path::Path::new(path).ok().filter(|_| self.filled);
-        let (mut t, row) = (Default::default(), path.and_then(|p| self.ix.find(F, p)));
-        let known = row.is_some_and(|row| self.ix.load(row, &mut t)) && t.disk_content() == Some(content);
-        !self.filled || known
+        let path = dartsync_core::path::Path::new(path).ok();
+        let (mut t, row) = (Trees::default(), path.and_then(|p| self.ix.find(F, p)));
+        let loaded = row.is_some_and(|row| self.ix.load(row, &mut t));
+        if loaded && t.unsynced && t.local.as_ref().is_some_and(|l| l.at == 0) {
+            return false;
+        }
+        !self.filled || (loaded && t.disk_content() == Some(content))
     }
     /// The program starts; `secret`: what its machine draws from.
     pub fn start(&mut self, now: u64, secret: [u8; 32]) {
