@@ -7,7 +7,7 @@ use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::{ContentId, Epoch};
 use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
-use crate::version::{Edit, Order, VersionVector};
+use crate::version::{Order, VersionVector};
 
 /// What the decision depends on beside the row.
 #[derive(Clone, Copy, Debug)]
@@ -261,11 +261,12 @@ pub struct Judgement {
     pub fork: bool,
 }
 
-/// Whether the removal removed what the live record settles: no user's edit has its parent's content, but one that a fork's
-/// settlement made does, or what was withdrawn and is here (R5, R9a). Who removed the parent saw all that it holds.
+/// Whether the removal removed what the live record settles: both replaced the same edit, and the live one has the content
+/// of that, which no user's edit has, but one that a fork's settlement made, or what was withdrawn and is here (R5, R9a). Who
+/// removed that edit saw all that it holds.
 fn was_settled(live: &Record, removal: &Record) -> bool {
-    let of = |p: Edit| removal.version.covers(p) && removal.content == live.content;
-    live.has_content() && !removal.is_live() && live.parent.is_some_and(of) && !mutant::on(Mutant::R7Settled)
+    let of = |p| removal.parent == Some(p) && removal.version.covers(p) && removal.content == live.content;
+    live.parent.is_some_and(of) && live.has_content() && !removal.is_live() && !mutant::on(Mutant::R7Settled)
 }
 
 /// Judges two concurrent records (R5, R7, R9).

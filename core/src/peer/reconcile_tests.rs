@@ -358,10 +358,14 @@ fn who_removed_what_a_fork_was_settled_for_removed_it() {
     // What C did not see stays: another content, an edit of what was made, and what stands there without any before it.
     let other = Record { content: ContentId([2; 32]), ..live.clone() };
     let later = Record { parent: Some(torn), ..live.clone() };
-    let first = Record { parent: None, ..live };
+    let first = Record { parent: None, ..live.clone() };
     for x in [&other, &later, &first] {
         assert!(wins(x, &removal));
     }
+    // Nor does what a user puts there go with a removal of the same that replaced something else.
+    let older = Edit { counter: 4, ..made };
+    assert!(wins(&live, &Record { parent: Some(older), ..removal.clone() }));
+    assert!(wins(&Record { parent: Some(older), ..live }, &removal));
 }
 
 /// Two removals that join keep the edit of one of them: whatever stands against the removal of both is judged as it would be
