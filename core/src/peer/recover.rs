@@ -189,8 +189,8 @@ struct Traces {
     /// It was made.
     swapped: bool,
     /// Nothing but that is gone from tmp tells so, and after a power cut that tells nothing: what stands at the path a user
-    /// put there, over the one or the other. Taken for an edit of what was to come, which that user may never have seen, it
-    /// would replace it; taken for one of what was there before, it meets it in a conflict.
+    /// put there, over the one or the other, or removed it. Taken for an edit of what was to come, which that user may never
+    /// have seen, it would replace it; taken for one of what was there before, it meets it in a conflict.
     traceless: bool,
     /// What lies in the swap file is what was to be displaced.
     known: bool,
@@ -220,7 +220,7 @@ fn traces(intent: &Intent, disk: Seen, swap: Seen, part: bool, unclean: bool) ->
     let intact = is(intent.to, at_path);
     // A directory is no content that could be lost: it goes to the trash, whole.
     let known = is(intent.from, in_swap) || in_swap.is_some_and(|s| s.0 == Kind::Directory);
-    let traceless = unclean && !intact && at_path.is_some() && in_swap.is_none();
+    let traceless = unclean && !intact && in_swap.is_none();
     Traces { intact, as_before, swapped: intact || !(unmade || as_before), traceless, known }
 }
 

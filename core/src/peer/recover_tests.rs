@@ -164,8 +164,10 @@ fn what_is_neither_a_part_nor_a_swap_file_any_more_was_swapped_in() {
 }
 
 #[test]
-fn what_a_user_saves_where_a_power_cut_hides_how_far_a_swap_came_replaces_nothing_unseen() {
-    for (unclean, kept) in [(false, "new"), (true, "old")] {
+fn what_a_user_saves_or_removes_where_a_power_cut_hides_how_far_a_swap_came_replaces_nothing_unseen() {
+    let saved = Some((stat(Kind::File), content("a user's")));
+    let cases = [(false, "new"), (true, "old")];
+    for ((unclean, kept), found) in cases.into_iter().flat_map(|c| [(c, saved), (c, None)]) {
         let mut rig = Rig::ready();
         rig.has("x", Kind::File, "old");
         rig.hears("x", Kind::File, "new");
@@ -176,21 +178,22 @@ fn what_a_user_saves_where_a_power_cut_hides_how_far_a_swap_came_replaces_nothin
         rig.peer.close(&mut rig.ix, rig.now, o);
         // As after a crash; the power failed, or not.
         rig.peer.folders[0].unclean = unclean;
-        let (found, at) = ((stat(Kind::File), content("a user's")), rig.now.wall);
+        let at = rig.now.wall;
         while let Some(e) = rig.effect() {
             match e {
                 Effect::Recover { ticket, .. } => {
-                    rig.done(ticket, Outcome::Recovered { disk: Some(found), swap: None, part: false, at });
+                    rig.done(ticket, Outcome::Recovered { disk: found, swap: None, part: false, at });
                 }
                 Effect::Discard { ticket, unused: true, .. } => rig.done(ticket, Outcome::Done),
                 Effect::Look { ticket, .. } => {
-                    rig.done(ticket, Outcome::Looked { stat: found.0, content: Some(found.1), at });
+                    let (stat, content) = found.map_or((Stat::default(), None), |f| (f.0, Some(f.1)));
+                    rig.done(ticket, Outcome::Looked { stat, content, at });
                 }
                 _ => {}
             }
         }
         let t = rig.trees("x");
-        assert_eq!(t.disk_content(), Some(found.1));
+        assert_eq!(t.disk_content(), found.map(|f| f.1));
         assert_eq!(t.synced.map(|s| s.content), Some(content(kept)), "the edit is one of that");
     }
 }
