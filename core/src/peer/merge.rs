@@ -296,8 +296,10 @@ impl Peer {
         let base = o.t.synced.clone();
         let mut merged = self.merge(now, base.as_ref(), winner, loser, j.fork);
         if j.ours && is_aside(&o.t) {
-            // It stays an edit that replaced nothing: who has what was torn whole is not to take it for something later.
-            (merged.edit, merged.parent) = (x.edit, None);
+            // It stays an edit that replaced no more than it has met: who has what was torn whole is not to take it for
+            // something later, unless the other side knew of that.
+            let met = Edit { counter: r.version.get(x.edit.tag), ..x.edit };
+            (merged.edit, merged.parent) = (x.edit, Some(met).filter(|e| e.counter > 0));
         }
         if j.copy
             && let Some(row) = self.plan_copy(ix, now, o, &r)

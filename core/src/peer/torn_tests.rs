@@ -92,6 +92,7 @@ fn what_was_torn_and_beats_a_removal_is_no_later_edit_of_what_was_whole() {
     rig.peer.resolve(&mut rig.ix, rig.now, &mut o);
     let kept = o.t.local.expect("it stands").record;
     assert_eq!((kept.content, kept.compare(&removal)), (content("torn"), Order::Dominates));
+    assert!(!kept.forks(&whole), "the removal knew of that");
     assert!(kept.forks(&Record { edit: Edit { counter: 2, ..whole.edit }, ..whole }), "a conflict with that");
 }
 
