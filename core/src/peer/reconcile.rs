@@ -175,11 +175,15 @@ fn once(t: &mut Trees, c: Context) -> bool {
 }
 
 /// Whether a file that is still to be made here again was removed or replaced by someone who knew it: nobody may have it any
-/// more.
+/// more. Who changed but its mode or time here, which nobody took yet, has made nothing that could be kept (R7).
 fn is_outlived(t: &Trees, r: &Record) -> bool {
     let missed = |l: &Local| {
-        let gone = l.made == Made::Synced && l.record.has_content() && l.stat.kind == Kind::Removed;
-        gone && !l.record.same_content(r) && l.record.compare(r) == Order::Dominated
+        let gone = l.record.has_content() && l.stat.kind == Kind::Removed && !l.record.same_content(r);
+        gone && match l.record.compare(r) {
+            Order::Dominated => l.made == Made::Synced,
+            Order::Concurrent => r.version.covers(l.record.edit),
+            _ => false,
+        }
     };
     t.disk_due && t.local.as_ref().is_some_and(missed)
 }

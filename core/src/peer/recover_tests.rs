@@ -9,7 +9,7 @@ use crate::ids::{ContentId, Seq, Tag};
 use crate::path::{Path, PathBuf};
 use crate::record::{Kind, Record};
 use crate::time::Duration;
-use crate::version::Order;
+use crate::version::{Edit, Order};
 use std::string::String;
 use std::vec::Vec;
 
@@ -108,6 +108,26 @@ fn what_a_power_cut_undid_is_not_waited_for_once_it_is_removed() {
     let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
     let epoch = rig.peer.epoch;
     o.t.remote = Some(Remote { record: removal.clone(), epoch, seq: Seq(9) });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let t = rig.trees("x");
+    assert_eq!((t.local, t.synced, rig.lane("x")), (None, Some(removal), None), "nobody has it any more");
+}
+
+#[test]
+fn what_a_power_cut_took_is_not_waited_for_once_it_is_removed_though_its_mode_was_changed() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "new");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let known = o.t.synced.clone().expect("it was here");
+    let own = Edit { tag: rig.peer.tag, counter: known.edit.counter + 5 };
+    let l = o.t.local.as_mut().expect("it stands");
+    assert!(l.record.version.raise(own));
+    (l.record.mode, l.made, l.stat) = (0o600, Made::Minted, Stat::default());
+    let mut removal = Record { kind: Kind::Removed, parent: Some(known.edit), ..known.clone() };
+    removal.edit = Edit { tag: Tag(77), counter: known.edit.counter + 9 };
+    assert!(removal.version.raise(removal.edit));
+    let heard = Remote { record: removal.clone(), epoch: rig.peer.epoch, seq: Seq(9) };
+    (o.t.disk_due, o.t.remote) = (true, Some(heard));
     rig.peer.close(&mut rig.ix, rig.now, o);
     let t = rig.trees("x");
     assert_eq!((t.local, t.synced, rig.lane("x")), (None, Some(removal), None), "nobody has it any more");
