@@ -181,12 +181,17 @@ impl Device {
     }
     /// Whether its program can know that a user takes that content away from a path: what had come by another way is
     /// no file of the home before it was looked at; nor is what may not have been on the platter when the power failed
-    /// (R13), be it that it could not be looked at since.
+    /// (R13), be it that it could not be looked at since; nor what it was killed over, before it had noted that it made
+    /// it, until all of what a power cut left was looked at (R11: what left no trace counts as not made).
     pub fn knows(&mut self, path: &[u8], content: ContentId) -> bool {
         let path = dartsync_core::path::Path::new(path).ok();
         let (mut t, row) = (Trees::default(), path.and_then(|p| self.ix.find(F, p)));
         let loaded = row.is_some_and(|row| self.ix.load(row, &mut t));
         if loaded && t.unsynced && t.local.as_ref().is_some_and(|l| l.at == 0) {
+            return false;
+        }
+        let noted = t.intent.is_none() || t.target.is_none();
+        if loaded && !noted && self.peer.is_none() && self.torn_until > 0 {
             return false;
         }
         !self.filled || (loaded && t.disk_content() == Some(content))
