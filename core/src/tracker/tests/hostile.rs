@@ -187,8 +187,8 @@ fn brings(h: &mut Home, i: usize, first: u32, count: u32) -> usize {
     (0..count).map(put).sum()
 }
 
-/// Takes a device in by client 1's invite and has it see the folder; its place.
-fn newcomer(h: &mut Home, n: u32) -> usize {
+/// Takes a device in by client 1's invite; its place.
+fn takes_in(h: &mut Home, n: u32) -> usize {
     let invite = h.invite(1);
     let i = h.client("z");
     let mut key = [77; 32];
@@ -197,6 +197,12 @@ fn newcomer(h: &mut Home, n: u32) -> usize {
         (PublicKey(key), Tag(50_000 + n), Some(invite));
     h.dial(i);
     assert!(h.is_live(i));
+    i
+}
+
+/// Takes a device in and has it see the folder; its place.
+fn newcomer(h: &mut Home, n: u32) -> usize {
+    let i = takes_in(h, n);
     h.link(i, "f");
     h.seen(i, Seq(0));
     i
@@ -240,16 +246,9 @@ fn new_stores_one_after_the_other_leave_room_for_the_tags_of_others() {
     }
 }
 
-/// Takes a device in by client 1's invite and has it put out again; the answer.
+/// Takes a device in and has it put out again; the answer.
 fn churn(h: &mut Home, n: u32) -> Reply {
-    let invite = h.invite(1);
-    let i = h.client("z");
-    let mut key = [77; 32];
-    key[..4].copy_from_slice(&n.to_le_bytes());
-    (h.clients[i].key, h.clients[i].tag, h.clients[i].invite) =
-        (PublicKey(key), Tag(50_000 + n), Some(invite));
-    h.dial(i);
-    assert!(h.is_live(i));
+    let i = takes_in(h, n);
     let reply = h.revoke(1, i);
     if reply == Reply::Done {
         h.clients.pop();
