@@ -17,6 +17,20 @@ use crate::time::{Duration, Now};
 use crate::version::Order;
 use core::ops::ControlFlow::{Break, Continue};
 
+/// Whether what stands at the path holds what its record says, its metadata aside.
+fn stands_whole(o: &Open) -> bool {
+    o.t.local.as_ref().is_some_and(|l| l.stat.kind == l.record.kind)
+}
+
+/// What an intent of that row is to replace.
+fn what_stands(o: &Open) -> (Kind, ContentId) {
+    match &o.t.local {
+        Some(l) if l.stat.kind == l.record.kind => (l.stat.kind, l.record.content),
+        Some(l) => (l.stat.kind, o.t.covered().unwrap_or(ContentId::NONE)),
+        None => (Kind::Removed, ContentId::NONE),
+    }
+}
+
 impl Peer {
     /// The record that a row's install is to make, if it has one to make now.
     pub(super) fn wanted(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Record> {
@@ -69,13 +83,8 @@ impl Peer {
         }
         match next {
             Step::Recover => return Some(self.start_recover(now, &o)),
-            Step::Follow => {
-                let l = o.t.local.as_ref().expect("something follows");
-                if l.stat.kind == l.record.kind {
-                    return Some(self.start_meta(now, &o));
-                }
-            }
-            Step::Get | Step::Resolve | Step::Rest => {}
+            Step::Follow if stands_whole(&o) => return Some(self.start_meta(now, &o)),
+            Step::Follow | Step::Get | Step::Resolve | Step::Rest => {}
             _ => {
                 self.retry(ix, now, o);
                 return None;
@@ -116,7 +125,10 @@ impl Peer {
             return None;
         };
         let want = self.wanted(ix, &o).filter(|w| (w.kind, w.content) == (job.want.0, job.want.1));
-        let Some(want) = want.filter(|_| !o.t.stale && o.t.intent.is_none()) else {
+        // What came to stand there meanwhile with that content lacks its metadata at most. A swap would put back what a user
+        // overwrites in the same instant.
+        let idle = step(&o.t, self.context(o.f)) == Step::Follow && stands_whole(&o);
+        let Some(want) = want.filter(|_| !idle && !o.t.stale && o.t.intent.is_none()) else {
             return self.drop_install(ix, now, job);
         };
         let judgement = self.conflict(&o);
@@ -137,11 +149,7 @@ impl Peer {
             let owed = ix.load(row, &mut c) && Peer::stands(&c) == Kind::Removed;
             copy = Some(row).filter(|_| owed && !self.knows_copy(&c, loser));
         }
-        let from = match &o.t.local {
-            Some(l) if l.stat.kind == l.record.kind => (l.stat.kind, l.record.content),
-            Some(l) => (l.stat.kind, o.t.covered().unwrap_or(ContentId::NONE)),
-            None => (Kind::Removed, ContentId::NONE),
-        };
+        let from = what_stands(&o);
         copy = copy.filter(|_| !mutant::on(Mutant::R9Second));
         o.t.intent = Some(Intent { from, to: (want.kind, want.content), copy });
         o.t.target = Some(want.clone());
@@ -179,6 +187,11 @@ impl Peer {
             self.retry(ix, now, o);
             return None;
         };
+        // A conflict copy was put there meanwhile, say.
+        if what_stands(&o) != intent.from {
+            self.end_job(ticket);
+            return self.start_discard(ix, now, job.f, job.row, None);
+        }
         let expect = o.t.local.as_ref().map(|l| l.stat).filter(|s| s.kind != Kind::Removed);
         let j = self.job_mut(ticket)?;
         j.work = Work::Install(Stage::Swapping);

@@ -34,6 +34,8 @@ mod guard_tests;
 mod index;
 mod install;
 #[cfg(test)]
+mod install_tests;
+#[cfg(test)]
 mod lost_tests;
 mod machine;
 #[cfg(test)]
