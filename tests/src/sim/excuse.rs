@@ -3,6 +3,7 @@
 
 use super::check::{Ledger, Table, visible};
 use super::device::{Device, F};
+use super::fs::{Fs, TMP};
 use dartsync_core::ids::{ContentId, Tag};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{DEVICE, Index, Made, Number};
@@ -161,6 +162,12 @@ impl Ledger {
     }
 }
 
+/// Every content on that disk that is visible, in the trash, or in a swap file, which is looked into after a crash.
+pub(super) fn recoverable(fs: &Fs) -> BTreeSet<ContentId> {
+    let tmp = fs.entries(TMP).filter(|(name, _)| !name.ends_with(b".part"));
+    fs.kept().into_iter().chain(tmp.map(|(_, i)| fs.node(i).data.id)).collect()
+}
+
 /// Whether a path is a conflict copy's.
 pub fn is_copy(path: &[u8]) -> bool {
     path.windows(9).any(|x| x == b"(conflict")
@@ -168,7 +175,7 @@ pub fn is_copy(path: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fs::{Bytes, Fs, ROOT, TRASH};
+    use super::super::fs::{Bytes, ROOT, TRASH};
     use super::super::rand::Rand;
     use super::*;
     use dartsync_core::ids::{Epoch, FolderId, FolderSlot, Seq};
@@ -291,6 +298,15 @@ mod tests {
         };
         assert!(!written(1, None, 30) && !written(1, Some(20), 30), "in the page cache alone");
         assert!(written(1, None, 31) && written(1, Some(20), 31), "written back meanwhile");
+    }
+
+    #[test]
+    fn what_lies_in_a_part_alone_is_on_no_disk() {
+        let mut d = home(&[&["x"]]).remove(0);
+        make(&mut d, TRASH, "y");
+        make(&mut d, TMP, "1.swap");
+        make(&mut d, TMP, "2.part");
+        assert_eq!(recoverable(&d.fs), ["x", "y", "1.swap"].map(id).into());
     }
 
     /// An edit of that tag with the content of that name, which replaced the one before.

@@ -2,6 +2,7 @@
 
 use super::check::{Table, table, visible};
 use super::device::F;
+use super::excuse::recoverable;
 use super::rand::{For, Luck, Rand};
 use super::reached::State;
 use super::world::{Event, MS, SECOND, World};
@@ -327,7 +328,7 @@ impl World<'_> {
             return;
         }
         self.kill(d);
-        let before = self.devices[d].fs.contents();
+        let before = recoverable(&self.devices[d].fs);
         let seen = visible(&self.devices[d]);
         self.devices[d].tick(self.now);
         let dev = &mut self.devices[d];
@@ -353,7 +354,8 @@ impl World<'_> {
     }
     /// What a user wrote in the last half minute, the page cache had; and users' removals may be undone.
     fn excuse(&mut self, d: usize, before: &std::collections::BTreeSet<dartsync_core::ids::ContentId>) {
-        let after = self.devices[d].fs.contents();
+        // What a user wrote into a file that is a download's part again, its rename being undone, is nowhere.
+        let after = recoverable(&self.devices[d].fs);
         let others: Vec<_> =
             self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| x.1.fs.kept()).collect();
         let gone = before.difference(&after).filter(|id| !others.iter().any(|c| c.contains(id)));
