@@ -26,7 +26,8 @@ pub struct Written {
     /// A power cut may have taken it before anyone else had it, or its one device is gone.
     pub excused: bool,
     /// It may end in a trash alone: a user saved something else under the name of the copy that was to be made of it, an
-    /// instant before, when nobody could know that name yet; or its edit is one that was another's ([`GivenAgain`]).
+    /// instant before, when nobody could know that name yet; its edit is one that was another's ([`GivenAgain`]); or a power
+    /// cut took it while the page cache alone had it, and but a trash has it otherwise.
     pub may_sink: bool,
     /// What was written, for messages.
     pub text: String,

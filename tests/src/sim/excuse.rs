@@ -3,7 +3,7 @@
 
 use super::check::{Ledger, Table, visible};
 use super::device::{Device, F};
-use super::fs::{Fs, TMP};
+use super::fs::{Fs, ROOT, TMP};
 use dartsync_core::ids::{ContentId, Tag};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{DEVICE, Index, Made, Number};
@@ -98,13 +98,26 @@ impl Ledger {
             w.may_sink = true;
         }
     }
-    /// A power cut took those contents from a device, and no other has them: what a user had written there in the last
-    /// half minute only the page cache had.
-    pub fn excuse(&mut self, d: usize, now: u64, gone: &[ContentId]) {
+    /// A power cut took those contents from a device. What a user had written there in the last half minute only the page
+    /// cache had: it may be lost, or stay where another device has it, though that be a trash.
+    pub fn excuse<'a>(
+        &mut self,
+        d: usize,
+        now: u64,
+        gone: &BTreeSet<ContentId>,
+        others: impl Iterator<Item = &'a Fs>,
+    ) {
         const WRITTEN_BACK: u64 = 31_000_000;
-        for id in gone {
+        let (mut kept, mut shown) = (BTreeSet::new(), BTreeSet::new());
+        for fs in others {
+            kept.append(&mut fs.kept());
+            shown.extend(fs.walk(ROOT, b"").into_iter().map(|(_, i)| fs.node(i).data.id));
+        }
+        for id in gone.difference(&shown) {
             if let Some(w) = self.contents.get_mut(id) {
-                w.excused |= w.at.get(&d).is_some_and(|at| at + WRITTEN_BACK > now);
+                let cached = w.at.get(&d).is_some_and(|at| at + WRITTEN_BACK > now);
+                w.may_sink |= cached;
+                w.excused |= cached && !kept.contains(id);
             }
         }
     }
@@ -263,13 +276,20 @@ mod tests {
     #[test]
     fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_was_fetched() {
         const SECOND: u64 = 1_000_000;
-        let id = ContentId([1; 32]);
-        let after = |cuts: &[(usize, u64)]| {
+        let (id, mut trashed, shown) = (id("x"), home(&[&[]]), home(&[&["x"]]));
+        make(&mut trashed[0], TRASH, "x");
+        let judged = |cuts: &[(usize, u64)], others: &[Device]| {
             let mut ledger = Ledger::default();
             ledger.contents.entry(id).or_default().at = [(0, SECOND), (1, 9 * SECOND)].into();
-            cuts.iter().for_each(|(d, at)| ledger.excuse(*d, at * SECOND, &[id]));
-            ledger.contents[&id].excused
+            let others = || others.iter().map(|d| &d.fs);
+            cuts.iter().for_each(|(d, at)| ledger.excuse(*d, at * SECOND, &[id].into(), others()));
+            let w = &ledger.contents[&id];
+            (w.excused, w.may_sink)
         };
+        let after = |cuts: &[(usize, u64)]| judged(cuts, &[]) == (true, true);
+        assert_eq!(judged(&[(0, 20)], &trashed), (false, true), "it may stay in a trash, and not be lost");
+        assert_eq!(judged(&[(0, 40)], &trashed), (false, false), "on the platter by then");
+        assert_eq!(judged(&[(0, 20)], &shown), (false, false), "another device shows it");
         assert!(after(&[(0, 20)]) && after(&[(1, 20)]), "whoever is the last to lose it");
         assert!(!after(&[(0, 40)]), "on the platter by then");
         assert!(after(&[(1, 39)]) && !after(&[(1, 41)]), "each has its own time");

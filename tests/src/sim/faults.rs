@@ -8,6 +8,7 @@ use super::reached::State;
 use super::world::{Event, MS, SECOND, World};
 use crate::mem_index::MemIndex;
 use dartsync_core::wire::message::Request;
+use std::collections::BTreeSet;
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -353,13 +354,12 @@ impl World<'_> {
         }
     }
     /// What a user wrote in the last half minute, the page cache had; and users' removals may be undone.
-    fn excuse(&mut self, d: usize, before: &std::collections::BTreeSet<dartsync_core::ids::ContentId>) {
+    fn excuse(&mut self, d: usize, before: &BTreeSet<dartsync_core::ids::ContentId>) {
         // What a user wrote into a file that is a download's part again, its rename being undone, is nowhere.
         let after = recoverable(&self.devices[d].fs);
-        let others: Vec<_> =
-            self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| x.1.fs.kept()).collect();
-        let gone = before.difference(&after).filter(|id| !others.iter().any(|c| c.contains(id)));
-        self.ledger.excuse(d, self.now, &gone.copied().collect::<Vec<_>>());
+        let gone: BTreeSet<_> = before.difference(&after).copied().collect();
+        let others = self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| &x.1.fs);
+        self.ledger.excuse(d, self.now, &gone, others);
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
         self.leave.cut = true;
