@@ -1,17 +1,17 @@
 //! Making the disk what the remote tree says: fetch or copy, prepare, intent, swap, sync (R11–R16).
 
+use super::copies::copy_of;
 use super::effect::{Effect, Outcome};
 use super::index::Index;
 use super::machine::Peer;
-use super::reconcile::{Judgement, Step, copy_record, is_aside, merge_meta, ours, step};
+use super::reconcile::{Judgement, Step, is_aside, merge_meta, ours, step};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::tree::Below;
-use super::trees::{Cause, Intent, Local, Made, Stat, Trees};
-use crate::ids::{ContentId, Row, Ticket};
+use super::trees::{Cause, Intent, Local, Made, Stat};
+use crate::ids::{ContentId, Ticket};
 use crate::limits::BULK;
 use crate::mutant::{self, Mutant};
-use crate::path::PathBuf;
 use crate::record::{Flags, Kind, Record};
 use crate::time::{Duration, Now};
 use crate::version::Order;
@@ -31,6 +31,11 @@ fn what_stands(o: &Open) -> (Kind, ContentId) {
     }
 }
 
+/// A withdrawn record that has come back.
+pub(super) fn as_live(r: &Record) -> Record {
+    Record { flags: Flags(r.flags.0 & !Flags::WITHDRAWN), ..r.clone() }
+}
+
 impl Peer {
     /// The record that a row's install is to make, if it has one to make now.
     pub(super) fn wanted(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Record> {
@@ -40,9 +45,7 @@ impl Peer {
             Step::Get | Step::Resolve => o.t.remote.as_ref().map(|r| r.record.clone()),
             Step::Rest if o.t.pending.is_some() => o.t.pending.as_ref().map(|p| p.0.clone()),
             Step::Rest if self.restores_withdrawn(ix, o) => {
-                let mut r = o.t.withdrawn.as_ref()?.record.clone();
-                r.flags.0 &= !Flags::WITHDRAWN;
-                Some(r)
+                o.t.withdrawn.as_ref().map(|w| as_live(&w.record))
             }
             _ => None,
         }
@@ -290,7 +293,7 @@ impl Peer {
         o.t.unsure = false;
         self.take_target(now, &mut o, stat, at);
         if let (Some(row), Some((stat, at))) = (copy_row, copy) {
-            self.copy_stands(ix, now, &job, row, (stat, at), loser.as_ref());
+            self.copy_stands(ix, now, &job, row, (stat, at), |t| copy_of(t, loser.as_ref()?));
             o.t.copies.retain(|c| *c != row);
             self.tell(super::Tell::Conflict(row));
         }
@@ -348,111 +351,6 @@ impl Peer {
         o.t.synced = Some(target);
         o.t.local = Some(Local { record, made, stat, at });
         o.t.disk_due = false;
-    }
-
-    /// The conflict copy of a losing local version stands at its path: it is announced by itself, or, if the home took it
-    /// meanwhile, is the home's: a user may remove it before it is looked at, or has changed or removed it elsewhere.
-    /// `loser`: none if it is not known.
-    fn copy_stands(
-        &mut self,
-        ix: &mut dyn Index,
-        now: Now,
-        job: &Job,
-        row: Row,
-        (stat, at): (Stat, u64),
-        loser: Option<&Record>,
-    ) {
-        let Some(mut c) = self.open(ix, job.f, row) else { return };
-        let alone = c.t.pending.is_none() && c.t.local.is_none() && c.t.remote.is_none();
-        let same = |w: &Record| loser.is_some_and(|l| l.same_content(w));
-        if let Some(w) = c.t.withdrawn.as_ref().filter(|w| alone && same(&w.record)) {
-            // Nobody had it to give, and it was withdrawn: here it is, under its own record (R9a).
-            let flags = Flags(w.record.flags.0 & !Flags::WITHDRAWN);
-            c.t.pending = Some((Record { flags, ..w.record.clone() }, job.row));
-        }
-        if c.t.pending.is_some() {
-            self.copy_made(now, &mut c, stat, at);
-        } else if let (None, Some(_), Some(loser)) = (&c.t.local, &c.t.remote, loser) {
-            c.t.pending = Some((copy_record(loser), job.row));
-            self.copy_made(now, &mut c, stat, at);
-        } else {
-            self.spoil(&mut c);
-        }
-        self.close(ix, now, c);
-    }
-
-    /// Turns a pending copy into the local tree.
-    pub(super) fn copy_made(&mut self, now: Now, c: &mut Open, stat: Stat, at: u64) {
-        let Some((record, _)) = c.t.pending.take() else { return };
-        // It is the file that a user wrote, under another name.
-        self.mark_unsynced(now, c, &stat);
-        // The loser may have been given another time than the disk's, so that it loses (R13).
-        c.t.disk_due = stat.kind == Kind::File && (record.mode, record.mtime) != (stat.mode, stat.mtime);
-        c.t.local = Some(Local { record, made: Made::Minted, stat, at });
-    }
-
-    pub(super) fn is_pending_copy(&self, o: &Open, content: Option<ContentId>) -> bool {
-        let pending = o.t.pending.as_ref();
-        o.t.local.is_none() && content.is_some() && pending.is_some_and(|p| Some(p.0.content) == content)
-    }
-
-    /// A swap displaced what nobody expected: a user's last-instant save. It becomes an edit that lost: a conflict copy.
-    pub(super) fn keep_odd(
-        &mut self,
-        ix: &mut dyn Index,
-        now: Now,
-        o: &Open,
-        job: Job,
-        before: Option<Local>,
-        (kind, content, stat): (Kind, ContentId, Stat),
-    ) -> Option<Effect> {
-        let copy = match self.owed_copy(ix, o, kind, content) {
-            Some(copy) => copy,
-            None => self.plan_odd(ix, now, o, before, (kind, content, stat))?,
-        };
-        let j = self.job_mut(job.ticket)?;
-        j.work = Work::Keep { copy };
-        j.also = Some(copy);
-        Some(Effect::Keep { ticket: job.ticket, row: copy, of: job.row })
-    }
-
-    /// The copy that was planned for what a swap file of the row holds, and could not be made yet: another edit at each try
-    /// would be another copy each time.
-    fn owed_copy(&mut self, ix: &mut dyn Index, o: &Open, kind: Kind, content: ContentId) -> Option<Row> {
-        let (row, mut c) = (o.t.intent?.copy?, Trees::default());
-        let is_it = |r: &Record| (r.kind, r.content) == (kind, content);
-        let made = !ix.load(row, &mut c) || Peer::stands(&c) != Kind::Removed;
-        let told = [&c.remote, &c.withdrawn].into_iter().flatten().map(|r| &r.record);
-        let owed = told.chain(c.pending.as_ref().map(|p| &p.0)).any(is_it);
-        let (mut at, mut above) = (PathBuf::new(), PathBuf::new());
-        ix.path(row, &mut at);
-        ix.path(row, &mut above);
-        self.climb(ix, o.f, &mut above);
-        (owed && !made && at.get() == above.get()).then_some(row)
-    }
-
-    pub(super) fn kept(&mut self, ix: &mut dyn Index, now: Now, job: Job, copy: Row, out: Outcome) {
-        match out {
-            Outcome::Swapped { stat, at, .. } => {
-                self.copy_stands(ix, now, &job, copy, (stat, at), None);
-                if let Some(j) = self.job_mut(job.ticket) {
-                    j.work = Work::Install(Stage::Syncing { begun: false });
-                }
-                self.waiting.set_free(job.row);
-                self.release(job.ticket);
-            }
-            Outcome::Failed(cause) => {
-                // The intent stays: what the swap file holds is looked at again by a recovery.
-                self.end_job(job.ticket);
-                if let Some(mut o) = self.open(ix, job.f, job.row) {
-                    if let Some(intent) = &mut o.t.intent {
-                        intent.copy = Some(copy);
-                    }
-                    self.trouble(ix, now, o, cause);
-                }
-            }
-            _ => self.end_job(job.ticket),
-        }
     }
 
     /// A directory sync ended: whatever waited for it is durable; intents end.

@@ -15,6 +15,7 @@
 //! | `flush`, `torn` | what users wrote is made durable; what a power cut has left of it |
 //! | `moved` | what a file that was moved is known to hold |
 //! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
+//! | `copies` | conflict copies that come to stand |
 //! | `room`, `waiting` | what gives way to others, and what waits for its directory |
 //! | `parts` | what was given up half done is cleared away |
 //! | `vain` | what others asked this device for in vain |
@@ -22,6 +23,7 @@
 //! | `views` | status |
 
 mod announce;
+mod copies;
 mod copy_name;
 mod effect;
 mod flush;

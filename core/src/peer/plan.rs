@@ -254,8 +254,8 @@ impl Peer {
                 self.discarded(ix, now, job, cause, outcome);
                 None
             }
-            Work::Keep { copy } => {
-                self.kept(ix, now, job, copy, outcome);
+            Work::Keep { copy, content } => {
+                self.kept(ix, now, job, (copy, content), outcome);
                 None
             }
             Work::Parts | Work::Clear | Work::Watch | Work::Sync | Work::Flush => {

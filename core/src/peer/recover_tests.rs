@@ -245,6 +245,56 @@ fn what_cannot_be_kept_yet_is_no_other_edit_at_each_try() {
     assert!(kept.len() > 5 && kept.iter().all(|row| *row == kept[0]), "{kept:?}");
 }
 
+/// What a swap displaced is kept late: the home has taken its copy's record meanwhile, and a user removed that elsewhere.
+#[test]
+fn what_is_kept_late_is_the_copy_that_was_told_and_goes_when_that_is_removed() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "old");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let (from, to) = ((Kind::File, content("old")), (Kind::Directory, ContentId::NONE));
+    (o.t.intent, o.t.stale) = (Some(Intent { from, to, copy: None }), true);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let (odd, mut tries, mut copy) = ((stat(Kind::File), content("a user's")), 0, None);
+    for _ in 0..8 {
+        while let Some(e) = rig.effect() {
+            let at = rig.now.wall;
+            match e {
+                Effect::Recover { ticket, .. } => {
+                    rig.done(ticket, Outcome::Recovered { disk: None, swap: Some(odd), part: false, at });
+                }
+                Effect::Keep { ticket, .. } if tries == 0 => {
+                    tries += 1;
+                    rig.done(ticket, Outcome::Failed(Cause::Os(13)));
+                }
+                Effect::Keep { ticket, row, .. } if copy.is_none() => {
+                    let name = rig.path(row);
+                    let mut o = rig.peer.open_path(&mut rig.ix, 0, path(&name));
+                    let record = o.t.pending.take().expect("it is owed").0;
+                    let epoch = rig.peer.epoch;
+                    o.t.remote = Some(Remote { record: record.clone(), epoch, seq: Seq(5) });
+                    rig.peer.close(&mut rig.ix, rig.now, o);
+                    rig.done(ticket, Outcome::Swapped { stat: odd.0, at, copy: None, odd: None });
+                    copy = Some((name, record));
+                }
+                Effect::Sync { ticket, .. } => rig.done(ticket, Outcome::Done),
+                _ => {}
+            }
+        }
+        rig.pass(Duration::secs(1));
+    }
+    let (name, record) = copy.expect("it was kept");
+    assert_eq!(rig.trees(&name).local.map(|l| l.record), Some(record.clone()), "no user's anew");
+    let mut removal = Record { kind: Kind::Removed, parent: Some(record.edit), ..record };
+    removal.edit = Edit { tag: Tag(77), counter: record.edit.counter + 1 };
+    assert!(removal.version.raise(removal.edit));
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, path(&name));
+    o.t.remote = Some(Remote { record: removal, epoch: rig.peer.epoch, seq: Seq(6) });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    // It is looked at for the first time.
+    rig.sees(&name, Kind::File, "a user's");
+    assert_eq!(rig.lane(&name), Some(Lane::Remove));
+}
+
 #[test]
 fn a_copy_that_may_have_been_announced_stays_as_it_is() {
     let mut rig = Rig::ready();

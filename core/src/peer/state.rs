@@ -319,6 +319,8 @@ pub enum Work {
     Keep {
         /// The copy's row.
         copy: Row,
+        /// What is kept.
+        content: ContentId,
     },
     /// [`super::Effect::Parts`].
     Parts,
