@@ -22,18 +22,27 @@ pub(super) struct Layer {
     added: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Keys of the base that are removed; never in `added`.
     gone: BTreeSet<Vec<u8>>,
+    /// What the base holds under some keys, and none that changed since: what was written or asked for last.
+    recent: HashMap<Vec<u8>, Vec<u8>>,
+    /// Bytes that these may take, and take.
+    room: usize,
+    taken: usize,
     /// By prefix: from the first key up to before the second, the base holds nothing that is not in `gone` or `added`.
     holes: HashMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
     bytes: usize,
 }
 
 impl Layer {
-    pub fn new(name: &'static str) -> Layer {
+    /// `room`: bytes of what was read or written last to keep at hand.
+    pub fn new(name: &'static str, room: usize) -> Layer {
         Layer {
             table: TableDefinition::new(name),
             base: None,
             added: BTreeMap::new(),
             gone: BTreeSet::new(),
+            recent: HashMap::new(),
+            room,
+            taken: 0,
             holes: HashMap::new(),
             bytes: 0,
         }
@@ -49,17 +58,39 @@ impl Layer {
         self.added.is_empty() && self.gone.is_empty()
     }
 
-    pub fn get<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        if let Some(value) = self.added.get(key) {
+    pub fn get<R>(&mut self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        if let Some(value) = self.added.get(key).or_else(|| self.recent.get(key)) {
             return Some(f(value));
         }
         if self.gone.contains(key) {
             return None;
         }
-        sure(self.base().get(key)).map(|guard| f(guard.value()))
+        let guard = sure(self.base().get(key))?;
+        if self.room > 0 {
+            self.keep(key.to_vec(), guard.value().to_vec());
+        }
+        Some(f(guard.value()))
     }
-    pub fn has(&self, key: &[u8]) -> bool {
+    pub fn has(&mut self, key: &[u8]) -> bool {
         self.get(key, |_| ()).is_some()
+    }
+    /// Keeps at hand what the base holds. When there is no room, all goes that was kept: what is in use comes back.
+    fn keep(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        let bytes = key.len() + value.len() + ENTRY;
+        if bytes > self.room {
+            return;
+        }
+        if self.taken + bytes > self.room {
+            self.recent.clear();
+            self.taken = 0;
+        }
+        self.taken += bytes;
+        self.recent.insert(key, value);
+    }
+    fn forget(&mut self, key: &[u8]) {
+        if let Some(value) = self.recent.remove(key) {
+            self.taken -= key.len() + value.len() + ENTRY;
+        }
     }
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
         if !self.gone.is_empty() {
@@ -71,6 +102,7 @@ impl Layer {
             old.extend_from_slice(value);
         } else {
             self.bytes += key.len() + value.len() + ENTRY;
+            self.forget(key);
             self.added.insert(key.to_vec(), value.to_vec());
         }
     }
@@ -78,6 +110,7 @@ impl Layer {
         if let Some(old) = self.added.remove(key) {
             self.bytes -= key.len() + old.len() + ENTRY;
         }
+        self.forget(key);
         if !self.gone.contains(key) && sure(self.base().get(key)).is_some() {
             self.bytes += key.len() + ENTRY;
             self.gone.insert(key.to_vec());
@@ -137,13 +170,21 @@ impl Layer {
     }
     /// Takes the snapshot as the base; the changes are in it.
     pub fn settle(&mut self, snapshot: &ReadTransaction) {
-        self.added.clear();
+        let added = std::mem::take(&mut self.added);
+        if self.room > 0 {
+            added.into_iter().for_each(|(key, value)| self.keep(key, value));
+        }
         self.gone.clear();
         self.bytes = 0;
-        self.rebase(snapshot);
+        self.open(snapshot);
     }
-    /// Takes the snapshot as the base and keeps the changes.
+    /// Takes the snapshot, of another opening of the file, as the base and keeps the changes.
     pub fn rebase(&mut self, snapshot: &ReadTransaction) {
+        self.recent.clear();
+        self.taken = 0;
+        self.open(snapshot);
+    }
+    fn open(&mut self, snapshot: &ReadTransaction) {
         self.holes.clear();
         self.base = Some(sure(snapshot.open_table(self.table)));
     }
@@ -159,3 +200,52 @@ impl Layer {
 
 /// What a map's entry takes beside its bytes, about.
 const ENTRY: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
+
+    #[test]
+    fn whatever_is_kept_at_hand_it_reads_as_the_table_and_its_changes() {
+        for room in [0, 300, 1 << 20] {
+            let db = Database::builder().create_with_backend(InMemoryBackend::new()).expect("in memory");
+            let mut layer = Layer::new("t", room);
+            let settle = |layer: &mut Layer| {
+                let tx = db.begin_write().expect("alone");
+                tx.open_table(layer.table()).expect("of its type");
+                layer.write(&tx).expect("in memory");
+                tx.commit().expect("in memory");
+                layer.settle(&db.begin_read().expect("in memory"));
+            };
+            settle(&mut layer);
+            let (mut model, mut x) = (BTreeMap::new(), 1u64);
+            let mut draw = |n: u64| {
+                x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (x >> 33) % n
+            };
+            for step in 0..20_000u64 {
+                let key = [draw(12) as u8; 3];
+                match draw(8) {
+                    0 => {
+                        model.remove(&key[..]);
+                        layer.remove(&key);
+                    }
+                    1 | 2 => {
+                        let value = vec![step as u8; draw(40) as usize];
+                        layer.put(&key, &value);
+                        model.insert(key.to_vec(), value);
+                    }
+                    3 if draw(4) == 0 => settle(&mut layer),
+                    _ => {
+                        let here = model.get(&key[..]).cloned();
+                        assert_eq!(layer.get(&key, <[u8]>::to_vec), here, "room {room}, step {step}");
+                        let first = model.range(key.to_vec()..).next().map(|(k, v)| (k.clone(), v.clone()));
+                        assert_eq!(layer.first(&[], &key, |k, v| (k.to_vec(), v.to_vec())), first);
+                    }
+                }
+                assert!(layer.taken <= room, "bounded");
+            }
+        }
+    }
+}

@@ -34,6 +34,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 const CACHE: usize = 6 * 1024 * 1024;
 /// Bytes of changes that are kept in memory.
 const CHANGES: usize = 6 * 1024 * 1024;
+/// Bytes of rows that are kept at hand as the file has them, and of paths' entries: each takes several steps, a commit apart.
+const ROWS_AT_HAND: usize = 2 * 1024 * 1024;
+const PATHS_AT_HAND: usize = 512 * 1024;
 /// Rows that may be made before the mark below which none is made again is durable anew.
 const ROWS_AHEAD: u64 = 1 << 21;
 /// What the file is called.
@@ -83,6 +86,14 @@ impl Part {
         Part::Loose,
         Part::Chunks,
     ];
+    fn layer(self) -> Layer {
+        let at_hand = match self {
+            Part::Rows => ROWS_AT_HAND,
+            Part::Paths => PATHS_AT_HAND,
+            _ => 0,
+        };
+        Layer::new(self.name(), at_hand)
+    }
     const fn name(self) -> &'static str {
         match self {
             Part::Paths => "paths",
@@ -141,7 +152,7 @@ impl Store {
         let mut store = Store {
             path,
             shared: Arc::new(Shared(RwLock::new(Some(db)))),
-            layers: Part::ALL.map(|p| Layer::new(p.name())),
+            layers: Part::ALL.map(Part::layer),
             last: 0,
             reserved: 0,
             is_soft: false,
@@ -343,7 +354,7 @@ impl Store {
 
     /// Forgets everything, durably: the store is new, and rows, blobs and numbers start afresh.
     pub fn reset(&mut self) -> anyhow::Result<()> {
-        self.layers = Part::ALL.map(|p| Layer::new(p.name()));
+        self.layers = Part::ALL.map(Part::layer);
         {
             let mut db = self.shared.0.write().unwrap_or_else(PoisonError::into_inner);
             *db = None;
