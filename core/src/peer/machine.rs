@@ -90,6 +90,8 @@ pub struct Peer {
     pub(super) moved: Vec<Moved, MOVED>,
     /// Rows whose files were moved away for a rename, until they are looked at.
     pub(super) taken: Vec<Row, MOVED>,
+    /// New directories that a scan has found, and nothing touched since.
+    pub(super) listed: Vec<Row, LISTED>,
     pub(super) waiting: Waiting,
     pub(super) vain: Vain,
     pub(super) scan: Scan,
@@ -135,6 +137,7 @@ impl Peer {
             delays: Vec::new(),
             moved: Vec::new(),
             taken: Vec::new(),
+            listed: Vec::new(),
             waiting: Waiting::default(),
             vain: Vain::default(),
             scan: Scan {

@@ -108,7 +108,8 @@ impl Peer {
         s.scanned && s.watched && !s.root_gone && !s.rescan && !scanning && s.subtrees.is_empty()
     }
 
-    fn is_touched(&self, ix: &mut dyn Index, folder: Folder, path: Path<'_>) -> bool {
+    /// Whether the path is to be looked at, or nothing is known of it.
+    pub(super) fn is_touched(&self, ix: &mut dyn Index, folder: Folder, path: Path<'_>) -> bool {
         let mut t = Trees::default();
         let Some(row) = ix.find(folder, path) else { return true };
         !ix.load(row, &mut t) || t.stale || self.delays.iter().any(|d| d.row == row)
@@ -117,6 +118,7 @@ impl Peer {
     /// Events were lost: nothing is known to have moved. What a look hashes, the scan that follows tells whether it stands.
     pub(super) fn forget_all_moved(&mut self) {
         self.forget_moved_if(|_| true);
+        self.listed.clear();
     }
 
     /// Something happened to the path: what it holds is not known any more.

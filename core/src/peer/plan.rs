@@ -4,7 +4,7 @@ use super::effect::{Effect, Outcome};
 use super::index::Index;
 use super::machine::Peer;
 use super::state::{BULK_INSTALLS, INSTALLS, Job, LOOKS, Stage, Work};
-use super::trees::{Cause, Lane, Local, Stat};
+use super::trees::{Cause, Lane, Local};
 use crate::ids::{ContentId, Row, Ticket};
 use crate::limits::BULK;
 use crate::record::{Kind, Record};
@@ -290,29 +290,6 @@ impl Peer {
     /// Each job has at most one effect out, so that there is always room however many facts come before a drain.
     pub(super) fn push_ready(&mut self, e: Effect) {
         assert!(self.ready.push_back(e).is_ok(), "no more effects than jobs");
-    }
-
-    fn look_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, outcome: Outcome) {
-        let Some(mut o) = self.open(ix, job.f, job.row) else { return };
-        match outcome {
-            Outcome::Looked { stat, at, .. }
-                if job.again || job.scanned.is_some_and(|s| !s.is_clean_since(&stat, at)) =>
-            {
-                // It changed after that look may have read it.
-                o.t.stale = true;
-                self.retry(ix, now, o);
-            }
-            Outcome::Looked { stat, content, at } => self.looked(ix, now, o, stat, content, at),
-            Outcome::Failed(Cause::NoParent) => {
-                // No directory above it: nothing stands there.
-                self.looked(ix, now, o, Stat::default(), None, now.wall);
-            }
-            Outcome::Failed(cause) => {
-                o.t.stale = true;
-                self.trouble(ix, now, o, cause);
-            }
-            _ => self.retry(ix, now, o),
-        }
     }
 
     pub(super) fn push_job(&mut self, now: Now, ticket: Ticket, f: usize, row: Row, work: Work) {

@@ -103,6 +103,15 @@ impl Rig {
                 _ => {}
             }
         }
+        self.entries(ticket, found);
+    }
+    /// A scan of a directory (none: of the whole) has told of these entries; whatever else is asked for is left alone.
+    pub fn begin_scan_of(&mut self, dir: Option<&str>, found: &[(&str, Kind, &str)]) {
+        let dir = dir.map(|p| self.ix.find(F, path(p)).expect("it is known"));
+        self.peer.begin_scan(&mut self.ix, 0, dir);
+        self.entries(self.peer.scan.ticket, found);
+    }
+    fn entries(&mut self, ticket: Ticket, found: &[(&str, Kind, &str)]) {
         let entries: Vec<ScanEntry<'_>> =
             found.iter().map(|(p, kind, _)| ScanEntry { path: path(p), stat: stat(*kind) }).collect();
         self.peer.handle_entries(&mut self.ix, self.now, ticket, &entries);

@@ -3,11 +3,10 @@
 use super::effect::{Effect, ScanEntry, Tell, Touch};
 use super::index::{Index, Number};
 use super::machine::Peer;
-use super::reconcile::observed;
 use super::rows::Open;
 use super::state::{Delay, Work};
-use super::trees::{Cause, Local, Made, Stat, Trees};
-use crate::ids::{ContentId, Folder, Row, Ticket};
+use super::trees::{Cause, Local, Stat, Trees};
+use crate::ids::{Folder, Row, Ticket};
 use crate::path::{Path, PathBuf};
 use crate::record::Kind;
 use crate::time::{Duration, Instant, Now};
@@ -39,6 +38,7 @@ impl Peer {
             Touch::Gone => {
                 if let Some(row) = ix.find(folder, path) {
                     self.forget_moved(row);
+                    self.unlist(row);
                     self.delay(ix, now, f, row, true);
                 }
             }
@@ -57,6 +57,7 @@ impl Peer {
                 let known = stands || o.t.intent.is_some() || self.is_busy(row);
                 self.delays.retain(|d| d.row != row);
                 self.forget_moved(row);
+                self.unlist(row);
                 self.spoil(&mut o);
                 self.retry(ix, now, o);
                 if known && (touch == Touch::Subtree || went) {
@@ -205,7 +206,7 @@ impl Peer {
                 Some(row) => {
                     let Some(mut o) = self.open(ix, f, row) else { continue };
                     let clean = o.t.local.as_ref().is_some_and(|l| e.stat.is_clean_since(&l.stat, l.at));
-                    if !clean && !self.note_scanned(&o, &e.stat) {
+                    if !self.note_scanned(&o, &e.stat) && !clean {
                         // Known by hearsay alone, and no event named it: as good as without a row.
                         let hearsay = o.t.local.is_none() && o.t.synced.as_ref().is_none_or(|s| !s.is_live());
                         o.t.orphan |= lost && hearsay && !o.t.stale;
@@ -217,6 +218,10 @@ impl Peer {
                 None => {
                     let mut o = self.open_path(ix, f, e.path);
                     self.spoil(&mut o);
+                    if e.stat.kind == Kind::Directory {
+                        // What finds no place is scanned again.
+                        let _ = self.listed.push(o.row);
+                    }
                     o.t.orphan = lost;
                     o.bulk = true;
                     self.close(ix, now, o);
@@ -226,8 +231,8 @@ impl Peer {
         }
     }
 
-    /// What a scan finds is compared with what a look that is hashing it will have found, lest a large file is hashed anew for
-    /// each scan that passes it. False if there is no such look.
+    /// What a scan finds is compared with what a look that is under way will have found, which may have come too early; so a
+    /// large file is not hashed anew for each scan that passes it. False if there is no such look.
     fn note_scanned(&mut self, o: &Open, stat: &Stat) -> bool {
         let hashes = o.t.stale && self.moved_here(o.row).is_none();
         let look = self.jobs.iter_mut().find(|j| hashes && j.row == o.row && j.work == Work::Look);
@@ -235,8 +240,11 @@ impl Peer {
     }
 
     /// A directory of the scan could not be read: what was known below it is not taken for removed.
-    pub fn handle_blind(&mut self, _ix: &mut dyn Index, _now: Now, ticket: Ticket, dir: Path<'_>) {
+    pub fn handle_blind(&mut self, ix: &mut dyn Index, _now: Now, ticket: Ticket, dir: Path<'_>) {
         if ticket == self.scan.ticket {
+            if let Some(row) = ix.find(self.folders[self.scan.f].folder, dir) {
+                self.unlist(row);
+            }
             if self.scan.blind.get().is_some() {
                 self.scan.blinded = true;
             }
@@ -300,7 +308,8 @@ impl Peer {
                 self.folders[f].rescan_at = now.at + RETRY_ROOT;
             }
             Some(_) => {
-                // The directory itself is looked at; what is below follows from that.
+                // The directory itself is looked at; what is below follows from that, or from a scan of the whole.
+                self.folders[f].rescan_at = now.at + RETRY_ROOT;
                 if let Some(row) = self.scan.dir {
                     self.look_at(ix, now, f, row);
                 }
@@ -341,93 +350,6 @@ impl Peer {
         let folder = s.folder;
         self.forget_all_moved();
         self.tell(Tell::State(folder));
-    }
-
-    /// A look's outcome becomes the local tree.
-    pub(super) fn looked(
-        &mut self,
-        ix: &mut dyn Index,
-        now: Now,
-        mut o: Open,
-        stat: Stat,
-        content: Option<ContentId>,
-        at: u64,
-    ) {
-        let was = Peer::stands(&o.t);
-        let was_dir = was == Kind::Directory;
-        o.t.stale = false;
-        o.t.trouble = None;
-        if self.is_distrusted(&o) {
-            self.want_flush(now, o.f);
-        }
-        if self.is_pending_copy(&o, content) {
-            self.copy_made(now, &mut o, stat, at);
-            self.close(ix, now, o);
-            return;
-        }
-        if self.is_of_power_cut(now, &mut o, &stat, content, at) {
-            if stat.kind == Kind::Directory && !was_dir {
-                // A user may have made it all the same, and put something into it.
-                self.folders[o.f].note_subtree(o.row);
-            }
-            self.close(ix, now, o);
-            return;
-        }
-        if o.t.covered().is_some_and(|c| content.is_none_or(|found| found == c))
-            && let Some(l) = o.t.local.as_mut().filter(|l| l.stat.kind == stat.kind)
-        {
-            // What the invented directory is to displace is no edit on top of it.
-            (l.stat, l.at) = (stat, at);
-            self.close(ix, now, o);
-            return;
-        }
-        let had = self.take_put_back(&mut o, &stat);
-        let Some(local) = observed(&o.t, &stat, content.or(had), at) else {
-            o.t.stale = true;
-            self.trouble(ix, now, o, Cause::Changing);
-            return;
-        };
-        // What changed after it was found is a user's.
-        o.t.orphan &= o.t.local.as_ref().is_none_or(|l| l.record.same_content(&local.record));
-        let (row, f, is_dir) = (o.row, o.f, stat.kind == Kind::Directory);
-        if local.made == Made::Unminted && o.t.local.as_ref().is_none_or(|l| l.record != local.record) {
-            // What the disk was still to take, it is to take under the new content, too.
-            o.t.disk_due &= local.stat.kind == local.record.kind
-                && was == local.stat.kind
-                && (local.record.mode, local.record.mtime) != (local.stat.mode, local.stat.mtime);
-        }
-        o.t.local = Some(local);
-        if !is_dir {
-            self.doubt_below(ix, now, f, row);
-        }
-        self.close(ix, now, o);
-        if is_dir && !was_dir {
-            self.folders[f].note_subtree(row);
-        }
-        if stat.kind == Kind::Removed {
-            self.folders[f].revivals_due = true;
-        }
-    }
-
-    /// No directory is at the path: whatever is known to stand below it is looked at, even if none was known at the path
-    /// itself, for one may have come and gone between two looks.
-    fn doubt_below(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
-        let folder = self.folders[f].folder;
-        let (mut at, mut next) = (PathBuf::new(), PathBuf::new());
-        ix.path(row, &mut at);
-        let dir = at.clone();
-        while let Some(child) = ix.next(folder, at.get(), &mut next) {
-            if !next.get().zip(dir.get()).is_some_and(|(p, d)| p.is_under(d)) {
-                return;
-            }
-            core::mem::swap(&mut at, &mut next);
-            let Some(mut c) = self.open(ix, f, child) else { continue };
-            if Peer::stands(&c.t) != Kind::Removed && !c.t.stale {
-                self.spoil(&mut c);
-                c.bulk = true;
-                self.close(ix, now, c);
-            }
-        }
     }
 
     pub(super) fn start_watch(&mut self, now: Now) -> Option<Effect> {

@@ -23,6 +23,8 @@ pub const BULK_INSTALLS: usize = 8;
 pub const ALONE: usize = 2;
 /// Paths that wait for quiet.
 pub const DELAYS: usize = 512;
+/// New directories that a scan has found and no look yet.
+pub const LISTED: usize = 1024;
 /// Subtrees of one folder that wait for a scan; more make it a scan of the whole.
 pub const SUBTREES: usize = 16;
 

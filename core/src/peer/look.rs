@@ -1,0 +1,202 @@
+//! What a look found: it becomes the local tree, of the path and of what is known to stand below it.
+
+use super::effect::Outcome;
+use super::index::Index;
+use super::machine::Peer;
+use super::reconcile::observed;
+use super::rows::Open;
+use super::state::Job;
+use super::trees::{Cause, Made, Stat};
+use crate::ids::{ContentId, Row};
+use crate::path::PathBuf;
+use crate::record::Kind;
+use crate::time::{Instant, Now};
+
+impl Peer {
+    pub(super) fn look_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, outcome: Outcome) {
+        let Some(mut o) = self.open(ix, job.f, job.row) else { return };
+        let found = match outcome {
+            Outcome::Looked { stat, at, .. } => Some((stat, at)),
+            Outcome::Failed(Cause::NoParent) => Some((Stat::default(), now.wall)),
+            _ => None,
+        };
+        let changed = |(stat, at)| job.again || job.scanned.is_some_and(|s| !s.is_clean_since(&stat, at));
+        if found.is_some_and(changed) {
+            // It changed after that look may have read it.
+            o.t.stale = true;
+            self.retry(ix, now, o);
+            return;
+        }
+        match outcome {
+            Outcome::Looked { stat, content, at } => self.looked(ix, now, o, stat, content, at),
+            Outcome::Failed(Cause::NoParent) => self.looked_in_vain(ix, now, o, job.begun),
+            Outcome::Failed(cause) => {
+                o.t.stale = true;
+                self.trouble(ix, now, o, cause);
+            }
+            _ => self.retry(ix, now, o),
+        }
+    }
+
+    /// A look's outcome becomes the local tree; of what is below it, too, where no directory is at the path.
+    pub(super) fn looked(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        o: Open,
+        stat: Stat,
+        content: Option<ContentId>,
+        at: u64,
+    ) {
+        if stat.kind == Kind::Directory {
+            self.take_look(ix, now, o, stat, content, at);
+            return;
+        }
+        // The row may be forgotten by then.
+        let (mut path, f) = (PathBuf::new(), o.f);
+        ix.path(o.row, &mut path);
+        if self.take_look(ix, now, o, stat, content, at) {
+            self.lose_below(ix, now, f, &path, at);
+        }
+    }
+
+    /// [`Peer::looked`] where no directory was found above the path, by a look that began then: nothing stands there.
+    fn looked_in_vain(&mut self, ix: &mut dyn Index, now: Now, o: Open, began: Instant) {
+        let (mut path, f) = (PathBuf::new(), o.f);
+        ix.path(o.row, &mut path);
+        if self.take_look(ix, now, o, Stat::default(), None, now.wall) {
+            let began = now.wall.saturating_sub(now.at.since(began).0);
+            self.lose_below(ix, now, f, &path, began);
+        }
+    }
+
+    /// [`Peer::looked`] of this row alone; whether the local tree says now what was found.
+    fn take_look(
+        &mut self,
+        ix: &mut dyn Index,
+        now: Now,
+        mut o: Open,
+        stat: Stat,
+        content: Option<ContentId>,
+        at: u64,
+    ) -> bool {
+        let was = Peer::stands(&o.t);
+        let was_dir = was == Kind::Directory;
+        let is_listed = self.unlist(o.row);
+        o.t.stale = false;
+        o.t.trouble = None;
+        if self.is_distrusted(&o) {
+            self.want_flush(now, o.f);
+        }
+        if self.is_pending_copy(&o, content) {
+            self.copy_made(now, &mut o, stat, at);
+            self.close(ix, now, o);
+            return false;
+        }
+        if self.is_of_power_cut(now, &mut o, &stat, content, at) {
+            if stat.kind == Kind::Directory && !was_dir {
+                // A user may have made it all the same, and put something into it.
+                self.folders[o.f].note_subtree(o.row);
+            }
+            self.close(ix, now, o);
+            return false;
+        }
+        if o.t.covered().is_some_and(|c| content.is_none_or(|found| found == c))
+            && let Some(l) = o.t.local.as_mut().filter(|l| l.stat.kind == stat.kind)
+        {
+            // What the invented directory is to displace is no edit on top of it.
+            (l.stat, l.at) = (stat, at);
+            self.close(ix, now, o);
+            return false;
+        }
+        let had = self.take_put_back(&mut o, &stat);
+        let Some(local) = observed(&o.t, &stat, content.or(had), at) else {
+            o.t.stale = true;
+            self.trouble(ix, now, o, Cause::Changing);
+            return false;
+        };
+        // What changed after it was found is a user's.
+        o.t.orphan &= o.t.local.as_ref().is_none_or(|l| l.record.same_content(&local.record));
+        let (row, f, is_dir) = (o.row, o.f, stat.kind == Kind::Directory);
+        if local.made == Made::Unminted && o.t.local.as_ref().is_none_or(|l| l.record != local.record) {
+            // What the disk was still to take, it is to take under the new content, too.
+            o.t.disk_due &= local.stat.kind == local.record.kind
+                && was == local.stat.kind
+                && (local.record.mode, local.record.mtime) != (local.stat.mode, local.stat.mtime);
+        }
+        o.t.local = Some(local);
+        self.close(ix, now, o);
+        if is_dir && !was_dir && !is_listed {
+            self.folders[f].note_subtree(row);
+        }
+        if stat.kind == Kind::Removed {
+            self.folders[f].revivals_due = true;
+        }
+        true
+    }
+
+    /// No directory was at the path then: nothing of what is known to have stood below it did, even if none was known at the
+    /// path itself, for one may have come and gone between two looks. What was seen there no earlier than that, or has
+    /// something under way, is looked at; and all of it where no event may have told that the directory is back.
+    fn lose_below(&mut self, ix: &mut dyn Index, now: Now, f: usize, dir: &PathBuf, then: u64) {
+        let folder = self.folders[f].folder;
+        let (mut at, mut next) = (dir.clone(), PathBuf::new());
+        let mut doubted = None;
+        while let Some(child) = ix.next(folder, at.get(), &mut next) {
+            if !next.get().zip(dir.get()).is_some_and(|(p, d)| p.is_under(d)) {
+                return;
+            }
+            core::mem::swap(&mut at, &mut next);
+            let doubted = *doubted.get_or_insert_with(|| !self.hears_of(ix, f, dir));
+            let Some(mut c) = self.open(ix, f, child) else { continue };
+            if c.t.stale {
+                // A look that is under way may have come too early.
+                self.spoil(&mut c);
+                continue;
+            }
+            if Peer::stands(&c.t) == Kind::Removed {
+                continue;
+            }
+            let later = c.t.local.as_ref().is_some_and(|l| l.at >= then);
+            if doubted || later || c.t.intent.is_some() || self.is_busy(child) {
+                self.spoil(&mut c);
+                c.bulk = true;
+                self.close(ix, now, c);
+            } else {
+                self.take_look(ix, now, c, Stat::default(), None, then);
+            }
+        }
+    }
+
+    /// Whether events tell of all that happens to the path, and nothing is known to have happened above it that is not looked
+    /// into yet: a directory above may have been away while the path was looked at, and is back.
+    fn hears_of(&self, ix: &mut dyn Index, f: usize, path: &PathBuf) -> bool {
+        let s = &self.folders[f];
+        if !s.scanned || !s.watched || s.root_gone || s.rescan || s.unclean {
+            return false;
+        }
+        let scanning = self.scan.ticket.0 != 0 && self.scan.f == f;
+        if scanning && self.scan.dir.is_none() {
+            return false;
+        }
+        let mut above = path.get();
+        while let Some(dir) = above {
+            let row = ix.find(s.folder, dir);
+            let scanned = row.is_some() && scanning && row == self.scan.dir;
+            if scanned || row.is_some_and(|row| s.subtrees.contains(&row)) {
+                return false;
+            }
+            above = dir.parent();
+            if above.is_some_and(|dir| self.is_touched(ix, s.folder, dir)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a scan has found the directory, which nothing has touched since: it lists what is below it, too. Said once.
+    pub(super) fn unlist(&mut self, row: Row) -> bool {
+        let at = self.listed.iter().position(|r| *r == row);
+        at.map(|at| self.listed.swap_remove(at)).is_some()
+    }
+}
