@@ -35,6 +35,14 @@ id!(/// Names one slow piece of work between an effect and its outcome.
 id!(/// The id of an invite, in clear before the handshake. 0 is none.
     InviteId(u32));
 
+impl Tag {
+    /// The tag under which its store goes on at a path where a power cut took what it had announced there under this one (R13).
+    pub const fn after_loss(self) -> Tag {
+        let mixed = (self.0 ^ self.0 >> 15).wrapping_mul(0x2c1b_3c6d).rotate_left(13) ^ 0x5bd1_e995;
+        Tag(if mixed == 0 { 1 } else { mixed })
+    }
+}
+
 impl Folder {
     /// The folder that holds this folder's trash: its rows are removed or displaced contents.
     pub const fn trash(self) -> Folder {

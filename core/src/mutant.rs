@@ -116,6 +116,8 @@ mutants! {
     R13Torn,
     /// That the power failed is known to the next start alone, however soon it ends.
     R13Later,
+    /// What a power cut left goes by the tag of what it took.
+    R13Tag,
     /// Compared later is what was to be set, not what was read back.
     R14ReadBack,
     /// What is displaced or removed is gone, not in the trash (drivers).

@@ -65,6 +65,7 @@ const CAUGHT: &[(&str, How)] = &[
     ("R12Writers", Story("a file that is written to is not displaced")),
     ("R13Torn", Story("what a power cut tore is no edit")),
     ("R13Later", Story("what a power cut tore is no edit for a later start either")),
+    ("R13Tag", Story("who edits what a power cut tore has not replaced what is whole elsewhere")),
     ("R14ReadBack", Story("coarse times are no edits")),
     ("R15Trash", Story("what is removed elsewhere lies in the trash")),
     ("R16Durable", Story("two edits at once make one copy")),

@@ -7,7 +7,7 @@ use super::reconcile::{Judgement, copy_record, is_aside, judge, merge_meta, ours
 use super::rows::Open;
 use super::state::What;
 use super::trees::{Local, Made, Stat, Trees};
-use crate::ids::{ContentId, Row};
+use crate::ids::{ContentId, Row, Tag};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::path::{Path, PathBuf};
@@ -18,6 +18,9 @@ use crate::version::{Edit, VersionVector};
 /// A counter that is further ahead (µs, 100 years) comes from no clock: to follow one that somebody made up would use this
 /// store's counters up.
 const FAR: u64 = 100 * 365 * 24 * 3_600 * 1_000_000;
+
+/// So many power cuts at one path are told apart.
+const CUTS: usize = 4;
 
 /// Names that are tried for a conflict copy where another content stands under each before.
 const BESIDE: u32 = 8;
@@ -45,7 +48,30 @@ impl Peer {
             let believed = version.entries().iter().map(|e| e.counter).filter(|c| *c <= far);
             self.counter = self.counter.max(believed.max().unwrap_or(0));
         }
-        self.mint(now)
+        Edit { tag: self.tag_over([version]), ..self.mint(now) }
+    }
+
+    /// The tag under which this store goes on from what knows so much: its own, or, where power cuts took what it had announced,
+    /// the last of those that follow it (R13). Counters of a tag follow each other: under its own, what is made of what
+    /// is left would seem to know what is lost.
+    pub(super) fn tag_over<'v>(&self, known: impl IntoIterator<Item = &'v VersionVector> + Clone) -> Tag {
+        let (mut last, mut tag) = (self.tag, self.tag);
+        for _ in 0..CUTS {
+            tag = tag.after_loss();
+            if known.clone().into_iter().any(|v| v.get(tag) > 0) {
+                last = tag;
+            }
+        }
+        last
+    }
+
+    /// The tag that follows that of [`Peer::tag_over`]: for what does not know all that was made under those before.
+    pub(super) fn tag_after_loss<'v>(
+        &self,
+        known: impl IntoIterator<Item = &'v VersionVector> + Clone,
+    ) -> Tag {
+        let tag = self.tag_over(known);
+        if mutant::on(Mutant::R13Tag) { tag } else { tag.after_loss() }
     }
 
     /// Gives an unminted local tree its version: that of the synced tree, the own entry raised (R1).
@@ -74,7 +100,12 @@ impl Peer {
         if let Some(r) = o.t.remote.as_ref().filter(|_| mutant::on(Mutant::R1Remote)) {
             self.join(&mut version, &r.record.version);
         }
-        let edit = self.mint_over(now, &version);
+        let mut edit = self.mint_over(now, &version);
+        // What a power cut took meanwhile, and the home had by then, this knows nothing of.
+        let told = o.t.remote.as_ref().map(|r| &r.record.version);
+        if let Some(told) = told.filter(|told| told.get(edit.tag) > version.get(edit.tag)) {
+            edit.tag = self.tag_after_loss([&version, told]);
+        }
         let l = o.t.local.as_mut().expect("as above");
         if !meta_only {
             // What a fork is changed to is one as well: who made it saw no more of what stands against it.
@@ -330,7 +361,8 @@ impl Peer {
             while let Some(row) = ix.next(folder, at.get(), &mut next) {
                 core::mem::swap(&mut at, &mut next);
                 let Some(mut o) = self.open(ix, f, row) else { continue };
-                let conflict = o.t.conflict;
+                // Nor is what a power cut tore, which is under no tag that was given up.
+                let conflict = o.t.conflict || is_aside(&o.t);
                 let Some(l) = o.t.local.as_mut().filter(|l| l.made == Made::Minted && !conflict) else {
                     continue;
                 };

@@ -63,7 +63,7 @@ pub fn is_aside(t: &Trees) -> bool {
 /// [`is_aside`], though a user may have changed its mode or time since.
 pub fn was_aside(t: &Trees) -> bool {
     let torn = |r: &Record, s: &Record| {
-        let alone = r.parent.is_none() && r.version == VersionVector::of(r.edit);
+        let alone = r.parent.is_none() && !r.version.is_empty() && r.version == VersionVector::of(r.edit);
         alone && r.has_content() && s.has_content() && !s.same_content(r)
     };
     t.local.as_ref().zip(t.synced.as_ref()).is_some_and(|(l, s)| torn(&l.record, s))

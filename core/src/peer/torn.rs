@@ -1,14 +1,14 @@
 //! R13: what a power cut tore, or took, is no user's edit of its path; nor did a user who finds it so see what the home has.
 
 use super::machine::Peer;
-use super::reconcile::{is_aside, is_lost};
+use super::reconcile::{is_lost, was_aside};
 use super::rows::Open;
 use super::trees::{Local, Made, Stat};
 use crate::ids::ContentId;
 use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
 use crate::time::Now;
-use crate::version::VersionVector;
+use crate::version::{Edit, VersionVector};
 
 impl Peer {
     /// Whether what a look found is all a power cut's doing: the trees say so then.
@@ -37,7 +37,8 @@ impl Peer {
             self.note_torn(o);
             return true;
         }
-        if is_aside(&o.t) && is_other(&o.t.local, stat, content) {
+        let untold = o.t.local.as_ref().is_some_and(|l| l.made != Made::Synced);
+        if untold && was_aside(&o.t) && is_other(&o.t.local, stat, content) {
             // A user removed or replaced what was torn, and saw nothing else.
             (o.t.local, o.t.disk_due) = (None, false);
         }
@@ -113,8 +114,10 @@ impl Peer {
 
     /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
     fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
-        let edit = self.mint(now);
         let told = o.t.remote.as_ref().map(|r| &r.record);
+        let known = [o.t.local.as_ref().map(|l| &l.record), o.t.synced.as_ref(), told].into_iter().flatten();
+        let tag = self.tag_after_loss(known.map(|r| &r.version));
+        let edit = Edit { tag, ..self.mint(now) };
         let own = &o.t.local.as_ref().expect("seen in is_torn").record;
         let announced = told.filter(|r| r.same_content(own)).unwrap_or(own).clone();
         let record = Record {

@@ -3,7 +3,7 @@
 use super::reconcile::{is_aside, is_forgotten, observed};
 use super::rig::{Rig, content, record, stat};
 use super::state::What;
-use super::trees::{Lane, Made, Remote, Stat, Trees};
+use super::trees::{Lane, Local, Made, Remote, Stat, Trees};
 use crate::ids::{ContentId, Seq, Slot, Tag};
 use crate::path::Path;
 use crate::record::{Kind, Record};
@@ -92,8 +92,77 @@ fn what_was_torn_and_beats_a_removal_is_no_later_edit_of_what_was_whole() {
     rig.peer.resolve(&mut rig.ix, rig.now, &mut o);
     let kept = o.t.local.expect("it stands").record;
     assert_eq!((kept.content, kept.compare(&removal)), (content("torn"), Order::Dominates));
-    assert!(!kept.forks(&whole), "the removal knew of that");
-    assert!(kept.forks(&Record { edit: Edit { counter: 2, ..whole.edit }, ..whole }), "a conflict with that");
+    assert_eq!(kept.compare(&whole), Order::Dominates, "the removal knew of that");
+    let edit = Edit { counter: 2, ..whole.edit };
+    let later = Record { edit, version: VersionVector::of(edit), ..whole };
+    assert_eq!(kept.compare(&later), Order::Concurrent, "a conflict with that");
+    // Nor does this device's user know of it, who sees what was kept.
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.synced = Some(kept.clone());
+    o.t.local = Some(Local { record: kept.clone(), made: Made::Synced, stat: stat(Kind::File), at: 1 });
+    o.t.local = observed(&o.t, &stat(Kind::File), Some(content("new")), rig.now.wall);
+    rig.peer.mint_local(rig.now, &mut o);
+    let new = o.t.local.expect("it stands").record;
+    assert_eq!((new.parent, new.compare(&kept)), (Some(kept.edit), Order::Dominates));
+    assert_eq!(new.compare(&later), Order::Concurrent);
+}
+
+/// The tags of this rig's store at a path, after so many power cuts there.
+fn tag_after(rig: &Rig, cuts: u32) -> Tag {
+    (0..cuts).fold(rig.peer.tag, |tag, _| tag.after_loss())
+}
+
+#[test]
+fn each_power_cut_that_tears_a_path_has_a_tag_of_its_own_there() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "whole");
+    for (cuts, left) in [(1, "torn"), (2, "torn again")] {
+        rig = power_fails(rig, left);
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        let l = o.t.local.as_mut().expect("it stands");
+        assert_eq!(l.record.version, VersionVector::of(l.record.edit));
+        assert_eq!(l.record.edit.tag, tag_after(&rig, cuts), "{left}");
+        // Nobody has more: it is the home's.
+        l.made = Made::Synced;
+        o.t.synced = Some(l.record.clone());
+        o.t.remote = Some(Remote { record: l.record.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
+        o.t.disk_due = false;
+        rig.peer.close(&mut rig.ix, rig.now, o);
+    }
+}
+
+#[test]
+fn what_was_torn_is_no_edit_over_what_was_whole_under_a_new_tag_either() {
+    let mut rig = cut("torn");
+    let torn = rig.trees("x").local;
+    rig.peer.unmint_all(&mut rig.ix, rig.now);
+    assert_eq!(rig.trees("x").local, torn);
+}
+
+#[test]
+fn who_touches_what_was_torn_and_then_writes_over_it_has_not_replaced_what_the_home_has() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "whole");
+    let whole = first(&rig);
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.synced = Some(whole.clone());
+    o.t.remote = Some(Remote { record: whole.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
+    o.t.local.as_mut().expect("it stands").record = whole.clone();
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let mut rig = power_fails(rig, "torn");
+    let at = rig.now.wall;
+    for (mode, text) in [(0o600, "torn"), (0o600, "new")] {
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        o.t.disk_due = false;
+        let stat = Stat { mode, ..stat(Kind::File) };
+        rig.peer.looked(&mut rig.ix, rig.now, o, stat, Some(content(text)), at);
+    }
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    rig.peer.mint_local(rig.now, &mut o);
+    let new = o.t.local.expect("it stands").record;
+    assert_eq!((new.content, new.parent), (content("new"), None));
+    assert_eq!(new.edit.tag, tag_after(&rig, 1), "its own counters would seem to know of it");
+    assert_eq!(new.compare(&whole), Order::Concurrent);
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub(super) const STORIES: &[Story] = &[
     story("what a power cut tore is no edit", 2, torn),
     story("what a power cut tore is no edit for a later start either", 2, torn_later),
     story("what a power cut tore before its verdict came is no edit", 2, torn_unanswered),
+    story("who edits what a power cut tore has not replaced what is whole elsewhere", 3, torn_edited),
     story("after a power cut a removal counts from the first scan on", 2, unseen),
     story("what was torn before anyone had it is waited for by nobody", 2, torn_alone),
     story("what was copied by another way and went with the power is no removal", 2, copied),
@@ -64,6 +65,26 @@ fn torn_unanswered(w: &mut World<'_>) {
     assert_eq!(w.shows(A, "the whole of it"), ["x"], "{:?}", w.paths(A));
     w.judge();
     assert_eq!(w.verdict(), None);
+}
+/// B has it by then, and goes away; the tracker forgets. So what was torn is all that the home has, and C's user edits it.
+fn torn_edited(w: &mut World<'_>) {
+    w.kill(C);
+    w.write(A, "x", "the whole of it");
+    w.run_for(3 * SECOND);
+    w.kill(B);
+    tear(w);
+    w.stop_tracker();
+    w.start_tracker(false);
+    w.start(A);
+    w.start(C);
+    w.run_for(40 * SECOND);
+    assert_eq!(w.shows(C, "the who"), ["x"]);
+    w.write(C, "x", "c's");
+    w.run_for(3 * SECOND);
+    w.start(B);
+    w.same();
+    let all = ["the whole of it", "c's"].map(|text| w.shows(A, text).len());
+    assert_eq!(all, [1, 1], "{:?}", w.paths(A));
 }
 /// The power fails at A, whose program starts and then stands still: a removal before its first scan may as well be the
 /// power cut's doing, and is undone; the next one is a user's.
