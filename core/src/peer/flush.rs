@@ -11,19 +11,18 @@ use crate::ids::Row;
 use crate::record::Kind;
 use crate::time::{Duration, Now};
 
-/// Written this long ago, a file is on the platter whoever wrote it (µs).
-const SETTLED_ON_DISK: u64 = 120_000_000;
 /// How long what users wrote may stand in the page cache alone.
 const FLUSH_AFTER: Duration = Duration::secs(3);
 /// How long a file may be written before it is flushed for good.
 const FLUSH_EVERY: Duration = Duration::secs(5);
+/// By how much (µs) the wall clock may leave the monotonic one without having been set.
+const STEP: u64 = 100_000;
 
 impl Peer {
-    /// R13: what users made just now may be in the page cache alone, its name, too. Its times can be set, that of its change cannot.
+    /// R13: what users made may be in the page cache alone, its name, too. Whatever its times say: a clock that was set forward
+    /// since makes of what was written just now what was written long ago.
     pub(super) fn mark_unsynced(&mut self, now: Now, o: &mut Open, stat: &Stat) {
-        let age = now.wall.saturating_sub((stat.ctime / 1000).max(0) as u64);
-        let fresh = age < SETTLED_ON_DISK || stat.is_of_writer();
-        o.t.unsynced = (fresh || o.t.unsure) && stat.kind != Kind::Removed;
+        o.t.unsynced = stat.kind != Kind::Removed;
         if o.t.unsynced {
             self.want_flush(now, o.f);
         }
@@ -43,7 +42,7 @@ impl Peer {
             return None;
         }
         let ticket = self.ticket();
-        self.folders[f].flushing = true;
+        (self.folders[f].flushing, self.folders[f].flush_began) = (true, now.wall);
         self.push_job(now, ticket, f, Row(0), Work::Flush);
         Some(Effect::Flush { ticket, folder: self.folders[f].folder })
     }
@@ -59,10 +58,17 @@ impl Peer {
             self.doubt_unsynced(ix, now, job.f);
             return;
         }
+        let began = s.flush_began;
+        let expected = began.saturating_add(now.at.since(job.since).0);
+        if now.wall.abs_diff(expected) > STEP {
+            // The clock was set meanwhile: nothing tells which looks came first.
+            s.flush_at = Some(now.at + FLUSH_EVERY);
+            return;
+        }
+        let during = began.saturating_sub(STEP)..=now.wall.saturating_add(STEP);
         let folder = s.folder;
         let mut left = false;
         let mut after = None;
-        let began = now.wall.saturating_sub(now.at.since(job.since).0);
         while let Some(row) = ix.marked(folder, Mark::Unsynced, after) {
             after = Some(row);
             let Some(mut o) = self.open(ix, job.f, row) else { continue };
@@ -73,7 +79,7 @@ impl Peer {
                 // What the power cut left is on the platter; what was announced may not be. The look marks it anew.
                 continue;
             }
-            if o.t.local.as_ref().is_some_and(|l| (began + 1..=now.wall).contains(&l.at)) {
+            if o.t.local.as_ref().is_some_and(|l| during.contains(&l.at)) {
                 left = true;
                 continue;
             }

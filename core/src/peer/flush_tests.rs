@@ -4,6 +4,7 @@ use super::effect::{Effect, Outcome};
 use super::mem_index::MemIndex;
 use super::rig::Rig;
 use super::trees::{Cause, Made};
+use crate::ids::Ticket;
 use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
@@ -47,6 +48,52 @@ fn flushes_with(rig: &mut Rig, outcome: Outcome) -> u32 {
         rig.pass(Duration::secs(1));
     }
     n
+}
+
+/// The next flush begins.
+fn begins(rig: &mut Rig) -> Ticket {
+    rig.pass(Duration::secs(6));
+    loop {
+        match rig.effect().expect("it is due") {
+            Effect::Flush { ticket, .. } => return ticket,
+            _ => continue,
+        }
+    }
+}
+
+/// A user wrote a file, which gets its edit.
+fn writes(rig: &mut Rig, p: &str) {
+    rig.sees(p, Kind::File, p);
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    rig.peer.mint_local(rig.now, &mut o);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+}
+
+#[test]
+fn what_is_announced_is_marked_however_long_ago_its_times_say_that_it_was_written() {
+    let mut rig = Rig::ready();
+    writes(&mut rig, "x");
+    let t = rig.trees("x");
+    assert!(t.local.is_some_and(|l| l.made == Made::Minted && l.stat.ctime == 0) && t.unsynced);
+    assert!(flushes(&mut rig) > 0 && !rig.trees("x").unsynced);
+}
+
+#[test]
+fn a_clock_that_is_set_during_a_flush_hides_what_was_written_meanwhile_from_none() {
+    for step in [0, 3_600_000_000, -3_600_000_000] {
+        let mut rig = Rig::ready();
+        writes(&mut rig, "before");
+        let ticket = begins(&mut rig);
+        rig.pass(Duration::secs(1));
+        writes(&mut rig, "meanwhile");
+        rig.now.wall = rig.now.wall.strict_add_signed(step);
+        rig.pass(Duration::secs(1));
+        rig.done(ticket, Outcome::Done);
+        assert!(rig.trees("meanwhile").unsynced, "by {step}");
+        assert_eq!(rig.trees("before").unsynced, step != 0, "by {step}");
+        assert_eq!(flushes(&mut rig), 1, "by {step}");
+        assert!(!rig.trees("before").unsynced && !rig.trees("meanwhile").unsynced, "by {step}");
+    }
 }
 
 #[test]

@@ -178,8 +178,10 @@ pub struct FolderState {
     pub syncing: bool,
     /// After a failed sync: not before.
     pub sync_at: Instant,
-    /// A flush of file contents is under way; and when the next may begin.
+    /// A flush of file contents is under way; when it began, by the wall clock (µs); and when the next may begin.
     pub flushing: bool,
+    /// See `flushing`.
+    pub flush_began: u64,
     /// See `flushing`.
     pub flush_at: Option<Instant>,
     /// Where the sweep that tells what is held stands: behind that row of that seq.
@@ -250,6 +252,7 @@ impl FolderState {
             syncing: false,
             sync_at: Instant(0),
             flushing: false,
+            flush_began: 0,
             flush_at: None,
             have_sweep: None,
             resay_at: None,
