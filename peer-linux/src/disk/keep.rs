@@ -38,8 +38,6 @@ impl Root {
             }
             self.touch(place.parent);
             self.touch(TMP);
-            // A user's last words, perhaps not on the platter yet.
-            self.note(path);
             lock(&self.tmp_state).ready.remove(&of);
             let at = wall();
             let stat = self.stat_in(&place)?.unwrap_or(here);

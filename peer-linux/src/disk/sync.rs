@@ -5,15 +5,13 @@ use super::root::{Root, lock};
 use super::stat::read_at;
 use dartsync_core::path::Path;
 use dartsync_core::peer::Cause;
-use rustix::fs::{OFlags, fdatasync, fstatfs, fsync as sys_fsync, syncfs};
+use rustix::fs::{OFlags, fstatfs, fsync as sys_fsync, syncfs};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-/// Files whose contents are remembered one by one; beyond, the file system is flushed as a whole.
-const NOTES: usize = 4096;
 /// Bytes that wait in the system's cache, up to which flushing a whole file system is cheap.
 const FEW: u64 = 64 << 20;
 /// Directories, beyond which flushing the file system is cheaper than each of them, if little waits.
@@ -115,9 +113,6 @@ pub(super) fn witness(dir: impl AsFd) -> Result<Arc<OwnedFd>, Cause> {
 pub(super) struct Touched {
     dirs: HashSet<Vec<u8>>,
     files: HashSet<Vec<u8>>,
-    notes: HashSet<Vec<u8>>,
-    /// More were noted than are remembered.
-    many: bool,
 }
 
 impl Root {
@@ -143,16 +138,6 @@ impl Root {
     /// The metadata of that file was changed by an act.
     pub(super) fn touch_file(&self, path: Path<'_>) {
         lock(&self.touched).files.insert(path.bytes().to_vec());
-    }
-
-    /// Remembers a file that others wrote, for [`Root::flush`].
-    pub fn note(&self, path: Path<'_>) {
-        let mut touched = lock(&self.touched);
-        if touched.notes.len() < NOTES {
-            touched.notes.insert(path.bytes().to_vec());
-        } else {
-            touched.many = true;
-        }
     }
 
     /// `Effect::Sync`: makes every act that was answered before this call durable. What could not be made so is tried
@@ -232,46 +217,10 @@ impl Root {
         syncfs(dir).map_err(cause)
     }
 
-    /// `Effect::Flush` (R13): makes files that others wrote durable, and their names: those noted since the last flush; all
-    /// of the file system when nothing, or too much, was noted, or when little waits in the system's cache.
+    /// `Effect::Flush` (R13): makes files that others wrote durable, and their names: all of the file system, however much
+    /// waits to be written, for all that was looked at before counts as durable then.
     pub fn flush(&self) -> Result<(), Cause> {
-        let (notes, many) = {
-            let mut touched = lock(&self.touched);
-            (std::mem::take(&mut touched.notes), std::mem::take(&mut touched.many))
-        };
-        let done = if many || notes.is_empty() || waiting() <= FEW {
-            syncfs(&*self.witness).map_err(cause)
-        } else {
-            self.flush_files(&notes.iter().map(Vec::as_slice).collect::<Vec<_>>())
-        };
-        if done.is_err() {
-            let mut touched = lock(&self.touched);
-            touched.notes.extend(notes);
-            touched.many |= many;
-        }
-        done
-    }
-
-    fn flush_files(&self, paths: &[&[u8]]) -> Result<(), Cause> {
-        let share = paths.len().div_ceil(THREADS);
-        std::thread::scope(|s| {
-            let threads: Vec<_> =
-                paths.chunks(share).map(|part| s.spawn(move || self.flush_some(part))).collect();
-            threads.into_iter().try_for_each(|t| t.join().unwrap_or(Err(cause(Errno::IO))))
-        })
-    }
-
-    fn flush_some(&self, paths: &[&[u8]]) -> Result<(), Cause> {
-        for path in paths {
-            // Moved, removed or replaced since: whoever sees that notes it anew.
-            let Some(file) = self.open_for_sync(path, OFlags::NONBLOCK) else { continue };
-            fdatasync(file).map_err(cause)?;
-            // Its name, too: a file that is gone after a power cut looks like one that was removed.
-            if let Some(dir) = self.open_for_sync(split(path).0, OFlags::DIRECTORY) {
-                fsync(dir)?;
-            }
-        }
-        Ok(())
+        syncfs(&*self.witness).map_err(cause)
     }
 }
 

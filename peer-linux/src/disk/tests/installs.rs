@@ -328,15 +328,6 @@ fn metadata_is_set_in_place() {
 }
 
 #[test]
-fn flushing_takes_what_was_noted_and_what_is_gone() {
-    let place = Place::new("flush");
-    place.put("a", b"x");
-    place.root.note(p(b"a"));
-    place.root.note(p(b"gone"));
-    place.root.flush().unwrap();
-}
-
-#[test]
 fn a_swap_prepared_before_is_used_again_after_a_delay_but_not_instead_of_a_newer_part() {
     let place = Place::new("again");
     place.ready(b"a", 1, b"first");

@@ -68,7 +68,6 @@ fn a_users_write_that_was_lost_is_told_to_a_flush_whoever_met_the_error_first() 
     let write = || {
         small.lose(true);
         place.put("a", [7; 1 << 20].as_slice());
-        place.root.note(p(b"a"));
     };
     assert!(matches!(&*place.root.together, Together::Whole(handle) if handle.lock().unwrap().is_some()));
     [1, 2].into_iter().for_each(|n| place.part(n, b"fetched"));
@@ -78,6 +77,16 @@ fn a_users_write_that_was_lost_is_told_to_a_flush_whoever_met_the_error_first() 
     let met = matches!(&*place.root.together, Together::Whole(handle) if handle.lock().unwrap().is_none());
     assert!(met, "a batch of installs meets the error");
     assert!(place.root.flush().is_err(), "and so does the flush");
+    small.lose(false);
+    // However much waits to be written, and whatever was kept just before, all that users wrote is meant.
+    place.root.flush().unwrap();
+    place.part(3, b"a user's last words");
+    place.root.prepare(p(b"b"), 3, Kind::File, 0o600, MTIME);
+    place.root.keep(p(b"kept"), 3);
+    assert_eq!(place.read("kept"), b"a user's last words");
+    sync::WAITING.set(Some(u64::MAX));
+    write();
+    assert!(place.root.flush().is_err());
     small.lose(false);
     // Another program meets it, and the root is found again before it is flushed.
     place.root.flush().unwrap();
