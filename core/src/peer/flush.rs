@@ -9,7 +9,7 @@ use super::state::{FolderState, Job, Work};
 use super::trees::{Lane, Stat};
 use crate::ids::Row;
 use crate::record::Kind;
-use crate::time::{Duration, Now};
+use crate::time::{Duration, Instant, Now};
 
 /// How long what users wrote may stand in the page cache alone.
 const FLUSH_AFTER: Duration = Duration::secs(3);
@@ -18,11 +18,21 @@ const FLUSH_EVERY: Duration = Duration::secs(5);
 /// By how much (µs) the wall clock may leave the monotonic one without having been set.
 const STEP: u64 = 100_000;
 
+/// Whether it was last changed before that instant, by a clock that was not set since. The times of some disks are coarse.
+fn is_before(now: Now, (wall, at): (u64, Instant), stat: &Stat) -> bool {
+    const GRAIN: u64 = 2_000_000;
+    let steady = now.wall.abs_diff(wall.saturating_add(now.at.since(at).0)) <= STEP;
+    let changed = (stat.ctime / 1000).max(0) as u64;
+    steady && changed.saturating_add(GRAIN) < wall
+}
+
 impl Peer {
-    /// R13: what users made may be in the page cache alone, its name, too. Whatever its times say: a clock that was set forward
-    /// since makes of what was written just now what was written long ago.
+    /// R13: what users made may be in the page cache alone, its name, too, unless it was last changed before a flush. Its age
+    /// says nothing: a clock that was set forward makes of what was written just now what was written long ago.
     pub(super) fn mark_unsynced(&mut self, now: Now, o: &mut Open, stat: &Stat) {
-        o.t.unsynced = stat.kind != Kind::Removed;
+        let s = &self.folders[o.f];
+        let fresh = stat.is_of_writer() || !s.flushed.is_some_and(|since| is_before(now, since, stat));
+        o.t.unsynced = (fresh || o.t.unsure) && stat.kind != Kind::Removed;
         if o.t.unsynced {
             self.want_flush(now, o.f);
         }
@@ -54,7 +64,7 @@ impl Peer {
         s.flushing = false;
         s.flush_at = None;
         if !ok {
-            s.flush_at = Some(now.at + FLUSH_EVERY);
+            (s.flush_at, s.flushed) = (Some(now.at + FLUSH_EVERY), None);
             self.doubt_unsynced(ix, now, job.f);
             return;
         }
@@ -65,6 +75,7 @@ impl Peer {
             s.flush_at = Some(now.at + FLUSH_EVERY);
             return;
         }
+        s.flushed = Some((began, job.since));
         let during = began.saturating_sub(STEP)..=now.wall.saturating_add(STEP);
         let folder = s.folder;
         let mut left = false;
@@ -103,12 +114,11 @@ impl Peer {
         }
     }
 
-    /// A folder is linked: marks of an earlier run are flushed; after a power cut, what bears one is looked at again, and so
+    /// A folder is linked: all is flushed, what bears a mark of an earlier run, too; after a power cut, what bears one is looked at again, and so
     /// is all that was under way, be it by a later run, for this one may end before it comes to it.
     pub(super) fn take_up_marks(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
-        if ix.marked(self.folders[f].folder, Mark::Unsynced, None).is_some() {
-            self.want_flush(now, f);
-        }
+        // At once: what a first scan finds need not be marked then.
+        self.folders[f].flush_at = Some(now.at);
         if self.session.unclean {
             self.folders[f].unclean = true;
             self.keep_state(ix, now, f);

@@ -61,6 +61,11 @@ fn begins(rig: &mut Rig) -> Ticket {
     }
 }
 
+/// From here on, times tell nothing of what came before a flush.
+fn set_clock(rig: &mut Rig) {
+    rig.now.wall += 3_600_000_000;
+}
+
 /// A user wrote a file, which gets its edit.
 fn writes(rig: &mut Rig, p: &str) {
     rig.sees(p, Kind::File, p);
@@ -70,18 +75,27 @@ fn writes(rig: &mut Rig, p: &str) {
 }
 
 #[test]
-fn what_is_announced_is_marked_however_long_ago_its_times_say_that_it_was_written() {
-    let mut rig = Rig::ready();
-    writes(&mut rig, "x");
-    let t = rig.trees("x");
-    assert!(t.local.is_some_and(|l| l.made == Made::Minted && l.stat.ctime == 0) && t.unsynced);
-    assert!(flushes(&mut rig) > 0 && !rig.trees("x").unsynced);
+fn what_was_changed_before_a_flush_needs_no_mark_unless_the_clock_was_set_since() {
+    for step in [0, 3_600_000_000, -3_600_000_000] {
+        let mut rig = Rig::ready();
+        rig.pass(Duration::secs(3_600));
+        rig.now.wall = rig.now.wall.strict_add_signed(step);
+        writes(&mut rig, "x");
+        let t = rig.trees("x");
+        assert!(t.local.is_some_and(|l| l.made == Made::Minted && l.stat.ctime == 0));
+        assert_eq!((t.unsynced, flushes(&mut rig)), (step != 0, u32::from(step != 0)), "by {step}");
+        assert!(!rig.trees("x").unsynced);
+        // That flush tells of it by the clock as it is now.
+        writes(&mut rig, "y");
+        assert!(!rig.trees("y").unsynced);
+    }
 }
 
 #[test]
 fn a_clock_that_is_set_during_a_flush_hides_what_was_written_meanwhile_from_none() {
     for step in [0, 3_600_000_000, -3_600_000_000] {
         let mut rig = Rig::ready();
+        set_clock(&mut rig);
         writes(&mut rig, "before");
         let ticket = begins(&mut rig);
         rig.pass(Duration::secs(1));
@@ -131,6 +145,8 @@ fn a_flush_before_the_look_says_nothing_of_what_was_announced() {
     let Some(Effect::Flush { ticket, .. }) = rig.peer.plan_flush(rig.now) else { panic!("it is due") };
     rig.done(ticket, Outcome::Done);
     assert!(rig.trees("x").unsynced);
+    rig.flushed = true;
+    set_clock(&mut rig);
     rig.scan(&[("x", Kind::File, "whole")]);
     assert!(rig.trees("x").unsynced, "whole, but in the page cache");
     rig.catch_up();
@@ -147,9 +163,10 @@ fn what_an_earlier_run_left_marked_is_flushed() {
 #[test]
 fn after_a_failed_flush_none_speaks_for_what_was_marked() {
     let mut rig = starts(ends(marked()), 1);
+    rig.flushed = true;
+    assert!(flushes_with(&mut rig, Outcome::Failed(Cause::Os(5))) > 1, "it is tried again");
     rig.scan(&[("x", Kind::File, "whole")]);
     rig.catch_up();
-    assert!(flushes_with(&mut rig, Outcome::Failed(Cause::Os(5))) > 1, "it is tried again");
     assert!(flushes(&mut rig) > 0 && rig.trees("x").unsynced, "the system told of it once");
     assert_eq!(flushes(&mut rig), 0, "nothing is left that a flush could tell of");
     let mut rig = starts(ends(rig), 1);

@@ -35,11 +35,11 @@ mod guard;
 mod guard_tests;
 mod index;
 mod install;
+#[cfg(test)]
+mod install_tests;
 mod look;
 #[cfg(test)]
 mod look_tests;
-#[cfg(test)]
-mod install_tests;
 #[cfg(test)]
 mod lost_tests;
 mod machine;

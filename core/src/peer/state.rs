@@ -184,6 +184,8 @@ pub struct FolderState {
     pub flush_began: u64,
     /// See `flushing`.
     pub flush_at: Option<Instant>,
+    /// When the last flush that made all durable began, by the wall clock (µs) and by the other.
+    pub flushed: Option<(u64, Instant)>,
     /// Where the sweep that tells what is held stands: behind that row of that seq.
     pub have_sweep: Option<(Seq, Row)>,
     /// All that is held, and what is not, is to be told again then: a device was asked for what it has not.
@@ -254,6 +256,7 @@ impl FolderState {
             flushing: false,
             flush_began: 0,
             flush_at: None,
+            flushed: None,
             have_sweep: None,
             resay_at: None,
             recheck_at: None,
