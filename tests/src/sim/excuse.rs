@@ -32,11 +32,9 @@ impl Leave {
     pub fn anew(&self) -> bool {
         self.cut || self.raced || self.forgets
     }
-    /// A content may end in a trash alone. After a power cut and with a tracker that forgot: what was torn is all that the
-    /// home knows of then, its vector covers what its store had announced before, and once somebody has edited it or settled
-    /// it with something older, nothing tells that its maker had not seen that.
+    /// A content may end in a trash alone.
     pub fn may_sink(&self) -> bool {
-        self.forgets || (self.cut && self.forgot)
+        self.forgets
     }
 }
 
