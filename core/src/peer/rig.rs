@@ -27,8 +27,8 @@ pub(super) struct Rig {
     pub tmp: Vec<Row>,
     /// How often that was listed.
     pub listed: u32,
-    /// The flush that a link begins with was made; from then on, a test is to make them.
-    pub flushed: bool,
+    /// What becomes of the flush that a link begins with; those that follow are a test's to make.
+    pub first_flush: Option<Outcome>,
     seq: u64,
 }
 
@@ -71,7 +71,7 @@ impl Rig {
             now,
             tmp: Vec::new(),
             listed: 0,
-            flushed: false,
+            first_flush: Some(Outcome::Done),
             seq: 0,
         };
         rig.peer.start(&mut rig.ix, now, boot, None);
@@ -157,9 +157,9 @@ impl Rig {
                     self.ix.commit();
                     self.done(ticket, Outcome::Done);
                 }
-                Effect::Flush { ticket, .. } if !self.flushed => {
-                    self.flushed = true;
-                    self.done(ticket, Outcome::Done);
+                Effect::Flush { ticket, .. } if self.first_flush.is_some() => {
+                    let outcome = self.first_flush.take().expect("seen");
+                    self.done(ticket, outcome);
                 }
                 e => return Some(e),
             }

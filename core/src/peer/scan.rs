@@ -74,10 +74,18 @@ impl Peer {
         let known = ix.find(folder, path).is_some_and(|row| {
             ix.load(row, &mut t) && !self.delays.iter().any(|d| d.row == row) && !self.is_looked_at(row)
         });
-        let clean = |l: &Local| stat.kind == l.record.kind && stat.is_clean_since(&l.stat, l.at);
-        if !known || t.stale || !t.local.as_ref().is_some_and(clean) {
-            self.handle_touched(ix, now, folder, path, Touch::Settled);
+        let clean = |l: &&Local| stat.kind == l.record.kind && stat.is_clean_since(&l.stat, l.at);
+        let read_at = t.local.as_ref().filter(clean).map(|l| l.at);
+        if known && !t.stale && read_at.is_some_and(|at| at <= now.wall) {
+            return;
         }
+        if let Some(f) = self.place_of(folder).filter(|_| read_at.is_some_and(|at| at > now.wall)) {
+            // The clock was set back since it was read: a write of now may bear the times that it had then.
+            let mut o = self.open_path(ix, f, path);
+            o.t.local.iter_mut().for_each(|l| l.at = 0);
+            self.close(ix, now, o);
+        }
+        self.handle_touched(ix, now, folder, path, Touch::Settled);
     }
 
     /// Events of a folder were lost: all of it is scanned.

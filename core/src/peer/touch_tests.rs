@@ -8,6 +8,7 @@ use crate::ids::Folder;
 use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
+use std::vec::Vec;
 
 fn seen(rig: &mut Rig, stat: &Stat) -> bool {
     let path = Path::new(b"f").expect("a path");
@@ -47,6 +48,19 @@ fn what_may_have_been_written_since_it_was_read_is_looked_at() {
     o.t.local.as_mut().expect("it is there").stat = late;
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert!(seen(&mut rig, &late));
+}
+
+#[test]
+fn what_is_named_after_the_clock_was_set_back_is_read_whatever_its_times_say() {
+    for (back, read) in [(0, false), (3_600_000_000, true)] {
+        let mut rig = Rig::ready();
+        rig.has("f", Kind::File, "x");
+        rig.now.wall -= back;
+        assert_eq!(seen(&mut rig, &stat(Kind::File)), read);
+        let looks: Vec<_> = core::iter::from_fn(|| rig.effect()).collect();
+        let whole = looks.iter().any(|e| matches!(e, Effect::Look { known: None, .. }));
+        assert_eq!(whole, read, "{looks:?}");
+    }
 }
 
 #[test]
