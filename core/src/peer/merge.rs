@@ -101,10 +101,11 @@ impl Peer {
             self.join(&mut version, &r.record.version);
         }
         let mut edit = self.mint_over(now, &version);
-        // What a power cut took meanwhile, and the home had by then, this knows nothing of.
+        // What a power cut took meanwhile, and the home had by then, or may have, this knows nothing of.
         let told = o.t.remote.as_ref().map(|r| &r.record.version);
-        if let Some(told) = told.filter(|told| told.get(edit.tag) > version.get(edit.tag)) {
-            edit.tag = self.tag_after_loss([&version, told]);
+        let lost = told.is_some_and(|told| told.get(edit.tag) > version.get(edit.tag));
+        if core::mem::take(&mut o.t.forgot) || lost {
+            edit.tag = self.tag_after_loss([Some(&version), told.filter(|_| lost)].into_iter().flatten());
         }
         let l = o.t.local.as_mut().expect("as above");
         if !meta_only {

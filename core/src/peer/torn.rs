@@ -3,7 +3,7 @@
 use super::machine::Peer;
 use super::reconcile::{is_lost, was_aside};
 use super::rows::Open;
-use super::trees::{Local, Made, Stat};
+use super::trees::{Local, Made, Stat, Trees};
 use crate::ids::ContentId;
 use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
@@ -25,12 +25,14 @@ impl Peer {
             return true;
         }
         if let Some(s) = self.undone(o, stat, content) {
+            o.t.forgot |= is_announced(&o.t);
             o.t.disk_due = s.kind == Kind::File && (s.mode, s.mtime) != (stat.mode, stat.mtime);
             o.t.local = Some(Local { record: s, made: Made::Synced, stat: *stat, at });
             return true;
         }
         if self.is_turned_back(o, stat) {
             // The directory that a file had replaced is no edit over it: it gives way again.
+            o.t.forgot |= is_announced(&o.t);
             let record = Record { kind: Kind::Directory, mode: stat.mode, ..Record::default() };
             o.t.local = Some(Local { record, made: Made::Synced, stat: *stat, at });
             (o.t.synced, o.t.unsynced, o.t.disk_due) = (None, false, false);
@@ -80,6 +82,7 @@ impl Peer {
 
     /// It is no removal: what the home has is fetched back, and nothing told of what only this device had.
     fn await_back(&mut self, o: &mut Open) {
+        o.t.forgot |= is_announced(&o.t);
         let Some(l) = o.t.local.take() else { return };
         let known = o.t.remote.as_ref().map(|r| &r.record).filter(|r| r.same_content(&l.record));
         let before = o.t.synced.take();
@@ -144,6 +147,11 @@ impl Peer {
 fn may_be_home(o: &Open, l: &Local) -> bool {
     let told = o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record));
     told || l.made == Made::Minted
+}
+
+/// Whether the local record is an own edit that may have been announced.
+fn is_announced(t: &Trees) -> bool {
+    t.local.as_ref().is_some_and(|l| l.made == Made::Minted)
 }
 
 /// Whether a look found something else than what is known; `content` is none where the stat is the known one.

@@ -331,6 +331,31 @@ fn an_edit_that_a_power_cut_undid_is_not_undone_by_another_edit() {
     assert_eq!(rig.lane("x"), None, "nothing is announced");
 }
 
+/// Its announcement may have reached the home, which does not tell of it any more.
+#[test]
+fn who_changes_what_came_back_for_an_edit_that_a_power_cut_took_does_not_know_of_that() {
+    for left in ["old", ""] {
+        let mut rig = Rig::ready();
+        rig.has("x", Kind::File, "old");
+        rig.sees("x", Kind::File, "new");
+        let lost = announced_and_cut(&mut rig);
+        if left.is_empty() {
+            rig.misses("x")
+        } else {
+            rig.sees("x", Kind::File, left)
+        }
+        rig.has("x", Kind::File, "old");
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        let l = o.t.local.as_mut().expect("it is back");
+        (l.record.mode, l.made) = (0o600, Made::Unminted);
+        rig.peer.mint_local(rig.now, &mut o);
+        let touched = o.t.local.as_ref().expect("it stands").record.clone();
+        assert_eq!(touched.compare(&lost), Order::Concurrent, "{left}");
+        assert!(touched.version.get(tag_after(&rig, 1)) > 0 && touched.version.get(rig.peer.tag) == 0);
+        assert!(!o.t.forgot, "said once");
+    }
+}
+
 #[test]
 fn a_directory_that_a_power_cut_brought_back_gives_way_to_the_file_that_had_replaced_it() {
     let mut rig = cut("whole");

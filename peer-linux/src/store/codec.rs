@@ -89,7 +89,7 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     // All fields by name: a new one must be written too (a flag: one more bit of `bits`, here and in `View::trees`).
     #[rustfmt::skip]
     let Trees { local, remote, synced, withdrawn, intent, target, pending, copies, over, trouble,
-        stale, unsynced, unsure, disk_due, conflict, orphan } = t;
+        stale, unsynced, unsure, forgot, disk_due, conflict, orphan } = t;
     let local_record = local.as_ref().map(|l| &l.record);
     let synced_as = if synced.is_some() && synced.as_ref() == local_record { AS_LOCAL } else { FULL };
     let remote_as = match remote.as_ref().map(|r| &r.record) {
@@ -99,7 +99,7 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     };
     debug_assert!(*unsynced == keys.has(Mark::Unsynced), "marks stand in the head");
     let there = [local.is_some(), remote.is_some(), synced.is_some(), target.is_some(), trouble.is_some()];
-    let flags = [*stale, *disk_due, *conflict, *orphan, over.is_some(), *unsure];
+    let flags = [*stale, *disk_due, *conflict, *orphan, over.is_some(), *unsure, *forgot];
     let bits = there.into_iter().chain(flags).enumerate();
     out.extend_from_slice(&bits.fold(0u16, |bits, (n, on)| bits | u16::from(on) << n).to_le_bytes());
     out.push(synced_as | remote_as << 2 | (copies.len() as u8) << 4);
@@ -275,7 +275,7 @@ impl<'a> View<'a> {
             t.trouble = Some(at.rare()?);
         }
         (t.stale, t.disk_due, t.conflict, t.orphan) = (on(5), on(6), on(7), on(8));
-        (t.unsynced, t.unsure) = (self.keys.has(Mark::Unsynced), on(10));
+        (t.unsynced, t.unsure, t.forgot) = (self.keys.has(Mark::Unsynced), on(10), on(11));
         at.0.is_empty().then_some(())
     }
 }
@@ -454,7 +454,7 @@ mod tests {
             t.trouble = (n % 4 == 0).then_some((Cause::Os(-i32::from(n)), n));
             t.target = n.is_multiple_of(9).then(|| rec(6));
             t.over = n.is_multiple_of(11).then(|| rec(7));
-            (t.stale, t.unsynced, t.unsure) = (n % 3 == 0, n % 2 == 0, n % 4 == 0);
+            (t.stale, t.unsynced, t.unsure, t.forgot) = (n % 3 == 0, n % 2 == 0, n % 4 == 0, n % 8 < 3);
             (t.disk_due, t.conflict, t.orphan) = (n % 5 == 1, n % 7 == 3, n % 3 == 1);
             round(
                 &t,
