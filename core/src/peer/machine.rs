@@ -224,7 +224,8 @@ impl Peer {
             }
         };
         self.find_slots();
-        self.requeue_folder(ix, now, f);
+        // A former run may have ended before what it had taken was filed in the trash.
+        self.handle_filed(ix, now, folder);
         self.take_up_marks(ix, now, f);
     }
 

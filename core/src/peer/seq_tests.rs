@@ -167,6 +167,21 @@ fn what_is_filed_makes_no_more_rows_be_read_than_it_may_concern() {
 }
 
 #[test]
+fn what_was_withdrawn_is_made_of_what_a_former_run_left_in_the_trash() {
+    let mut rig = Rig::ready();
+    rig.hears("a", Kind::File, "a");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"a").expect("a path"));
+    o.t.withdrawn = o.t.remote.take();
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.ix.add_trash(F, Path::new(b"1").expect("a name"), Kind::File, content("a"), 1);
+    rig.ix.commit();
+    assert_eq!(rig.lane("a"), None, "this run does not come to it any more");
+    let mut rig = Rig::over(rig.ix);
+    rig.link();
+    assert_eq!(rig.lane("a"), Some(Lane::Quick));
+}
+
+#[test]
 fn who_hears_of_a_withdrawn_record_waits_for_nothing_older_of_the_path() {
     let mut rig = Rig::ready();
     let push = |rig: &mut Rig, seq: u64, tag: u32, withdrawn: bool| {

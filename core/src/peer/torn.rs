@@ -42,14 +42,14 @@ impl Peer {
         let untold = o.t.local.as_ref().is_some_and(|l| l.made != Made::Synced);
         if untold && was_aside(&o.t) && is_other(&o.t.local, stat, content) {
             // A user removed or replaced what was torn, and saw nothing else.
-            (o.t.local, o.t.disk_due) = (None, false);
+            (o.t.local, o.t.disk_due, o.t.forgot) = (None, false, true);
         }
         if is_lost(&o.t) {
             if stat.kind == Kind::Removed {
                 return true;
             }
             // Who made this did not see what a power cut took: it replaces nothing.
-            o.t.synced = None;
+            (o.t.synced, o.t.forgot) = (None, true);
         }
         if self.is_torn(o, stat, content) {
             self.set_aside(now, o, *stat, content, at);

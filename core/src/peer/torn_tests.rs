@@ -177,7 +177,7 @@ fn who_removes_what_he_wrote_over_what_was_taken_has_not_removed_what_the_home_h
     o.t.local = observed(&o.t, &stat, None, now.wall);
     rig.peer.mint_local(now, &mut o);
     let gone = o.t.local.expect("a removal").record;
-    assert!(!gone.is_live() && gone.forks(&whole), "a conflict");
+    assert_eq!((gone.is_live(), gone.compare(&whole)), (false, Order::Concurrent), "a conflict");
 }
 
 /// A user put there what the home has, as a copy by another way; the power failed before that was on the platter.

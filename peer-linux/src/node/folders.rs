@@ -294,7 +294,12 @@ impl Node {
             store.load(Row(n), trees) && trees.intent.is_some()
         };
         match root.cleanup_tmp(&intends) {
-            Ok(trashed) => trashed.iter().for_each(|t| self.file_trash(folder, t)),
+            Ok(trashed) => {
+                trashed.iter().for_each(|t| self.file_trash(folder, t));
+                if !trashed.is_empty() {
+                    self.peer.handle_filed(&mut self.store, now(), folder);
+                }
+            }
             Err(e) => log(&format!("{label}: .dartsync/tmp: {}", ops::cause(e))),
         }
     }
