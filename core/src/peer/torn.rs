@@ -8,7 +8,7 @@ use crate::ids::ContentId;
 use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
 use crate::time::Now;
-use crate::version::{Edit, VersionVector};
+use crate::version::{Edit, Order, VersionVector};
 
 impl Peer {
     /// Whether what a look found is all a power cut's doing: the trees say so then.
@@ -55,6 +55,10 @@ impl Peer {
             self.set_aside(now, o, *stat, content, at);
             self.note_torn(o);
             return true;
+        }
+        if self.is_torn_withdrawn(o, stat, content) {
+            // It is all that the home has. Who comes back with the whole of it meets it in a conflict.
+            (o.t.local, o.t.synced, o.t.disk_due, o.t.forgot) = (None, None, false, true);
         }
         false
     }
@@ -115,6 +119,14 @@ impl Peer {
             && may_be_home(o, l)
     }
 
+    /// [`Peer::is_torn`], of what the home has withdrawn, for nobody was there who had it.
+    fn is_torn_withdrawn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
+        let same = |l: &&Local| o.t.withdrawn.as_ref().is_some_and(|w| w.record.same_content(&l.record));
+        let Some(l) = o.t.local.as_ref().filter(same) else { return false };
+        let other = matches!(stat.kind, Kind::File | Kind::Symlink) && content != Some(l.record.content);
+        self.is_distrusted(o) && content.is_some() && other
+    }
+
     /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
     fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
         let told = o.t.remote.as_ref().map(|r| &r.record);
@@ -142,11 +154,11 @@ impl Peer {
     }
 }
 
-/// Whether others may have the content of the local record: it is the home's, or was announced, and no verdict came before
-/// the power failed.
+/// Whether others may have the content of the local record: it is the home's, or was before a tracker forgot it that tells of
+/// something older now; or it was announced, and no verdict came before the power failed.
 fn may_be_home(o: &Open, l: &Local) -> bool {
-    let told = o.t.remote.as_ref().is_some_and(|r| r.record.same_content(&l.record));
-    told || l.made == Made::Minted
+    let told = |r: &Record| r.same_content(&l.record) || l.record.compare(r) == Order::Dominates;
+    l.made == Made::Minted || o.t.remote.as_ref().is_some_and(|r| told(&r.record))
 }
 
 /// Whether the local record is an own edit that may have been announced.

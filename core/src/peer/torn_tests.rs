@@ -331,6 +331,43 @@ fn an_edit_that_a_power_cut_undid_is_not_undone_by_another_edit() {
     assert_eq!(rig.lane("x"), None, "nothing is announced");
 }
 
+/// `x` is here, whole, and the tracker tells of something older, having forgotten that; or of nothing, having withdrawn it.
+fn home_is_behind(older: bool) -> Rig {
+    let mut rig = Rig::ready();
+    rig.hears("other", Kind::File, "other");
+    rig.has("x", Kind::File, "whole");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    o.t.withdrawn = o.t.remote.take().filter(|_| !older);
+    let before = record(Kind::File, content("older"), 1);
+    let whole = o.t.synced.as_mut().expect("it is here");
+    whole.parent = Some(before.edit);
+    o.t.local.as_mut().expect("it stands").record = whole.clone();
+    let remote = Remote { record: before, epoch: rig.peer.epoch, seq: Seq(1) };
+    o.t.remote = Some(remote).filter(|_| older);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig
+}
+
+#[test]
+fn what_is_torn_where_the_tracker_tells_of_something_older_is_no_edit() {
+    let mut rig = power_fails(home_is_behind(true), "torn");
+    let t = rig.trees("x");
+    assert!(is_aside(&t), "what was whole is told of, and fetched back");
+    assert_eq!(t.synced.map(|s| s.content), Some(content("whole")));
+}
+
+#[test]
+fn what_is_torn_of_what_was_withdrawn_replaces_nothing() {
+    let mut rig = home_is_behind(false);
+    let whole = rig.trees("x").local.expect("it stands").record;
+    rig = power_fails(rig, "torn");
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    rig.peer.mint_local(rig.now, &mut o);
+    let torn = o.t.local.expect("it is all that is left").record;
+    assert_eq!((torn.content, torn.parent), (content("torn"), None));
+    assert_eq!(torn.compare(&whole), Order::Concurrent, "who has the whole of it meets it in a conflict");
+}
+
 /// Its announcement may have reached the home, which does not tell of it any more.
 #[test]
 fn who_changes_what_came_back_for_an_edit_that_a_power_cut_took_does_not_know_of_that() {

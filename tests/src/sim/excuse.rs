@@ -11,6 +11,9 @@ use dartsync_core::record::Record;
 use dartsync_core::version::Edit;
 use std::collections::BTreeSet;
 
+/// Some contents.
+pub(super) type Contents = BTreeSet<ContentId>;
+
 /// What may be excused in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Leave {
@@ -96,17 +99,19 @@ impl Ledger {
             w.may_sink = true;
         }
     }
-    /// A power cut took those contents from a device. What a user had written there in the last half minute only the page
-    /// cache had: it may be lost, or stay where another device has it, though that be a trash.
+    /// A power cut took those contents from where a device's user sees them. What a user had written there in the last half
+    /// minute only the page cache had: it may be lost, or stay where that device still has it (`left`: in the swap file of an
+    /// install that the cut undid, which nothing tells from a torn one), or another does, though that be a trash.
     pub fn excuse<'a>(
         &mut self,
         d: usize,
         now: u64,
-        gone: &BTreeSet<ContentId>,
+        gone: &Contents,
+        left: Contents,
         others: impl Iterator<Item = &'a Fs>,
     ) {
         const WRITTEN_BACK: u64 = 31_000_000;
-        let (mut kept, mut shown) = (BTreeSet::new(), BTreeSet::new());
+        let (mut kept, mut shown) = (left, BTreeSet::new());
         for fs in others {
             kept.append(&mut fs.kept());
             shown.extend(fs.walk(ROOT, b"").into_iter().map(|(_, i)| fs.node(i).data.id));
@@ -174,7 +179,7 @@ impl Ledger {
 }
 
 /// Every content on that disk that is visible, in the trash, or in a swap file, which is looked into after a crash.
-pub(super) fn recoverable(fs: &Fs) -> BTreeSet<ContentId> {
+pub(super) fn recoverable(fs: &Fs) -> Contents {
     let tmp = fs.entries(TMP).filter(|(name, _)| !name.ends_with(b".part"));
     fs.kept().into_iter().chain(tmp.map(|(_, i)| fs.node(i).data.id)).collect()
 }
@@ -276,15 +281,18 @@ mod tests {
         const SECOND: u64 = 1_000_000;
         let (id, mut trashed, shown) = (id("x"), home(&[&[]]), home(&[&["x"]]));
         make(&mut trashed[0], TRASH, "x");
-        let judged = |cuts: &[(usize, u64)], others: &[Device]| {
+        let judged_with = |cuts: &[(usize, u64)], left: Contents, others: &[Device]| {
             let mut ledger = Ledger::default();
             ledger.contents.entry(id).or_default().at = [(0, SECOND), (1, 9 * SECOND)].into();
             let others = || others.iter().map(|d| &d.fs);
-            cuts.iter().for_each(|(d, at)| ledger.excuse(*d, at * SECOND, &[id].into(), others()));
+            cuts.iter()
+                .for_each(|(d, at)| ledger.excuse(*d, at * SECOND, &[id].into(), left.clone(), others()));
             let w = &ledger.contents[&id];
             (w.excused, w.may_sink)
         };
+        let judged = |cuts: &[(usize, u64)], others: &[Device]| judged_with(cuts, BTreeSet::new(), others);
         let after = |cuts: &[(usize, u64)]| judged(cuts, &[]) == (true, true);
+        assert_eq!(judged_with(&[(0, 20)], [id].into(), &[]), (false, true), "in a swap file");
         assert_eq!(judged(&[(0, 20)], &trashed), (false, true), "it may stay in a trash, and not be lost");
         assert_eq!(judged(&[(0, 40)], &trashed), (false, false), "on the platter by then");
         assert_eq!(judged(&[(0, 20)], &shown), (false, false), "another device shows it");

@@ -2,13 +2,12 @@
 
 use super::check::{Table, table, visible};
 use super::device::F;
-use super::excuse::recoverable;
+use super::excuse::{Contents, recoverable};
 use super::rand::{For, Luck, Rand};
 use super::reached::State;
 use super::world::{Event, MS, SECOND, World};
 use crate::mem_index::MemIndex;
 use dartsync_core::wire::message::Request;
-use std::collections::BTreeSet;
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -329,7 +328,8 @@ impl World<'_> {
             return;
         }
         self.kill(d);
-        let before = recoverable(&self.devices[d].fs);
+        let fs = &self.devices[d].fs;
+        let before = (recoverable(fs), fs.kept());
         let seen = visible(&self.devices[d]);
         self.devices[d].tick(self.now);
         let dev = &mut self.devices[d];
@@ -354,12 +354,12 @@ impl World<'_> {
         }
     }
     /// What a user wrote in the last half minute, the page cache had; and users' removals may be undone.
-    fn excuse(&mut self, d: usize, before: &BTreeSet<dartsync_core::ids::ContentId>) {
+    fn excuse(&mut self, d: usize, (had, saw): &(Contents, Contents)) {
         // What a user wrote into a file that is a download's part again, its rename being undone, is nowhere.
-        let after = recoverable(&self.devices[d].fs);
-        let gone: BTreeSet<_> = before.difference(&after).copied().collect();
+        let (left, seen) = (recoverable(&self.devices[d].fs), self.devices[d].fs.kept());
+        let gone: Contents = had.difference(&left).chain(saw.difference(&seen)).copied().collect();
         let others = self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| &x.1.fs);
-        self.ledger.excuse(d, self.now, &gone, others);
+        self.ledger.excuse(d, self.now, &gone, left, others);
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
         self.leave.cut = true;
