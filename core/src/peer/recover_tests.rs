@@ -218,14 +218,20 @@ fn what_a_user_saves_or_removes_where_a_power_cut_hides_how_far_a_swap_came_repl
     }
 }
 
-#[test]
-fn what_cannot_be_kept_yet_is_no_other_edit_at_each_try() {
+/// A swap of a directory over the file `x` ended with the program; a recovery is due.
+fn swap_undecided() -> Rig {
     let mut rig = Rig::ready();
     rig.has("x", Kind::File, "old");
     let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
     let (from, to) = ((Kind::File, content("old")), (Kind::Directory, ContentId::NONE));
     (o.t.intent, o.t.stale) = (Some(Intent { from, to, copy: None }), true);
     rig.peer.close(&mut rig.ix, rig.now, o);
+    rig
+}
+
+#[test]
+fn what_cannot_be_kept_yet_is_no_other_edit_at_each_try() {
+    let mut rig = swap_undecided();
     let (odd, at, mut kept) = ((stat(Kind::File), content("a user's")), rig.now.wall, Vec::new());
     for _ in 0..100 {
         while let Some(e) = rig.effect() {
@@ -248,12 +254,7 @@ fn what_cannot_be_kept_yet_is_no_other_edit_at_each_try() {
 /// What a swap displaced is kept late: the home has taken its copy's record meanwhile, and a user removed that elsewhere.
 #[test]
 fn what_is_kept_late_is_the_copy_that_was_told_and_goes_when_that_is_removed() {
-    let mut rig = Rig::ready();
-    rig.has("x", Kind::File, "old");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
-    let (from, to) = ((Kind::File, content("old")), (Kind::Directory, ContentId::NONE));
-    (o.t.intent, o.t.stale) = (Some(Intent { from, to, copy: None }), true);
-    rig.peer.close(&mut rig.ix, rig.now, o);
+    let mut rig = swap_undecided();
     let (odd, mut tries, mut copy) = ((stat(Kind::File), content("a user's")), 0, None);
     for _ in 0..8 {
         while let Some(e) = rig.effect() {

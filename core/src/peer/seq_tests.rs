@@ -4,7 +4,7 @@ use super::index::Index;
 use super::rig::{F, Rig, content, record};
 use super::state::{Announcement, Telling, What};
 use super::trees::{Intent, Lane, Trees};
-use crate::ids::{ContentId, Folder, FolderId, FolderSlot, LinkId, Seq, Tag};
+use crate::ids::{ContentId, Folder, FolderId, FolderSlot, LinkId, Row, Seq, Tag};
 use crate::limits;
 use crate::path::Path;
 use crate::record::{Flags, Kind};
@@ -130,14 +130,20 @@ fn said(rig: &mut Rig) -> Option<Ranges> {
     said
 }
 
-#[test]
-fn what_is_withdrawn_is_told_in_the_next_epoch() {
-    let mut rig = Rig::ready();
+/// The tracker has told of `a`, and withdrew it.
+fn hears_withdrawn(rig: &mut Rig) -> Row {
     rig.hears("a", Kind::File, "a");
     let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"a").expect("a path"));
     o.t.withdrawn = o.t.remote.take();
     let row = o.row;
     rig.peer.close(&mut rig.ix, rig.now, o);
+    row
+}
+
+#[test]
+fn what_is_withdrawn_is_told_in_the_next_epoch() {
+    let mut rig = Rig::ready();
+    let row = hears_withdrawn(&mut rig);
     rig.peer.epoch.0 += 1;
     rig.peer.folders[0].telling = Telling::Waiting;
     rig.peer.sweep_unknown(&mut rig.ix, rig.now);
@@ -154,10 +160,7 @@ fn what_is_withdrawn_is_told_in_the_next_epoch() {
 fn what_is_filed_makes_no_more_rows_be_read_than_it_may_concern() {
     let mut rig = Rig::ready();
     (0..100).for_each(|i| rig.has(&format!("{i}"), Kind::File, "x"));
-    rig.hears("a", Kind::File, "a");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"a").expect("a path"));
-    o.t.withdrawn = o.t.remote.take();
-    rig.peer.close(&mut rig.ix, rig.now, o);
+    hears_withdrawn(&mut rig);
     assert_eq!(rig.lane("a"), None, "nobody has it");
     rig.ix.add_trash(F, Path::new(b"1").expect("a name"), Kind::File, content("a"), 1);
     let before = rig.ix.loads;
@@ -169,10 +172,7 @@ fn what_is_filed_makes_no_more_rows_be_read_than_it_may_concern() {
 #[test]
 fn what_was_withdrawn_is_made_of_what_a_former_run_left_in_the_trash() {
     let mut rig = Rig::ready();
-    rig.hears("a", Kind::File, "a");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"a").expect("a path"));
-    o.t.withdrawn = o.t.remote.take();
-    rig.peer.close(&mut rig.ix, rig.now, o);
+    hears_withdrawn(&mut rig);
     rig.ix.add_trash(F, Path::new(b"1").expect("a name"), Kind::File, content("a"), 1);
     rig.ix.commit();
     assert_eq!(rig.lane("a"), None, "this run does not come to it any more");
