@@ -11,7 +11,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
-/// Where it stands in `.dartsync`.
+/// Where it stands below the root.
+pub(super) const PATH: &[u8] = b".dartsync/folder";
+/// Its name there.
 pub(super) const NAME: &[u8] = b"folder";
 const FIRST_LINE: &str = "DartSync folder 1";
 
@@ -47,7 +49,7 @@ impl Marker {
 
     /// Reads the marker of the root that `root` is open on; none if there is none, or not a whole one.
     pub(super) fn read(root: impl AsFd) -> Result<Option<Marker>, Cause> {
-        let fd = match open(root.as_fd(), b".dartsync/folder", OFlags::RDONLY | OFlags::NONBLOCK) {
+        let fd = match open(root.as_fd(), PATH, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(fd) => fd,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(e) => return Err(cause(e)),

@@ -10,7 +10,7 @@ use super::probe::{self, Probe};
 use super::sync::{self, Together, Touched};
 use super::watcher::Watch;
 use super::{Trashed, stat};
-use dartsync_core::peer::{Cause, Outcome};
+use dartsync_core::peer::{Cause, Outcome, Stat};
 use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 use std::fmt;
@@ -31,6 +31,8 @@ pub struct Root {
     dev: u64,
     ino: u64,
     marker: Marker,
+    /// The stat of the marker's file when it was last read and said what it should.
+    read: Mutex<Option<Stat>>,
     probe: Probe,
     _claim: Claim,
     pub(super) grants: Arc<Grants>,
@@ -163,6 +165,7 @@ impl Root {
             dev: meta.dev(),
             ino: meta.ino(),
             marker,
+            read: Mutex::default(),
             probe,
             _claim: claim,
             grants: Arc::default(),
@@ -219,8 +222,21 @@ impl Root {
     /// Whether the root's path still leads to the directory that was opened, with its marker. [`Cause::RootGone`].
     pub fn verify(&self) -> Result<(), Cause> {
         let same = std::fs::metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == (self.dev, self.ino));
-        let marked = || Marker::read(&self.dir).is_ok_and(|m| m == Some(self.marker));
-        if same && marked() { Ok(()) } else { Err(Cause::RootGone) }
+        if same && self.is_marked() { Ok(()) } else { Err(Cause::RootGone) }
+    }
+
+    /// Whether the marker stands and says what it should. It is asked for several times for each file: as long as its stat
+    /// is the very same, it is not read again.
+    fn is_marked(&self) -> bool {
+        let at = stat::wall();
+        let now = stat::stat_at(&self.dir, marker::PATH).ok().flatten();
+        let mut read = lock(&self.read);
+        if now.is_some() && *read == now {
+            return true;
+        }
+        let right = Marker::read(&self.dir).is_ok_and(|m| m == Some(self.marker));
+        *read = now.filter(|s| right && !s.is_fresh(at));
+        right
     }
 
     /// Ends the link: parts are deleted, swap files moved to the trash, the marker removed. The trash stays.
