@@ -262,3 +262,37 @@ fn what_a_user_moves_back_while_it_is_moved_here_is_an_edit() {
     assert!(!removal.is_live() && t.remote.is_some_and(|r| r.record == removal));
     assert_eq!(rig.lane("old"), Some(Lane::Announce), "and stays");
 }
+
+#[test]
+fn what_is_to_go_waits_a_moment_for_what_waits_for_its_directory() {
+    for patient in [true, false] {
+        let mut rig = Rig::ready();
+        rig.has("old", Kind::Directory, "");
+        rig.has("old/x", Kind::File, "c");
+        hears(&mut rig, "old/x", Kind::Removed, "c", 1_000_001);
+        hears(&mut rig, "new", Kind::Directory, "", 1_000_002);
+        hears(&mut rig, "new/x", Kind::File, "c", 1_000_003);
+        // The directory is still being made.
+        let mut prepared = None;
+        while let Some(e) = rig.effect() {
+            match e {
+                Effect::Prepare { ticket, .. } => prepared = Some(ticket),
+                e => assert!(!matches!(e, Effect::Remove { .. }), "its heir waits"),
+            }
+        }
+        let ticket = prepared.expect("the directory is made");
+        if !patient {
+            rig.pass(Duration::secs(1));
+            assert!(std::iter::from_fn(|| rig.effect()).any(|e| matches!(e, Effect::Remove { .. })));
+            continue;
+        }
+        rig.done(ticket, Outcome::Done);
+        let mut took = false;
+        while let Some(e) = rig.effect() {
+            took |= matches!(e, Effect::Make { take: Some(_), .. });
+            acts(&mut rig, e);
+        }
+        assert!(took, "it is moved");
+        settles(&mut rig, 20, &[Lane::Quick, Lane::Remove]);
+    }
+}

@@ -172,6 +172,10 @@ pub struct FolderState {
     pub window_end: Instant,
     /// When the last removal was seen.
     pub vanished_at: Instant,
+    /// Looks in a row that found a file which was none of the removals that wait.
+    pub vain_finds: u8,
+    /// Since when removals wait for what waits for its directory.
+    pub yields_since: Option<Instant>,
     /// More removals wait than pass at once: they are judged when no more come.
     pub burst: bool,
     /// A directory sync is under way.
@@ -250,6 +254,8 @@ impl FolderState {
             passed: 0,
             window_end: Instant(0),
             vanished_at: Instant(0),
+            vain_finds: 0,
+            yields_since: None,
             burst: false,
             syncing: false,
             sync_at: Instant(0),
