@@ -82,7 +82,7 @@ impl Peer {
         if let Some(f) = self.place_of(folder).filter(|_| read_at.is_some_and(|at| at > now.wall)) {
             // The clock was set back since it was read: a write of now may bear the times that it had then.
             let mut o = self.open_path(ix, f, path);
-            o.t.local.iter_mut().for_each(|l| l.at = 0);
+            o.t.local.iter_mut().for_each(|l| l.stat = l.stat.of_writer());
             self.close(ix, now, o);
         }
         self.handle_touched(ix, now, folder, path, Touch::Settled);

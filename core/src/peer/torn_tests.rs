@@ -1,7 +1,7 @@
 //! R13: what a power cut has left, and what users do with it.
 
 use super::reconcile::{is_aside, is_forgotten, observed};
-use super::rig::{Rig, content, record, stat};
+use super::rig::{F, Rig, content, record, stat};
 use super::state::What;
 use super::trees::{Lane, Local, Made, Remote, Stat, Trees};
 use crate::ids::{ContentId, Seq, Slot, Tag};
@@ -428,4 +428,16 @@ fn power_fails_unseen(rig: &mut Rig) {
     (o.t.unsynced, o.t.stale) = (true, true);
     o.t.local.as_mut().expect("it stands").at = 0;
     rig.peer.close(&mut rig.ix, rig.now, o);
+}
+
+#[test]
+fn who_removes_what_survived_a_power_cut_has_removed_it_though_the_clock_was_set_back_meanwhile() {
+    let mut rig = cut("whole");
+    rig.now.wall -= 3_600_000_000;
+    rig.peer.handle_seen(&mut rig.ix, rig.now, F, Path::new(b"x").expect("a path"), &stat(Kind::File));
+    assert!(rig.trees("x").stale, "it is read again");
+    assert!(rig.peer.folders[0].unclean && rig.trees("x").unsynced);
+    rig.misses("x");
+    let t = rig.trees("x");
+    assert!(t.synced.is_some() && t.local.is_some_and(|l| l.made == Made::Unminted && !l.record.is_live()));
 }
