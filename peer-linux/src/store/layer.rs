@@ -237,6 +237,11 @@ mod tests {
                         model.insert(key.to_vec(), value);
                     }
                     3 if draw(4) == 0 => settle(&mut layer),
+                    3 if draw(4) == 0 => {
+                        // The file is opened anew after a full disk.
+                        layer.release();
+                        layer.rebase(&db.begin_read().expect("in memory"));
+                    }
                     _ => {
                         let here = model.get(&key[..]).cloned();
                         assert_eq!(layer.get(&key, <[u8]>::to_vec), here, "room {room}, step {step}");

@@ -328,6 +328,15 @@ fn metadata_is_set_in_place() {
 }
 
 #[test]
+fn a_flush_of_whatever_stands_there_goes_well_and_outlives_the_root_that_began_it() {
+    let place = Place::new("flush");
+    place.put("a", b"x");
+    place.root.flush().unwrap();
+    fs::remove_file(place.dir.join("a")).unwrap();
+    place.root.flush().unwrap();
+}
+
+#[test]
 fn a_swap_prepared_before_is_used_again_after_a_delay_but_not_instead_of_a_newer_part() {
     let place = Place::new("again");
     place.ready(b"a", 1, b"first");
