@@ -85,8 +85,8 @@ pub fn no_needless_copies(ledger: &Ledger, d: &Device) -> Result<(), String> {
 /// conflict by displacing its own file gives it the copy's name first (R9).
 pub fn displaced(ledger: &Ledger, devices: &[Device], by: usize, trash: &[Trashed]) -> Result<(), String> {
     for (_, _, id, _) in trash {
-        let user = ledger.contents.get(id).filter(|c| c.closed && !c.replaced && !c.excused && !c.may_sink);
-        let Some(c) = user else { continue };
+        let user = ledger.contents.get(id).filter(|c| c.closed && !c.replaced);
+        let Some(c) = user.filter(|c| !c.may_be_lost() && !c.may_sink()) else { continue };
         let shown = |d: &Device| visible(d).values().any(|e| e.3 == *id);
         let owed = |(i, d): (usize, &Device)| {
             d.ix.all_durable().any(|t| {

@@ -23,14 +23,35 @@ pub struct Written {
     pub at: BTreeMap<usize, u64>,
     /// A user overwrote or removed it, seeing it.
     pub replaced: bool,
-    /// A power cut may have taken it before anyone else had it, or its one device is gone.
+    /// Its one device is gone.
     pub excused: bool,
     /// It may end in a trash alone: a user saved something else under the name of the copy that was to be made of it, an
-    /// instant before, when nobody could know that name yet; its edit is one that was another's ([`GivenAgain`]); or a power
-    /// cut took it while the page cache alone had it, and but a trash has it otherwise.
+    /// instant before, when nobody could know that name yet; or its edit is one that was another's ([`GivenAgain`]).
     pub may_sink: bool,
+    /// What a power cut may have done to it.
+    pub cut: Cut,
     /// What was written, for messages.
     pub text: String,
+}
+
+/// A power cut took a content while the page cache alone had it. It is over once a device has installed it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cut {
+    /// It may be lost: nobody else had it.
+    pub lost: bool,
+    /// It may end in a trash alone: but a trash has it otherwise.
+    pub sinks: bool,
+}
+
+impl Written {
+    /// Whether it may be gone altogether.
+    pub fn may_be_lost(&self) -> bool {
+        self.excused || self.cut.lost
+    }
+    /// Whether it may end in a trash alone.
+    pub fn may_sink(&self) -> bool {
+        self.may_sink || self.cut.sinks
+    }
 }
 
 /// Every content that users wrote, where they put it, whence they removed it.
@@ -205,12 +226,12 @@ impl Ledger {
         let kept = |of: &[&Device]| -> BTreeSet<_> { of.iter().flat_map(|d| d.fs.contents()).collect() };
         let (shown, shown_elsewhere) = (seen(&home), seen(&gone));
         let (kept_here, kept_elsewhere) = (kept(&home), kept(&gone));
-        for (id, w) in self.contents.iter().filter(|(_, w)| w.closed && !w.replaced && !w.excused) {
+        for (id, w) in self.contents.iter().filter(|(_, w)| w.closed && !w.replaced && !w.may_be_lost()) {
             let here = kept_here.contains(id);
             if !here && !kept_elsewhere.contains(id) {
                 return Err(format!("an edit is lost: {} ({id:?}) of device {}", w.text, w.by));
             }
-            if w.may_sink || leave.sinks || (leave.forgot && self.met_its_equal(id)) {
+            if w.may_sink() || leave.sinks || (leave.forgot && self.met_its_equal(id)) {
                 continue;
             }
             // What a device shows that was put out does not make up for what the home has in a trash.

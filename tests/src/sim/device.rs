@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The one folder, as every device's store numbers it.
 pub const F: Folder = Folder(1);
+/// Of [`Number::State`]: not all was looked at that a power cut left.
+const UNCLEAN: u64 = 1 << 2;
 /// Wall time at the world's start (µs).
 pub const EPOCH: u64 = 1_790_000_000_000_000;
 
@@ -187,11 +189,12 @@ impl Device {
         let path = dartsync_core::path::Path::new(path).ok();
         let (mut t, row) = (Trees::default(), path.and_then(|p| self.ix.find(F, p)));
         let loaded = row.is_some_and(|row| self.ix.load(row, &mut t));
-        if loaded && t.unsynced && t.local.as_ref().is_some_and(|l| l.at == 0) {
+        let unclean = loaded && self.ix.number(F, Number::State) & UNCLEAN != 0;
+        if unclean && t.unsynced && t.local.as_ref().is_some_and(|l| l.at == 0) {
             return false;
         }
         let noted = t.intent.is_none() || t.target.is_none();
-        if loaded && !noted && self.peer.is_none() && self.torn_until > 0 {
+        if unclean && !noted && self.peer.is_none() {
             return false;
         }
         !self.filled || (loaded && t.disk_content() == Some(content))

@@ -273,6 +273,7 @@ impl World<'_> {
             let n = fs.node(ino);
             if n.kind != Kind::Directory {
                 let r = self.ledger.is_known(&n.data.id);
+                self.ledger.installed(n.data.id);
                 self.must(r.map_err(|e| format!("D{d} {}: {e}", String::from_utf8_lossy(&work.path))));
             }
         }

@@ -2,7 +2,7 @@
 
 use super::check::{Table, table, visible};
 use super::device::F;
-use super::excuse::{Contents, recoverable};
+use super::excuse::{Contents, cached_since, gone, recoverable};
 use super::rand::{For, Luck, Rand};
 use super::reached::State;
 use super::world::{Event, MS, SECOND, World};
@@ -354,14 +354,12 @@ impl World<'_> {
         }
     }
     /// What a user wrote in the last half minute, the page cache had; and users' removals may be undone.
-    fn excuse(&mut self, d: usize, (had, saw): &(Contents, Contents)) {
-        // What a user wrote into a file that is a download's part again, its rename being undone, is nowhere.
-        let (left, seen) = (recoverable(&self.devices[d].fs), self.devices[d].fs.kept());
-        let gone: Contents = had.difference(&left).chain(saw.difference(&seen)).copied().collect();
+    fn excuse(&mut self, d: usize, before: &(Contents, Contents)) {
+        let after = (recoverable(&self.devices[d].fs), self.devices[d].fs.kept());
         let others = self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| &x.1.fs);
-        self.ledger.excuse(d, self.now, &gone, left, others);
+        self.ledger.excuse(d, self.now, &gone(before, &after), after.0, others);
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
-        self.ledger.forgive(d, self.now.saturating_sub(31 * SECOND));
+        self.ledger.forgive(d, cached_since(self.now));
         self.leave.cut = true;
         self.devices[d].torn_until = u64::MAX;
     }

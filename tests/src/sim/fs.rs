@@ -18,6 +18,8 @@ pub const ROOT: Ino = 1;
 pub const TMP: Ino = 2;
 /// `.dartsync/trash`.
 pub const TRASH: Ino = 3;
+/// What stands in the page cache for so long is on the platter (µs).
+pub const WRITTEN_BACK: u64 = 30_000_000;
 /// A byte string's name in a directory.
 pub type Name = Vec<u8>;
 
@@ -413,7 +415,6 @@ impl Fs {
     /// The power fails: some earlier state of the names comes back, and files that were not durable hold whatever.
     /// The contents that were torn.
     pub fn power_cut(&mut self, rand: &mut Rand) -> Vec<Bytes> {
-        const WRITTEN_BACK: u64 = 30_000_000;
         let now = self.now;
         self.past.retain(|(at, _)| at + WRITTEN_BACK > now);
         if !self.past.is_empty() && rand.chance(3, 4) {

@@ -26,6 +26,8 @@ mod device;
 mod drive;
 mod enrol;
 mod excuse;
+#[cfg(test)]
+mod excuse_tests;
 mod faults;
 mod feed;
 mod fs;

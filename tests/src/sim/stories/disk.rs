@@ -125,7 +125,7 @@ fn torn_alone(w: &mut World<'_>) {
     w.write(A, "x", "the whole of it");
     w.run_for(SECOND);
     tear(w);
-    w.ledger.contents.values_mut().for_each(|c| c.excused = true);
+    w.ledger.contents.values_mut().for_each(|c| c.cut.lost = true);
     w.start(A);
     w.run_for(SECOND);
     w.start(B);
