@@ -1,4 +1,5 @@
-//! Every bound of the protocol and of a node's memory, in one place. Both ends refuse what exceeds them.
+//! Bounds of what travels, in one place: both ends refuse what exceeds them. How much a node does at a time, how often and
+//! for how long, stands beside what does it.
 
 /// Active devices of a home: a slot each.
 pub const DEVICES: usize = 64;

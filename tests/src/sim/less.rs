@@ -21,7 +21,7 @@ pub struct Less {
     pub without: BTreeSet<Kind>,
     /// Other luck of nets and disks in the same world; 0: the seed's own.
     pub salt: u64,
-    /// Two stricter promises are judged, too, that not every seed keeps yet: no needless copies, no edits but users'.
+    /// Judged more strictly, as a run is in which nothing breaks; not every seed is clean then yet (`docs/ARCHITECTURE.md`).
     pub audit: bool,
     /// It is given up, clean, after so many events: no option of the command line.
     pub events: u64,
