@@ -12,6 +12,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Kernel events taken at once.
 const BATCH: usize = 64;
@@ -27,7 +28,7 @@ const WATCHED: u64 = 1 << 32;
 /// TCP of the operating system.
 pub struct NetStd {
     epoll: Epoll,
-    waker: Arc<EventFd>,
+    waker: Waker,
     /// The first is the one that is told of, the second another one.
     listeners: [Option<TcpListener>; 2],
     /// Accepting rests until then; `u64::MAX` = until a link is closed.
@@ -54,13 +55,34 @@ struct Open {
 
 /// Wakes a [`NetStd`] from any thread: its loop is told [`Event::Woken`], once for many wakes.
 #[derive(Clone)]
-pub struct Waker(Arc<EventFd>);
+pub struct Waker(Arc<Bell>);
+
+struct Bell {
+    fd: EventFd,
+    /// It was rung, and the loop has not heard it yet.
+    rung: AtomicBool,
+}
 
 impl Waker {
-    /// Wakes.
+    fn new() -> io::Result<Waker> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Waker(Arc::new(Bell {
+            fd: EventFd::from_value_and_flags(0, flags)?,
+            rung: AtomicBool::new(false),
+        })))
+    }
+    /// Wakes: what this thread did before is seen by the loop once it is told.
     pub fn wake(&self) {
-        // A counter that is full has not been read: the loop is to wake anyway.
-        let _ = self.0.write(1);
+        if !self.0.rung.swap(true, Ordering::AcqRel) {
+            // A counter that is full has not been read: the loop is to wake anyway.
+            let _ = self.0.fd.write(1);
+        }
+    }
+    /// The loop has heard it. The counter first: who wakes in between is seen by the turn that follows, and who wakes after
+    /// that rings again.
+    fn hear(&self) {
+        let _ = self.0.fd.read();
+        self.0.rung.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -69,9 +91,8 @@ impl NetStd {
     pub fn new(listen: Option<SocketAddr>, links: usize) -> io::Result<NetStd> {
         assert!(links <= usize::from(u16::MAX), "link numbers have 16 bits");
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let waker = Arc::new(EventFd::from_value_and_flags(0, flags)?);
-        epoll.add(&*waker, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
+        let waker = Waker::new()?;
+        epoll.add(&waker.0.fd, EpollEvent::new(EpollFlags::EPOLLIN, WAKER))?;
         let mut net = NetStd {
             epoll,
             waker,
@@ -95,7 +116,7 @@ impl NetStd {
     }
     /// Something that wakes this network's loop.
     pub fn waker(&self) -> Waker {
-        Waker(self.waker.clone())
+        self.waker.clone()
     }
     /// Tells [`Event::Ready`] with this token whenever `fd` is readable, until [`unwatch`](NetStd::unwatch).
     pub fn watch(&mut self, fd: BorrowedFd<'_>, token: u32) -> io::Result<()> {
@@ -268,7 +289,7 @@ impl Net for NetStd {
                 LISTENER => self.accept(0),
                 u64::MAX => self.accept(1),
                 WAKER => {
-                    let _ = self.waker.read();
+                    self.waker.hear();
                     flags = EpollFlags::empty();
                     Some(Event::Woken)
                 }
