@@ -44,6 +44,8 @@ struct Queue<T> {
     bulk: VecDeque<Job<T>>,
     /// Threads at a job now that may take long.
     at_bulk: usize,
+    /// Threads that wait for a job: without any, nobody is to be woken for one.
+    idle: usize,
 }
 
 struct Shared<T> {
@@ -68,8 +70,13 @@ impl<T: Send + 'static> Workers<T> {
     /// Starts `threads` threads (taken into 2..=4). `wake` is called, on a worker's thread, after each completion.
     pub fn new(threads: usize, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Workers<T>> {
         let threads = threads.clamp(2, 4);
-        let queue =
-            Queue { interactive: VecDeque::new(), large: VecDeque::new(), bulk: VecDeque::new(), at_bulk: 0 };
+        let queue = Queue {
+            interactive: VecDeque::new(),
+            large: VecDeque::new(),
+            bulk: VecDeque::new(),
+            at_bulk: 0,
+            idle: 0,
+        };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             changed: Condvar::new(),
@@ -96,7 +103,7 @@ impl<T: Send + 'static> Workers<T> {
             Priority::Bulk => queue.bulk.push_back(Box::new(job)),
         }
         self.pending += 1;
-        self.shared.changed.notify_one();
+        self.shared.rouse(queue);
     }
 
     /// The next completion, if there is one. Panics with the job's panic if it had one.
@@ -133,7 +140,18 @@ impl<T> Shared<T> {
                 queue.at_bulk += 1;
                 return Some((Priority::Bulk, job));
             }
+            queue.idle += 1;
             queue = self.changed.wait(queue).expect("no job runs under the lock");
+            queue.idle -= 1;
+        }
+    }
+
+    /// There may be a job for one more thread.
+    fn rouse(&self, queue: MutexGuard<'_, Queue<T>>) {
+        let waits = queue.idle > 0;
+        drop(queue);
+        if waits {
+            self.changed.notify_one();
         }
     }
 }
@@ -144,8 +162,9 @@ fn work<T>(shared: &Shared<T>, done: &Sender<thread::Result<T>>) {
         let mut desk = Desk { buffer: &mut buffer, stopping: &shared.stopping };
         let outcome = catch_unwind(AssertUnwindSafe(|| job(&mut desk)));
         if priority == Priority::Bulk {
-            shared.lock().at_bulk -= 1;
-            shared.changed.notify_one();
+            let mut queue = shared.lock();
+            queue.at_bulk -= 1;
+            shared.rouse(queue);
         }
         if done.send(outcome).is_err() {
             return;
