@@ -6,11 +6,12 @@ use super::deeds::Deeds;
 use super::errand::{Errand, Look};
 use super::gone::Gone;
 use super::link::Link;
+use super::part::Prepared;
 use super::partial::{self, Arrived};
 use super::tree::Tree;
 use super::uploads::Uploads;
-use super::{Book, Job, Report, Setup, Source, dial, part};
-use dartsync_core::data::swarm::{Body, Effect, Fetch, LARGES, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
+use super::{Book, Job, Report, Setup, Source, dial};
+use dartsync_core::data::swarm::{Body, Effect, LARGES, Lent, Swarm, WALK_MEMORY, WINDOW_MEMORY};
 use dartsync_core::data::{Have, Ranges, message::HAVE};
 use dartsync_core::ids::{ContentId, Slot, SlotSet, Ticket};
 use dartsync_core::link::{StaticKey, admission::Admission};
@@ -41,13 +42,6 @@ struct Running {
     bank: Arc<Bank>,
     /// Others fetch the content, too, and may ask for it.
     shared: bool,
-}
-
-/// A fetch that can begin.
-struct Prepared {
-    fetch: Fetch,
-    part: File,
-    bank: Bank,
 }
 
 /// A chunk that is put together but for some parts.
@@ -403,14 +397,12 @@ impl Shared {
     }
 
     /// See [`super::Fetcher::fetch`].
-    pub fn fetch(self: &Arc<Self>, job: Job) {
-        let Job { ticket, kind, content, size, from, seekers, part, bank } = job;
-        // Chunks of zeros stay holes, so the length comes first. Should it fail, so will the writes.
-        let _ = part.set_len(size);
-        let large = Machine::needs_memory(size);
-        let present = if large { part::written(&part) } else { 0 };
-        let fetch = Fetch { ticket, kind, content, size, present, from, seekers, based: bank.has_base() };
-        self.with(|hub, _| hub.waiting[usize::from(large)].push_back(Prepared { fetch, part, bank }));
+    pub fn fetch(self: &Arc<Self>, jobs: Vec<Job>) {
+        let (larges, smalls) = jobs.into_iter().map(Prepared::of).partition::<Vec<_>, _>(Prepared::is_large);
+        self.with(|hub, _| {
+            hub.waiting[0].extend(smalls);
+            hub.waiting[1].extend(larges);
+        });
     }
     /// See [`super::Fetcher::connect_back`].
     pub fn connect_back(self: &Arc<Self>, slot: Slot) {

@@ -151,8 +151,8 @@ pub struct Job {
     pub from: SlotSet,
     /// Devices that seek it, too, and may have some of it.
     pub seekers: SlotSet,
-    /// The part file, open for reading and writing; it becomes `size` bytes long. Right bytes of an earlier try are
-    /// kept; chunks of zeros are left as holes.
+    /// The part file, open for reading and writing, `size` bytes long. Right bytes of an earlier try are kept; chunks of
+    /// zeros are left as holes.
     pub part: File,
     /// What is here of it already ([`Fetcher::bank`]).
     pub bank: Bank,
@@ -167,9 +167,10 @@ impl Fetcher {
     pub fn start(setup: Setup) -> Fetcher {
         Fetcher(hub::Shared::start(setup))
     }
-    /// Fetches; more than can be under way at once wait for their turn. [`Report::Done`] follows, once.
-    pub fn fetch(&self, job: Job) {
-        self.0.fetch(job);
+    /// Fetches them; more than can be under way at once wait for their turn. [`Report::Done`] follows, once for each. What
+    /// is asked of a device for those that come together is sent together.
+    pub fn fetch(&self, jobs: Vec<Job>) {
+        self.0.fetch(jobs);
     }
     /// What is here of a newer version of that content: for a fetch of it. May block on the disk.
     pub fn bank(&self, base: &ContentId) -> Bank {

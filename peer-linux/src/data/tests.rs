@@ -148,20 +148,13 @@ impl Node {
     fn fetch_over(&self, ticket: u32, content: ContentId, size: usize, from: &[&Node], bank: Bank) {
         let mut set = SlotSet(0);
         from.iter().for_each(|n| set.add(n.known.slot));
-        let part = self.part(&format!("{ticket}.part"));
-        let kind = Kind::File;
         let size = size as u64;
+        let part = self.part(&format!("{ticket}.part"));
+        part.set_len(size).unwrap();
+        let kind = Kind::File;
         let seekers = SlotSet(0);
-        self.fetcher.fetch(Job {
-            ticket: Ticket(ticket),
-            kind,
-            content,
-            size,
-            from: set,
-            seekers,
-            part,
-            bank,
-        });
+        let ticket = Ticket(ticket);
+        self.fetcher.fetch(vec![Job { ticket, kind, content, size, from: set, seekers, part, bank }]);
     }
     fn got(&self, ticket: u32) -> Vec<u8> {
         std::fs::read(self.path(&format!("{ticket}.part"))).unwrap()
@@ -244,7 +237,8 @@ fn many_small_files_and_a_link_text_come_at_once() {
     let link = hash_symlink(b"../over/there");
     a.shelf.0.lock().unwrap().insert(link.content, (Err(b"../over/there".to_vec()), Vec::new()));
     let (from, part, ticket) = (SlotSet::one(Slot(0)), b.part("900.part"), Ticket(900));
-    b.fetcher.fetch(Job {
+    part.set_len(13).unwrap();
+    b.fetcher.fetch(vec![Job {
         ticket,
         kind: Kind::Symlink,
         content: link.content,
@@ -253,7 +247,7 @@ fn many_small_files_and_a_link_text_come_at_once() {
         seekers: SlotSet(0),
         part,
         bank: Bank::default(),
-    });
+    }]);
     for _ in 0..301 {
         b.ready();
     }

@@ -5,7 +5,7 @@ use super::beneath::{Dir, cause, io_cause};
 use super::copy::copy_bytes;
 use super::lease::Held;
 use super::root::{Root, lock};
-use super::stat::{file_stat, handle_at, is_same_data, link_at, read_at, stat_at};
+use super::stat::{handle_at, is_same_data, link_at, read_at, stat_at, stat_of};
 use dartsync_core::ids::ContentId;
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Stat};
@@ -58,7 +58,7 @@ impl Root {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file: File = openat(&tmp, part_name(n), flags, Mode::RUSR | Mode::WUSR).map_err(cause)?.into();
         let s = rustix::fs::fstat(&file).map_err(cause)?;
-        if file_stat(&file)?.kind != Kind::File {
+        if stat_of(&s)?.kind != Kind::File {
             return Err(Cause::Special);
         }
         if size.saturating_sub(s.st_blocks as u64 * 512) > self.free()? {

@@ -1,12 +1,13 @@
 //! Effects carried out, and their outcomes handed back.
 
+use super::fetches::Fetch;
 use super::folders::Lying;
 use super::jobs::{self, Found, Make, Spot};
 use super::requests::Linking;
 use super::tracker_link::Fact;
 use super::{Node, log, now};
 use crate::control::Reply;
-use crate::data::{Bank, Book, Job, Known, Report};
+use crate::data::{Bank, Book, Known, Report};
 use crate::disk::{Act, DiskError, Purged, Rewritten, Root, Trashed};
 use crate::node::clients::ClientId;
 use crate::workers::Priority::{self, Interactive, Large};
@@ -19,14 +20,11 @@ use dartsync_core::record::Kind;
 use dartsync_core::wire::message::caps;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
 /// Completions taken in one turn, at most.
 const COMPLETIONS: usize = 256;
-
-/// From so many bytes on it is worth looking at the version that a newer one replaces.
-const WORTH_PIECES: u64 = 4096;
 
 /// Troubles remembered, lest they be logged at each retry.
 const TROUBLES: usize = 1024;
@@ -74,16 +72,6 @@ pub enum Done {
     Reply(ClientId, Reply),
 }
 
-/// A fetch whose part file is being opened.
-pub struct Fetch {
-    ticket: Ticket,
-    kind: Kind,
-    content: ContentId,
-    size: u64,
-    from: SlotSet,
-    seekers: SlotSet,
-}
-
 impl Node {
     /// Carries an effect out, or has it carried out.
     pub(super) fn begin(&mut self, effect: Effect) {
@@ -98,17 +86,8 @@ impl Node {
             Effect::Fetch { ticket, row, kind, content, size, from, seekers } => {
                 self.fetch(row, Fetch { ticket, kind, content, size, from, seekers })
             }
-            Effect::Sources { ticket, holders, seekers } => match self.opening.get_mut(&ticket) {
-                // Its part file is still being opened.
-                Some(said) => *said = Some((holders, seekers)),
-                None => self.fetcher.sources(ticket, holders, seekers),
-            },
-            Effect::Cancel(ticket) => {
-                if let Some(flag) = self.cancels.get(&ticket) {
-                    flag.store(true, Ordering::Relaxed);
-                }
-                self.fetcher.cancel(ticket);
-            }
+            Effect::Sources { ticket, holders, seekers } => self.other_sources(ticket, holders, seekers),
+            Effect::Cancel(ticket) => self.cancel(ticket),
             Effect::Commit { .. } => unreachable!("the loop commits"),
             Effect::Reach(device) => self.reach(device),
             Effect::Tell(tell) => self.hear(tell),
@@ -199,7 +178,7 @@ impl Node {
         trees.disk_content()
     }
 
-    fn flag(&mut self, ticket: Ticket) -> Arc<AtomicBool> {
+    pub(super) fn flag(&mut self, ticket: Ticket) -> Arc<AtomicBool> {
         self.cancels.entry(ticket).or_default().clone()
     }
 
@@ -208,48 +187,6 @@ impl Node {
         self.cancels.remove(&ticket);
         self.peer.handle_done(&mut self.store, now(), ticket, outcome);
         self.pull();
-    }
-
-    fn fetch(&mut self, row: Row, fetch: Fetch) {
-        let Fetch { ticket, content, size, .. } = fetch;
-        let Some(spot) = self.spot(ticket, row) else { return };
-        self.flag(ticket);
-        self.folders.contents.insert(ticket, content);
-        self.opening.insert(ticket, None);
-        let base = self.content_of(row).filter(|base| *base != content && size >= WORTH_PIECES);
-        let fetcher = self.fetcher.clone();
-        self.workers.submit(Priority::Interactive, move |_| {
-            let part = spot.root.part_open(spot.n, size);
-            let bank = || base.map_or(Bank::default(), |base| fetcher.bank(&base));
-            Done::Part(spot.folder, fetch, part.map(|part| (part, bank())))
-        });
-    }
-
-    fn begin_fetch(&mut self, folder: Folder, f: Fetch, part: Result<(File, Bank), Cause>) {
-        if let Some(root) = self.folders.root(folder) {
-            for t in root.take_strays() {
-                self.file_trash(folder, &t);
-            }
-        }
-        let said = self.opening.remove(&f.ticket).flatten();
-        let stopped = self.cancels.get(&f.ticket).is_none_or(|c| c.load(Ordering::Relaxed));
-        match part {
-            Err(cause) => {
-                self.folders.contents.remove(&f.ticket);
-                self.finish(f.ticket, Outcome::Failed(cause));
-            }
-            Ok(_) if stopped => {
-                self.folders.contents.remove(&f.ticket);
-                self.finish(f.ticket, Outcome::Failed(Cause::Raced));
-            }
-            Ok((part, bank)) => {
-                let Fetch { ticket, kind, content, size, from, seekers } = f;
-                self.fetcher.fetch(Job { ticket, kind, content, size, from, seekers, part, bank });
-                if let Some((holders, seekers)) = said {
-                    self.fetcher.sources(ticket, holders, seekers);
-                }
-            }
-        }
     }
 
     /// Looks the tracker's addresses up, then dials them. If none answered last time, the local network is asked, too.
@@ -284,13 +221,17 @@ impl Node {
 
     /// Takes what workers have done.
     pub(super) fn take_completions(&mut self) {
-        for _ in 0..COMPLETIONS {
-            match self.workers.poll() {
-                Some(done) => self.take(done),
-                None => return,
-            }
+        let mut left = COMPLETIONS;
+        while left > 0
+            && let Some(done) = self.workers.poll()
+        {
+            self.take(done);
+            left -= 1;
         }
-        self.come_again();
+        self.begin_fetches();
+        if left == 0 {
+            self.come_again();
+        }
     }
 
     fn take(&mut self, done: Done) {

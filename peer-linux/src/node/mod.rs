@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod` | the loop: facts in, effects out, frames out, sleep |
 //! | `start` | from the state directory to a running node |
-//! | `effects` `acts` `jobs` `folders` | effects carried out: on workers, by the scan, by the watches |
+//! | `effects` `acts` `fetches` `jobs` `folders` | effects carried out: on workers, by the scan, by the watches |
 //! | `tracker_link`, `network` | the link to the tracker; when to dial it at once |
 //! | `clients` `requests` `status` | commands of this user |
 //!
@@ -16,6 +16,7 @@
 mod acts;
 mod clients;
 mod effects;
+mod fetches;
 mod folders;
 mod jobs;
 mod network;
@@ -26,7 +27,7 @@ mod tracker_link;
 
 use crate::config::{Config, Lock, State};
 use crate::control::Request;
-use crate::data::{Book, Fetcher, Report};
+use crate::data::{Book, Fetcher, Job, Report};
 use crate::store::Store;
 use crate::workers::Workers;
 use anyhow::{Context, Result};
@@ -79,6 +80,8 @@ pub(crate) struct Node {
     cancels: HashMap<Ticket, Arc<AtomicBool>>,
     /// Fetches whose part file is being opened, and what was said of their sources meanwhile.
     opening: HashMap<Ticket, Option<(SlotSet, SlotSet)>>,
+    /// Fetches whose part files were opened in this turn.
+    fetches: Vec<Job>,
     fetcher: Fetcher,
     reports: Receiver<Report>,
     book: Arc<RwLock<Book>>,

@@ -82,6 +82,7 @@ pub fn start(state: &State) -> Result<Node> {
         preparing: Default::default(),
         cancels: HashMap::new(),
         opening: HashMap::new(),
+        fetches: Vec::new(),
         fetcher,
         reports,
         book,
