@@ -1,5 +1,8 @@
 //! Trackers and devices that are killed, come back, and have lost something.
 
+use dartsync::store::Store;
+use dartsync_core::ids::Folder;
+use dartsync_core::peer::{Index, Mark, Trees};
 use dartsync_tests::process::{Device, Home, noise, wait_for, wait_within};
 use std::fs;
 use std::io::Write;
@@ -186,6 +189,48 @@ fn both_killed_again_and_again() {
             assert!(written.contains(&bytes), "{}: what no user wrote", name.display());
         }
     }
+}
+
+/// How many paths of a device that does not run bear the mark of what may stand in the page cache alone, and of how many no
+/// flush tells any more.
+fn unflushed(device: &Device) -> (usize, usize) {
+    let mut store = Store::open(&device.state).expect("it is there").0;
+    let (mut marked, mut unsure) = (0, 0);
+    for folder in (0..8).map(Folder) {
+        let mut after = None;
+        while let Some(row) = store.marked(folder, Mark::Unsynced, after) {
+            let mut t = Trees::default();
+            assert!(store.load(row, &mut t));
+            after = Some(row);
+            marked += 1;
+            unsure += usize::from(t.unsure);
+        }
+    }
+    (marked, unsure)
+}
+
+#[test]
+fn what_a_run_left_to_be_flushed_the_next_one_flushes() {
+    let mut home = Home::start("marks", 1);
+    let mut n = 0;
+    wait_for("a file that was announced and not flushed yet", || {
+        n += 1;
+        home[0].put(format!("f{n}"), "in the page cache");
+        home[0].wait();
+        home[0].kill();
+        let marked = unflushed(&home[0]).0 > 0;
+        if !marked {
+            home[0].start();
+        }
+        marked.then_some(())
+    });
+    wait_for("a flush by a later run", || {
+        home[0].start();
+        home[0].stop();
+        let (marked, unsure) = unflushed(&home[0]);
+        assert_eq!(unsure, 0, "no write failed");
+        (marked == 0).then_some(())
+    });
 }
 
 #[test]

@@ -208,7 +208,8 @@ pub enum Effect {
         /// Where.
         folder: Folder,
     },
-    /// Make what others wrote in the folder durable, contents and names (R13). [`Outcome::Done`] or [`Outcome::Failed`].
+    /// Make what others wrote in the folder durable, contents and names (R13). [`Outcome::Done`] or [`Outcome::Failed`]:
+    /// [`Cause::RootGone`] where there is no root, and nothing was asked of its disk.
     Flush {
         /// Names the answer.
         ticket: Ticket,

@@ -6,7 +6,7 @@ use super::index::{Index, Mark};
 use super::machine::Peer;
 use super::rows::Open;
 use super::state::{FolderState, Job, Work};
-use super::trees::{Lane, Stat};
+use super::trees::{Cause, Lane, Stat};
 use crate::ids::Row;
 use crate::record::Kind;
 use crate::time::{Duration, Instant, Now};
@@ -15,6 +15,8 @@ use crate::time::{Duration, Instant, Now};
 const FLUSH_AFTER: Duration = Duration::secs(3);
 /// How long a file may be written before it is flushed for good.
 const FLUSH_EVERY: Duration = Duration::secs(5);
+/// How long a scan waits at most for a flush that is due when the root is found: a disk may have very much to write.
+const FLUSH_FIRST: Duration = Duration::secs(5);
 /// By how much (µs) the wall clock may leave the monotonic one without having been set.
 const STEP: u64 = 100_000;
 
@@ -43,10 +45,15 @@ impl Peer {
         self.folders[f].flush_at.get_or_insert(now.at + FLUSH_AFTER);
     }
 
+    /// The root was found: what is due to be flushed is flushed before it is scanned.
+    pub(super) fn await_flush(&mut self, now: Now, f: usize) {
+        let s = &mut self.folders[f];
+        let due = !s.flushing && s.flush_at.is_some_and(|at| at <= now.at);
+        s.scan_waits = due.then(|| now.at + FLUSH_FIRST);
+    }
+
     pub(super) fn plan_flush(&mut self, now: Now) -> Option<Effect> {
-        let due = |s: &FolderState| {
-            s.linked && !s.root_gone && !s.flushing && s.flush_at.is_some_and(|at| at <= now.at)
-        };
+        let due = |s: &FolderState| s.has_root() && !s.flushing && s.flush_at.is_some_and(|at| at <= now.at);
         let f = self.folders.iter().position(due)?;
         if self.jobs.is_full() {
             return None;
@@ -58,12 +65,18 @@ impl Peer {
     }
 
     /// What was announced before the flush began is on the platter now. If it failed, that is not known, and no later one
-    /// tells: the system says once what it could not write, and takes it for written from then on.
-    pub(super) fn flushed(&mut self, ix: &mut dyn Index, now: Now, job: Job, ok: bool) {
+    /// tells: the system says once what it could not write, and takes it for written from then on. Where the root was not
+    /// there, the system was not asked.
+    pub(super) fn flushed(&mut self, ix: &mut dyn Index, now: Now, job: Job, failed: Option<Cause>) {
         let s = &mut self.folders[job.f];
         s.flushing = false;
+        s.scan_waits = None;
+        if failed == Some(Cause::RootGone) {
+            self.root_is_gone(ix, now, job.f);
+            return;
+        }
         s.flush_at = None;
-        if !ok {
+        if failed.is_some() {
             (s.flush_at, s.flushed) = (Some(now.at + FLUSH_EVERY), None);
             self.doubt_unsynced(ix, now, job.f);
             return;
@@ -114,10 +127,10 @@ impl Peer {
         }
     }
 
-    /// A folder is linked: all is flushed, what bears a mark of an earlier run, too; after a power cut, what bears one is looked at again, and so
-    /// is all that was under way, be it by a later run, for this one may end before it comes to it.
+    /// A folder is linked: all is flushed, what bears a mark of an earlier run, too; after a power cut, what bears one is
+    /// looked at again, and so is all that was under way, be it by a later run, for this one may end before it comes to it.
     pub(super) fn take_up_marks(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
-        // At once: what a first scan finds need not be marked then.
+        // As soon as its root is there, before it is scanned: what a first scan finds need not be marked then.
         self.folders[f].flush_at = Some(now.at);
         if self.session.unclean {
             self.folders[f].unclean = true;

@@ -2,12 +2,13 @@
 
 use super::effect::{Effect, Outcome};
 use super::mem_index::MemIndex;
-use super::rig::Rig;
+use super::rig::{F, Rig};
 use super::trees::{Cause, Made};
 use crate::ids::Ticket;
 use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
+use std::vec::Vec;
 
 /// The program starts anew with that store, in that boot; its folder is linked.
 fn starts(ix: MemIndex, boot: u64) -> Rig {
@@ -48,6 +49,11 @@ fn flushes_with(rig: &mut Rig, outcome: Outcome) -> u32 {
         rig.pass(Duration::secs(1));
     }
     n
+}
+
+/// Whether a scan is begun now.
+fn scans(rig: &mut Rig) -> bool {
+    core::iter::from_fn(|| rig.effect()).any(|e| matches!(e, Effect::Scan { .. }))
 }
 
 /// The next flush begins.
@@ -141,11 +147,11 @@ fn once_all_was_looked_at_the_power_cut_is_over() {
 #[test]
 fn a_flush_before_the_look_says_nothing_of_what_was_announced() {
     let mut rig = starts(ends(marked()), 2);
-    rig.pass(Duration::secs(4));
-    let Some(Effect::Flush { ticket, .. }) = rig.peer.plan_flush(rig.now) else { panic!("it is due") };
-    rig.done(ticket, Outcome::Done);
+    rig.opens();
+    assert!(scans(&mut rig) && rig.first_flush.is_none());
     assert!(rig.trees("x").unsynced);
-    rig.first_flush = None;
+    rig.peer.handle_done(&mut rig.ix, rig.now, rig.peer.scan.ticket, Outcome::Failed(Cause::Os(5)));
+    rig.peer.handle_lost_events(&mut rig.ix, rig.now, F);
     set_clock(&mut rig);
     rig.scan(&[("x", Kind::File, "whole")]);
     assert!(rig.trees("x").unsynced, "whole, but in the page cache");
@@ -182,9 +188,12 @@ fn after_a_failed_flush_none_speaks_for_what_was_marked() {
 fn a_failed_sync_may_have_been_told_of_what_users_wrote() {
     let mut rig = starts(ends(marked()), 1);
     rig.scan(&[("x", Kind::File, "whole")]);
-    let (now, f) = (rig.now, 0);
-    rig.peer.synced(&mut rig.ix, now, f, false);
+    rig.peer.synced(&mut rig.ix, rig.now, 0, Some(Cause::Os(5)));
     assert!(flushes(&mut rig) > 0 && rig.trees("x").unsynced);
+    let mut rig = starts(ends(marked()), 1);
+    rig.peer.synced(&mut rig.ix, rig.now, 0, Some(Cause::RootGone));
+    rig.scan(&[("x", Kind::File, "whole")]);
+    assert!(flushes(&mut rig) > 0 && !rig.trees("x").unsynced, "without a root the system was not asked");
 }
 
 #[test]
@@ -196,4 +205,52 @@ fn a_doubt_ends_with_its_mark() {
     o.t.unsynced = false;
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert!(!rig.trees("x").unsure);
+}
+
+#[test]
+fn what_is_to_be_flushed_at_the_link_is_flushed_once_the_root_is_there_and_before_it_is_scanned() {
+    for outcome in [Outcome::Done, Outcome::Failed(Cause::Os(5))] {
+        let mut rig = starts(ends(marked()), 1);
+        rig.first_flush = None;
+        let ticket = rig.seeks_root();
+        rig.pass(Duration::secs(60));
+        while rig.effect().is_some() {}
+        assert!(!rig.peer.folders[0].flushing, "there is nothing to be flushed yet");
+        assert!(rig.peer.poll_timeout().is_none_or(|at| at > rig.now.at));
+        rig.found_root(ticket);
+        let all: Vec<Effect> = core::iter::from_fn(|| rig.effect()).collect();
+        let [.., Effect::Flush { ticket, .. }] = all[..] else { panic!("{all:?}") };
+        assert!(rig.peer.poll_timeout().is_some_and(|at| at > rig.now.at));
+        rig.done(ticket, outcome);
+        assert!(scans(&mut rig), "be it that it failed");
+        let t = rig.trees("x");
+        assert_eq!((t.unsynced, t.unsure), (outcome != Outcome::Done, outcome != Outcome::Done));
+    }
+}
+
+#[test]
+fn a_flush_that_takes_very_long_holds_no_scan_up_for_ever() {
+    let mut rig = starts(ends(marked()), 1);
+    rig.first_flush = None;
+    rig.opens();
+    while rig.effect().is_some() {}
+    assert!(rig.peer.folders[0].flushing && rig.peer.scan.ticket.0 == 0);
+    rig.pass(Duration::secs(5));
+    assert!(scans(&mut rig));
+}
+
+#[test]
+fn a_flush_that_finds_no_root_leaves_no_doubt_and_is_made_once_it_is_there() {
+    let mut rig = starts(ends(marked()), 1);
+    rig.first_flush = Some(Outcome::Failed(Cause::RootGone));
+    rig.opens();
+    while rig.effect().is_some() {}
+    assert!(rig.peer.folders[0].root_gone && rig.first_flush.is_none());
+    let t = rig.trees("x");
+    assert!(t.unsynced && !t.unsure, "the system was asked for nothing");
+    assert!(rig.peer.poll_timeout().is_some_and(|at| at > rig.now.at));
+    rig.first_flush = Some(Outcome::Done);
+    rig.pass(Duration::secs(2));
+    rig.scan(&[("x", Kind::File, "whole")]);
+    assert!(!rig.trees("x").unsynced);
 }

@@ -354,10 +354,13 @@ impl Peer {
     }
 
     /// A directory sync ended: whatever waited for it is durable; intents end.
-    pub(super) fn synced(&mut self, ix: &mut dyn Index, now: Now, f: usize, ok: bool) {
+    pub(super) fn synced(&mut self, ix: &mut dyn Index, now: Now, f: usize, failed: Option<Cause>) {
         self.folders[f].syncing = false;
+        let ok = failed.is_none();
         if !ok {
             self.folders[f].sync_at = now.at + Duration::secs(1);
+        }
+        if failed.is_some_and(|c| c != Cause::RootGone) {
             // It may have been told of what a user wrote, and no flush is told of it again.
             self.doubt_unsynced(ix, now, f);
         }

@@ -316,7 +316,8 @@ impl Peer {
             if f.watched && f.rescan_at.0 != u64::MAX {
                 sooner(Some(f.rescan_at));
             }
-            sooner(f.flush_at.filter(|_| !f.flushing && !f.root_gone));
+            sooner(f.flush_at.filter(|_| !f.flushing && f.has_root()));
+            sooner(f.scan_waits.filter(|_| f.watched));
             sooner(f.recheck_at.filter(|_| f.watched));
             sooner(f.resay_at);
             sooner(self.judgement_at(f));
@@ -346,6 +347,7 @@ impl Peer {
                 f.rewind();
                 self.waiting.forget(place);
             }
+            f.scan_waits = f.scan_waits.filter(|at| *at > now.at);
             if f.rescan_at <= now.at {
                 f.rescan = true;
                 f.rescan_at = Instant(u64::MAX);

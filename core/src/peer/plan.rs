@@ -35,6 +35,9 @@ impl Peer {
         if let Some(e) = self.start_watch(now) {
             return Some(e);
         }
+        if let Some(e) = self.plan_flush(now) {
+            return Some(e);
+        }
         if let Some((f, dir)) = self.start_scan()
             && let Some(e) = self.begin_scan(ix, f, dir)
         {
@@ -50,7 +53,6 @@ impl Peer {
                 .or_else(|| self.plan_installs(ix, now, Lane::Remove))
                 .or_else(|| self.plan_installs(ix, now, Lane::Bulk))
                 .or_else(|| self.plan_sync(now))
-                .or_else(|| self.plan_flush(now))
                 .or_else(|| self.plan_revivals(ix, now))
                 .or_else(|| self.plan_parts(now));
             if effect.is_none() {
@@ -116,7 +118,7 @@ impl Peer {
         }
         for f in 0..self.folders.len() {
             let s = &self.folders[f];
-            if !s.linked || !s.watched || s.root_gone {
+            if !s.has_root() {
                 continue;
             }
             while let Some(row) = self.pull(ix, now, f, Lane::Look) {
@@ -271,13 +273,12 @@ impl Peer {
     }
 
     fn chore_done(&mut self, ix: &mut dyn Index, now: Now, job: Job, failed: Option<Cause>) {
-        let ok = failed.is_none();
         match job.work {
-            Work::Parts => self.parts_listed(now, job.f, ok),
+            Work::Parts => self.parts_listed(now, job.f, failed.is_none()),
             Work::Clear => self.cleared(ix, now, job),
             Work::Watch => self.watch_done(now, job.f, failed),
-            Work::Sync => self.synced(ix, now, job.f, ok),
-            _ => self.flushed(ix, now, job, ok),
+            Work::Sync => self.synced(ix, now, job.f, failed),
+            _ => self.flushed(ix, now, job, failed),
         }
     }
 

@@ -4,7 +4,7 @@
 use super::machine::{Config, Peer};
 use super::mem_index::MemIndex;
 use super::state::Telling;
-use super::trees::{Lane, Local, Made, Remote, Stat, Trees};
+use super::trees::{Cause, Lane, Local, Made, Remote, Stat, Trees};
 use super::{Effect, Index, Outcome, ScanEntry};
 use crate::ids::{ContentId, Epoch, Folder, FolderId, PublicKey, Row, Seq, Tag, Ticket};
 use crate::path::Path;
@@ -29,6 +29,8 @@ pub(super) struct Rig {
     pub listed: u32,
     /// What becomes of the flush that a link begins with; those that follow are a test's to make.
     pub first_flush: Option<Outcome>,
+    /// Its root was found. Before that, nothing is there that could be flushed.
+    rooted: bool,
     seq: u64,
 }
 
@@ -72,6 +74,7 @@ impl Rig {
             tmp: Vec::new(),
             listed: 0,
             first_flush: Some(Outcome::Done),
+            rooted: false,
             seq: 0,
         };
         rig.peer.start(&mut rig.ix, now, boot, None);
@@ -107,13 +110,31 @@ impl Rig {
         let mut ticket = Ticket(0);
         while let Some(e) = self.effect() {
             match e {
-                Effect::Watch { ticket, .. } => self.done(ticket, Outcome::Done),
+                Effect::Watch { ticket, .. } => self.found_root(ticket),
                 Effect::Scan { ticket: t, .. } => ticket = t,
                 Effect::Look { ticket, row, .. } => self.answer_look(ticket, row, found),
                 _ => {}
             }
         }
         self.entries(ticket, found);
+    }
+    /// The folder's root is found, now that it is looked for.
+    pub fn opens(&mut self) {
+        let ticket = self.seeks_root();
+        self.found_root(ticket);
+    }
+    /// The folder's root is looked for.
+    pub fn seeks_root(&mut self) -> Ticket {
+        loop {
+            if let Effect::Watch { ticket, .. } = self.effect().expect("it is looked for") {
+                return ticket;
+            }
+        }
+    }
+    /// It was found.
+    pub fn found_root(&mut self, ticket: Ticket) {
+        self.rooted = true;
+        self.done(ticket, Outcome::Done);
     }
     /// A scan of a directory (none: of the whole) has told of these entries; whatever else is asked for is left alone.
     pub fn begin_scan_of(&mut self, dir: Option<&str>, found: &[(&str, Kind, &str)]) {
@@ -156,6 +177,9 @@ impl Rig {
                 Effect::Commit { ticket } => {
                     self.ix.commit();
                     self.done(ticket, Outcome::Done);
+                }
+                Effect::Flush { ticket, .. } | Effect::Sync { ticket, .. } if !self.rooted => {
+                    self.done(ticket, Outcome::Failed(Cause::RootGone));
                 }
                 Effect::Flush { ticket, .. } if self.first_flush.is_some() => {
                     let outcome = self.first_flush.take().expect("seen");

@@ -164,7 +164,7 @@ impl Peer {
         if self.scan.ticket.0 != 0 {
             return None;
         }
-        let ready = |s: &super::state::FolderState| s.linked && s.watched && !s.root_gone;
+        let ready = |s: &super::state::FolderState| s.has_root() && s.scan_waits.is_none();
         let f = self
             .folders
             .iter()
@@ -336,13 +336,14 @@ impl Peer {
                 s.watched = true;
                 s.root_gone = false;
                 s.rescan = true;
+                self.await_flush(now, f);
             }
             Some(_) => {
                 s.root_gone = true;
                 s.watch_at = now.at + RETRY_ROOT;
             }
         }
-        let folder = s.folder;
+        let folder = self.folders[f].folder;
         self.tell(Tell::State(folder));
     }
 

@@ -150,6 +150,8 @@ pub struct FolderState {
     pub rescan: bool,
     /// When the next scan of the whole is due by itself.
     pub rescan_at: Instant,
+    /// A flush that was due when the root was found comes before a scan, which waits for it, until then at most.
+    pub scan_waits: Option<Instant>,
     /// Subtrees to scan.
     pub subtrees: Vec<Row, SUBTREES>,
     /// The root is gone or not the one that was linked.
@@ -243,6 +245,7 @@ impl FolderState {
             ready: false,
             rescan: false,
             rescan_at: Instant(u64::MAX),
+            scan_waits: None,
             subtrees: Vec::new(),
             root_gone: false,
             paused: false,
@@ -272,9 +275,13 @@ impl FolderState {
             parts: Parts { due: true, at: Instant(0), pause: PARTS_PAUSE.0, ended: 0 },
         }
     }
+    /// Whether its root is there, as far as is known, and watched: before that there is nothing to be looked at or flushed.
+    pub fn has_root(&self) -> bool {
+        self.linked && self.watched && !self.root_gone
+    }
     /// Whether rows may be acted on: the root is there, the start scan is done, the user did not pause it.
     pub fn may_act(&self) -> bool {
-        self.linked && self.scanned && self.watched && !self.root_gone && !self.paused
+        self.has_root() && self.scanned && !self.paused
     }
     /// All lanes are gone through from their start again.
     pub fn rewind(&mut self) {

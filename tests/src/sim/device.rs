@@ -75,6 +75,8 @@ pub struct Device {
     pub timer: u64,
     /// The folder's root is not there.
     pub root_gone: bool,
+    /// Its program has opened the root since it was linked, and since it last sought it: before, no act can be carried out.
+    pub opened: bool,
     /// Until then what is edited may be taken for torn by a power cut (R13).
     pub torn_until: u64,
     /// Its key was revoked.
@@ -143,6 +145,7 @@ impl Device {
             committing: None,
             timer: 0,
             root_gone: false,
+            opened: false,
             torn_until: 0,
             revoked: false,
             joined: false,
@@ -210,6 +213,7 @@ impl Device {
         let await_both = if key.0[0] % 2 == 1 { 0 } else { u64::MAX };
         let config = Config { key, seed: secret, port: 7421, addrs, caps: 0, await_both };
         let mut peer = Box::new(Peer::new(config));
+        self.opened = false;
         let at = self.now(now);
         self.cleanup(now, true);
         self.file_trash();

@@ -225,6 +225,9 @@ impl World<'_> {
         // The lease keeps writers out of the inode itself: they can only put another in its place.
         let style = 1;
         let dev = &mut self.devices[d];
+        if let Effect::Watch { .. } = work.effect {
+            dev.opened = !dev.root_gone;
+        }
         let mut race = |fs: &mut Fs, path: &[u8]| {
             if let Some(data) = &spare {
                 *raced.borrow_mut() = super::user::last_instant(fs, path, data.clone(), style);
@@ -233,7 +236,7 @@ impl World<'_> {
         let act = Act {
             fs: &mut dev.fs,
             tmp: &mut dev.tmp,
-            root_gone: dev.root_gone,
+            root_gone: dev.root_gone || !dev.opened,
             fail,
             race: if spare.is_some() { Some(&mut race) } else { None },
             rand,

@@ -128,7 +128,7 @@ impl World<'_> {
         let dev = &mut self.devices[d];
         let now = dev.now(self.now);
         (dev.unlinking, dev.leaving, dev.unlinked) = (None, false, true);
-        (dev.folder, dev.backup) = (None, None);
+        (dev.folder, dev.backup, dev.opened) = (None, None, false);
         dev.peer.as_mut().expect("it spoke").unlink_folder(&mut dev.ix, now, F);
         dev.fs.reset();
         dev.fetches.clear();
