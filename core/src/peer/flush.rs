@@ -6,8 +6,9 @@ use super::index::{Index, Mark};
 use super::machine::Peer;
 use super::rows::Open;
 use super::state::{FolderState, Job, Work};
-use super::trees::{Cause, Lane, Stat};
+use super::trees::{Cause, Lane, Stat, Trees};
 use crate::ids::Row;
+use crate::path::{Path, PathBuf};
 use crate::record::Kind;
 use crate::time::{Duration, Instant, Now};
 
@@ -32,12 +33,47 @@ impl Peer {
     /// R13: what users made may be in the page cache alone, its name, too, unless it was last changed before a flush. Its age
     /// says nothing: a clock that was set forward makes of what was written just now what was written long ago.
     pub(super) fn mark_unsynced(&mut self, now: Now, o: &mut Open, stat: &Stat) {
-        let s = &self.folders[o.f];
-        let fresh = stat.is_of_writer() || !s.flushed.is_some_and(|since| is_before(now, since, stat));
-        o.t.unsynced = (fresh || o.t.unsure) && stat.kind != Kind::Removed;
+        // One that the look has set ([`Peer::mark_come`]) ends with a flush alone.
+        o.t.unsynced = (self.is_fresh(now, o.f, stat) || o.t.unsynced) && stat.kind != Kind::Removed;
         if o.t.unsynced {
             self.want_flush(now, o.f);
         }
+    }
+
+    /// R13: a look found here what was not here before. A directory that was moved is all that has changed of a whole tree:
+    /// what is in it has its old times, but a new name. So a directory is marked by its look, and what is in one by what is
+    /// known of that: what ended a mark there began after the directory was found, with all that it held.
+    pub(super) fn mark_come(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open, stat: &Stat) {
+        let fresh = stat.kind == Kind::Directory && self.is_fresh(now, o.f, stat);
+        if fresh || self.is_in_unsynced(ix, o) {
+            o.t.unsynced = true;
+            self.want_flush(now, o.f);
+        }
+    }
+
+    /// Whether a directory above bears the mark, or is to be looked at first.
+    fn is_in_unsynced(&self, ix: &mut dyn Index, o: &Open) -> bool {
+        let folder = self.folders[o.f].folder;
+        if ix.marked(folder, Mark::Unsynced, None).is_none() {
+            // As in a first scan: nothing is to be asked for each file.
+            return false;
+        }
+        let (mut path, mut t) = (PathBuf::new(), Trees::default());
+        ix.path(o.row, &mut path);
+        let mut above = path.get().and_then(Path::parent);
+        while let Some(dir) = above {
+            let known = ix.find(folder, dir).is_some_and(|row| ix.load(row, &mut t));
+            if !known || t.stale || t.unsynced || Peer::stands(&t) != Kind::Directory {
+                return true;
+            }
+            above = dir.parent();
+        }
+        false
+    }
+
+    /// Whether nothing tells that what has this stat was on the platter by the last flush.
+    fn is_fresh(&self, now: Now, f: usize, stat: &Stat) -> bool {
+        stat.is_of_writer() || !self.folders[f].flushed.is_some_and(|since| is_before(now, since, stat))
     }
 
     /// There is something to flush.

@@ -2,9 +2,9 @@
 
 use super::effect::{Effect, Outcome};
 use super::mem_index::MemIndex;
-use super::rig::{F, Rig};
-use super::trees::{Cause, Made};
-use crate::ids::Ticket;
+use super::rig::{F, Rig, content, stat};
+use super::trees::{Cause, Lane, Made, Remote, Stat};
+use crate::ids::{Seq, Ticket};
 use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
@@ -253,4 +253,88 @@ fn a_flush_that_finds_no_root_leaves_no_doubt_and_is_made_once_it_is_there() {
     rig.pass(Duration::secs(2));
     rig.scan(&[("x", Kind::File, "whole")]);
     assert!(!rig.trees("x").unsynced);
+}
+
+/// A look finds that, with times of old; a directory that was moved here has one of now.
+fn comes(rig: &mut Rig, p: &str, kind: Kind, moved: bool) {
+    let at = rig.now.wall;
+    let ctime = if moved { at as i64 * 1000 } else { 0 };
+    let text = (kind == Kind::File).then(|| content(p));
+    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    rig.peer.looked(&mut rig.ix, rig.now, o, Stat { ctime, ..stat(kind) }, text, at);
+    rig.peer.folders[0].subtrees.clear();
+}
+
+/// What is here is announced, and accepted.
+fn tells(rig: &mut Rig, p: &str) {
+    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    rig.peer.mint_local(rig.now, &mut o);
+    let record = o.t.local.as_ref().expect("it is here").record.clone();
+    let seq = Seq(record.edit.counter);
+    o.t.remote = Some(Remote { record, epoch: rig.peer.epoch, seq });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+}
+
+const MOVED: [(&str, Kind); 4] =
+    [("d", Kind::Directory), ("d/e", Kind::Directory), ("d/e/y", Kind::File), ("d/x", Kind::File)];
+
+#[test]
+fn of_a_directory_that_was_moved_here_a_power_cut_takes_no_file_as_removed() {
+    let mut rig = Rig::ready();
+    rig.pass(Duration::secs(3_600));
+    for (p, kind) in MOVED {
+        comes(&mut rig, p, kind, p == "d");
+    }
+    for (p, _) in MOVED {
+        tells(&mut rig, p);
+        assert!(rig.trees(p).unsynced, "{p}");
+    }
+    let mut rig = starts(ends(rig), 2);
+    rig.scan(&[]);
+    rig.catch_up();
+    rig.pass(Duration::secs(60));
+    for (p, _) in MOVED {
+        let t = rig.trees(p);
+        assert!(t.local.is_none() && t.synced.is_some_and(|s| s.is_live()), "{p} is no removal");
+        assert_eq!(rig.lane(p), Some(Lane::Quick), "{p} is to come back");
+    }
+}
+
+#[test]
+fn a_flush_after_the_look_at_a_moved_directory_tells_of_all_that_is_in_it() {
+    for wait in [1, 10] {
+        let mut rig = Rig::ready();
+        rig.pass(Duration::secs(3_600));
+        comes(&mut rig, "d", Kind::Directory, true);
+        assert!(rig.trees("d").unsynced);
+        rig.pass(Duration::secs(1));
+        if wait == 10 {
+            assert_eq!(flushes(&mut rig), 1);
+        }
+        // Its look comes before or after that flush, and it is announced later still.
+        comes(&mut rig, "d/x", Kind::File, false);
+        assert_eq!(rig.trees("d/x").unsynced, wait == 1);
+        flushes(&mut rig);
+        tells(&mut rig, "d");
+        tells(&mut rig, "d/x");
+        assert!(!rig.trees("d").unsynced && !rig.trees("d/x").unsynced);
+    }
+}
+
+#[test]
+fn a_directory_in_another_ones_place_is_marked_and_so_is_what_is_new_in_it() {
+    let mut rig = Rig::ready();
+    rig.has("d", Kind::Directory, "");
+    rig.has("d/x", Kind::File, "d/x");
+    rig.pass(Duration::secs(3_600));
+    comes(&mut rig, "d", Kind::Directory, true);
+    assert!(!rig.trees("d").unsynced, "it is the same");
+    let at = rig.now.wall;
+    for (p, kind, ctime) in [("d", Kind::Directory, at as i64 * 1000), ("d/x", Kind::File, 0)] {
+        let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+        let (stat, text) = (Stat { ctime, ino: 5, ..stat(kind) }, content("d/x"));
+        rig.peer.looked(&mut rig.ix, rig.now, o, stat, (kind == Kind::File).then_some(text), at);
+        assert!(rig.trees(p).unsynced, "{p}");
+    }
+    assert!(flushes(&mut rig) > 0 && !rig.trees("d").unsynced && !rig.trees("d/x").unsynced);
 }

@@ -124,6 +124,10 @@ impl Peer {
                 && was == local.stat.kind
                 && (local.record.mode, local.record.mtime) != (local.stat.mode, local.stat.mtime);
         }
+        let other = o.t.local.as_ref().is_none_or(|l| l.stat.kind != stat.kind || l.stat.ino != stat.ino);
+        if stat.kind != Kind::Removed && (other || (!is_dir && local.made == Made::Unminted)) {
+            self.mark_come(ix, now, &mut o, &stat);
+        }
         o.t.local = Some(local);
         self.close(ix, now, o);
         if is_dir && !was_dir && !is_listed {
