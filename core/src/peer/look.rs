@@ -6,7 +6,7 @@ use super::machine::Peer;
 use super::reconcile::observed;
 use super::rows::Open;
 use super::state::Job;
-use super::trees::{Cause, Made, Stat};
+use super::trees::{Cause, Made, Stat, Trees};
 use crate::ids::{ContentId, Row};
 use crate::path::PathBuf;
 use crate::record::Kind;
@@ -145,22 +145,23 @@ impl Peer {
     fn lose_below(&mut self, ix: &mut dyn Index, now: Now, f: usize, dir: &PathBuf, then: u64) {
         let folder = self.folders[f].folder;
         let (mut at, mut next) = (dir.clone(), PathBuf::new());
-        let mut doubted = None;
+        let (mut doubted, mut t) = (None, Trees::default());
         while let Some(child) = ix.next(folder, at.get(), &mut next) {
             if !next.get().zip(dir.get()).is_some_and(|(p, d)| p.is_under(d)) {
                 return;
             }
             core::mem::swap(&mut at, &mut next);
+            // Most may be known to be gone: who removes a tree begins below.
+            if !ix.load(child, &mut t) || (Peer::stands(&t) == Kind::Removed && !t.stale) {
+                continue;
+            }
+            if t.stale {
+                // A look that is under way may have come too early.
+                self.spoil_look(child);
+                continue;
+            }
             let doubted = *doubted.get_or_insert_with(|| !self.hears_of(ix, f, dir));
             let Some(mut c) = self.open(ix, f, child) else { continue };
-            if c.t.stale {
-                // A look that is under way may have come too early.
-                self.spoil(&mut c);
-                continue;
-            }
-            if Peer::stands(&c.t) == Kind::Removed {
-                continue;
-            }
             let later = c.t.local.as_ref().is_some_and(|l| l.at >= then);
             if doubted || later || c.t.intent.is_some() || self.is_busy(child) {
                 self.spoil(&mut c);

@@ -143,7 +143,12 @@ impl Peer {
     /// What is known of the disk at the row may be wrong; a look that is under way may have come too early.
     pub(super) fn spoil(&mut self, o: &mut Open) {
         o.t.stale = true;
-        if let Some(j) = self.jobs.iter_mut().find(|j| j.row == o.row && j.work == Work::Look) {
+        self.spoil_look(o.row);
+    }
+
+    /// A look that is under way may have come too early.
+    pub(super) fn spoil_look(&mut self, row: Row) {
+        if let Some(j) = self.jobs.iter_mut().find(|j| j.row == row && j.work == Work::Look) {
             j.again = true;
         }
     }
