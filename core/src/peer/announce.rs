@@ -53,7 +53,8 @@ impl Peer {
             return s.linked && s.caught_up && s.telling == Telling::Done;
         }
         let heard = (s.caught_up && s.telling == Telling::Done) || mutant::on(Mutant::R1Unheard);
-        s.may_act() && s.slot.is_some() && heard
+        // What went with its directory is not announced by halves: what was not reached yet would count as standing.
+        s.may_act() && s.slot.is_some() && heard && !self.is_losing(f)
     }
 
     /// A row that had to stay in its lane is not pulled again before others had their turn.

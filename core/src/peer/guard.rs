@@ -89,7 +89,7 @@ impl Peer {
                 continue;
             }
             let scanning = self.scan.ticket.0 != 0 || s.rescan || !s.subtrees.is_empty();
-            if scanning || ix.due(s.folder, Lane::Look, None).is_some() {
+            if scanning || self.is_losing(f) || ix.due(s.folder, Lane::Look, None).is_some() {
                 // Some of them may only have moved: what is still to be looked at tells.
                 self.folders[f].vanished_at = now.at;
                 continue;

@@ -6,7 +6,7 @@ use super::machine::Peer;
 use super::reconcile::observed;
 use super::rows::Open;
 use super::state::Job;
-use super::trees::{Cause, Made, Stat, Trees};
+use super::trees::{Cause, Made, Stat};
 use crate::ids::{ContentId, Row};
 use crate::path::PathBuf;
 use crate::record::Kind;
@@ -49,6 +49,7 @@ impl Peer {
         at: u64,
     ) {
         if stat.kind == Kind::Directory {
+            self.doubt_losing(ix, &o);
             self.take_look(ix, now, o, stat, content, at);
             return;
         }
@@ -71,7 +72,7 @@ impl Peer {
     }
 
     /// [`Peer::looked`] of this row alone; whether the local tree says now what was found.
-    fn take_look(
+    pub(super) fn take_look(
         &mut self,
         ix: &mut dyn Index,
         now: Now,
@@ -135,66 +136,6 @@ impl Peer {
         }
         if stat.kind == Kind::Removed {
             self.folders[f].revivals_due = true;
-        }
-        true
-    }
-
-    /// No directory was at the path then: nothing of what is known to have stood below it did, even if none was known at the
-    /// path itself, for one may have come and gone between two looks. What was seen there no earlier than that, or has
-    /// something under way, is looked at; and all of it where no event may have told that the directory is back.
-    fn lose_below(&mut self, ix: &mut dyn Index, now: Now, f: usize, dir: &PathBuf, then: u64) {
-        let folder = self.folders[f].folder;
-        let (mut at, mut next) = (dir.clone(), PathBuf::new());
-        let (mut doubted, mut t) = (None, Trees::default());
-        while let Some(child) = ix.next(folder, at.get(), &mut next) {
-            if !next.get().zip(dir.get()).is_some_and(|(p, d)| p.is_under(d)) {
-                return;
-            }
-            core::mem::swap(&mut at, &mut next);
-            // Most may be known to be gone: who removes a tree begins below.
-            if !ix.load(child, &mut t) || (Peer::stands(&t) == Kind::Removed && !t.stale) {
-                continue;
-            }
-            if t.stale {
-                // A look that is under way may have come too early.
-                self.spoil_look(child);
-                continue;
-            }
-            let doubted = *doubted.get_or_insert_with(|| !self.hears_of(ix, f, dir));
-            let Some(mut c) = self.open(ix, f, child) else { continue };
-            let later = c.t.local.as_ref().is_some_and(|l| l.at >= then);
-            if doubted || later || c.t.intent.is_some() || self.is_busy(child) {
-                self.spoil(&mut c);
-                c.bulk = true;
-                self.close(ix, now, c);
-            } else {
-                self.take_look(ix, now, c, Stat::default(), None, then);
-            }
-        }
-    }
-
-    /// Whether events tell of all that happens to the path, and nothing is known to have happened above it that is not looked
-    /// into yet: a directory above may have been away while the path was looked at, and is back.
-    fn hears_of(&self, ix: &mut dyn Index, f: usize, path: &PathBuf) -> bool {
-        let s = &self.folders[f];
-        if !s.scanned || !s.watched || s.root_gone || s.rescan || s.unclean {
-            return false;
-        }
-        let scanning = self.scan.ticket.0 != 0 && self.scan.f == f;
-        if scanning && self.scan.dir.is_none() {
-            return false;
-        }
-        let mut above = path.get();
-        while let Some(dir) = above {
-            let row = ix.find(s.folder, dir);
-            let scanned = row.is_some() && scanning && row == self.scan.dir;
-            if scanned || row.is_some_and(|row| s.subtrees.contains(&row)) {
-                return false;
-            }
-            above = dir.parent();
-            if above.is_some_and(|dir| self.is_touched(ix, s.folder, dir)) {
-                return false;
-            }
         }
         true
     }

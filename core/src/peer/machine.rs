@@ -6,6 +6,7 @@
 
 use super::effect::{Effect, Tell};
 use super::index::{DEVICE, Index, Number};
+use super::lose::Losing;
 use super::moved::{MOVED, Moved};
 use super::session::Session;
 use super::state::*;
@@ -94,6 +95,8 @@ pub struct Peer {
     pub(super) listed: Vec<Row, LISTED>,
     pub(super) waiting: Waiting,
     pub(super) vain: Vain,
+    /// The directory that went last, while not all below it was gone through.
+    pub(super) losing: Option<Losing>,
     pub(super) scan: Scan,
     /// The folder that is gone through by R8, where, and the transaction in which the last of it was heard.
     pub(super) sweep: Option<(usize, PathBuf, u64)>,
@@ -140,6 +143,7 @@ impl Peer {
             listed: Vec::new(),
             waiting: Waiting::default(),
             vain: Vain::default(),
+            losing: None,
             scan: Scan {
                 ticket: Ticket(0),
                 f: 0,
@@ -244,6 +248,7 @@ impl Peer {
         if self.scan.f == f {
             self.scan.ticket = Ticket(0);
         }
+        self.end_losing(f);
         self.delays.retain(|d| d.f != f);
         self.forget_all_moved();
         self.taken.clear();
@@ -308,6 +313,7 @@ impl Peer {
         };
         sooner(self.delays.iter().map(|d| d.at).min());
         sooner(self.later_at);
+        sooner(self.losing_at());
         sooner(self.room_at);
         for f in self.folders.iter().filter(|f| f.linked) {
             if !f.watching && !f.watched {
@@ -337,6 +343,7 @@ impl Peer {
         self.session_timeout(now);
         self.end_delays(ix, now);
         self.wake_later(ix, now);
+        self.go_on_losing(ix, now);
         self.judge_vanished(ix, now);
         self.end_slow_jobs(ix, now);
         self.make_room(ix, now);

@@ -11,7 +11,7 @@
 //! | `rows` | a row is opened, changed, closed: lane and counts follow |
 //! | `session`, `frames`, `requests` | the tracker link; what is asked of the home |
 //! | `announce`, `merge` | announcing and verdicts; minting, merging, conflict copies |
-//! | `scan`, `look`, `guard` | what the disk says, and when it is not believed |
+//! | `scan`, `look`, `lose`, `guard` | what the disk says, and when it is not believed |
 //! | `flush`, `torn` | what users wrote is made durable; what a power cut has left of it |
 //! | `moved` | what a file that was moved is known to hold |
 //! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
@@ -40,6 +40,9 @@ mod install_tests;
 mod look;
 #[cfg(test)]
 mod look_tests;
+mod lose;
+#[cfg(test)]
+mod lose_tests;
 #[cfg(test)]
 mod lost_tests;
 mod machine;

@@ -75,7 +75,7 @@ impl Peer {
     }
 
     pub(super) fn is_idle(&self, f: usize) -> bool {
-        self.scan.ticket.0 == 0 && !self.jobs.iter().any(|j| j.f == f)
+        self.scan.ticket.0 == 0 && !self.is_losing(f) && !self.jobs.iter().any(|j| j.f == f)
     }
 
     /// The next row of a lane that nothing is under way for. One that is the source of other work comes again by a

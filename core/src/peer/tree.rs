@@ -135,7 +135,7 @@ impl Peer {
     /// Whether R9b may judge: caught up, and nothing pushed is unread.
     pub(super) fn may_judge(&self, f: usize) -> bool {
         let s = &self.folders[f];
-        s.may_act() && s.caught_up && s.telling == super::state::Telling::Done
+        s.may_act() && s.caught_up && s.telling == super::state::Telling::Done && !self.is_losing(f)
     }
 
     /// Makes the row's local record a directory that carries something live: over a removal, over nothing, or over a file

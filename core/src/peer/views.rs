@@ -140,7 +140,7 @@ impl Peer {
         let scanning = s.rescan || !s.subtrees.is_empty() || (self.scan.ticket.0 != 0 && self.scan.f == f);
         let working = self.jobs.iter().any(|j| j.f == f && j.work != super::state::Work::Flush);
         let announcing = self.outbox.iter().any(|a| a.f == f);
-        if scanning || working || announcing || self.has_delays(f) {
+        if scanning || self.is_losing(f) || working || announcing || self.has_delays(f) {
             return false;
         }
         Lane::ALL.iter().all(|l| ix.due(folder, *l, None).is_none())
