@@ -362,9 +362,14 @@ impl Peer {
             while let Some(row) = ix.next(folder, at.get(), &mut next) {
                 core::mem::swap(&mut at, &mut next);
                 let Some(mut o) = self.open(ix, f, row) else { continue };
+                // The new tag knows nothing of what was lost under others.
+                let forgot = core::mem::take(&mut o.t.forgot);
                 // Nor is what a power cut tore, which is under no tag that was given up.
                 let conflict = o.t.conflict || is_aside(&o.t);
                 let Some(l) = o.t.local.as_mut().filter(|l| l.made == Made::Minted && !conflict) else {
+                    if forgot {
+                        self.close(ix, now, o);
+                    }
                     continue;
                 };
                 let like = o.t.synced.as_ref().filter(|s| s.same_content(&l.record));

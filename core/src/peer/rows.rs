@@ -160,7 +160,8 @@ impl Peer {
         self.dirty(now);
     }
 
-    /// Nothing that must be remembered: no tree names anything.
+    /// Nothing that must be remembered: no tree names anything, nor is anything made here to go by another tag (R13). That
+    /// ends with the next edit of this store there, or with its tag (R4).
     fn is_forgettable(&self, t: &Trees) -> bool {
         t.local.is_none()
             && t.remote.is_none()
@@ -170,6 +171,7 @@ impl Peer {
             && t.intent.is_none()
             && t.copies.is_empty()
             && !t.stale
+            && !t.forgot
     }
 
     /// The place in the to-do that a step gives.

@@ -1,5 +1,6 @@
 //! R13: what a power cut has left, and what users do with it.
 
+use super::Index;
 use super::reconcile::{is_aside, is_forgotten, observed};
 use super::rig::{F, Rig, content, record, stat};
 use super::state::What;
@@ -391,6 +392,34 @@ fn who_changes_what_came_back_for_an_edit_that_a_power_cut_took_does_not_know_of
         assert!(touched.version.get(tag_after(&rig, 1)) > 0 && touched.version.get(rig.peer.tag) == 0);
         assert!(!o.t.forgot, "said once");
     }
+}
+
+/// The same of what this device alone had made, whose row holds nothing else any more.
+#[test]
+fn who_makes_anew_what_a_power_cut_took_before_its_verdict_came_does_not_know_of_that() {
+    let mut rig = Rig::ready();
+    rig.sees("x", Kind::File, "whole");
+    let lost = announced_and_cut(&mut rig);
+    rig.misses("x");
+    let t = rig.trees("x");
+    assert!(t == Trees { forgot: true, ..Trees::default() } && rig.lane("x").is_none(), "that alone is kept");
+    for text in ["new", "newer"] {
+        rig.sees("x", Kind::File, text);
+        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        rig.peer.mint_local(rig.now, &mut o);
+        let made = o.t.local.as_ref().expect("it stands").record.clone();
+        assert_eq!(made.compare(&lost), Order::Concurrent, "{text}: who has it keeps a copy of it");
+        assert!(!o.t.forgot, "said once");
+        rig.peer.close(&mut rig.ix, rig.now, o);
+    }
+    // No user of this device came back to it: it ends with the tag.
+    let mut rig = Rig::ready();
+    rig.sees("x", Kind::File, "whole");
+    announced_and_cut(&mut rig);
+    rig.misses("x");
+    rig.peer.take_new_tag(&mut rig.ix);
+    rig.peer.unmint_all(&mut rig.ix, rig.now);
+    assert!(rig.ix.find(F, Path::new(b"x").expect("a path")).is_none());
 }
 
 #[test]

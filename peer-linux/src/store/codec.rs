@@ -431,6 +431,7 @@ mod tests {
     #[test]
     fn rows_come_back_as_they_were() {
         round(&Trees::default(), None);
+        round(&Trees { forgot: true, ..Trees::default() }, None);
         for n in 0..250u8 {
             let (rec, m) = (|k: u8| record(n.wrapping_mul(31).wrapping_add(k)), n % 8);
             let remote = |k| Remote { record: rec(k), epoch: Epoch(n.into()), seq: Seq(u64::from(n) << m) };
