@@ -3,14 +3,13 @@
 use super::rig::{Rig, content, stat};
 use super::trees::{Local, Made};
 use super::{Effect, Outcome, Stat};
-use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
 use std::vec::Vec;
 
 /// The device's own copy of what was heard of comes to stand at the path, with another mode.
 fn comes_to_stand(rig: &mut Rig, p: &str) {
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    let mut o = rig.open(p);
     let record = o.t.remote.as_ref().expect("heard of").record.clone();
     let stat = Stat { mode: 0o755, ..stat(Kind::File) };
     o.t.local = Some(Local { record, made: Made::Minted, stat, at: rig.now.wall });

@@ -1,19 +1,15 @@
 //! Which files that moved are not read again.
 
 use super::moved::MOVED;
-use super::rig::{F, Rig, content, stat};
+use super::rig::{F, Rig, content, path, stat};
 use super::trees::Stat;
 use super::{Effect, Index, Lane, Outcome, Touch};
 use crate::ids::{ContentId, Slot, Ticket};
-use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
 use std::format;
 use std::vec::Vec;
 
-fn path(p: &str) -> Path<'_> {
-    Path::new(p.as_bytes()).expect("a path")
-}
 fn file() -> Stat {
     Stat { ino: 5, ctime: 9, ..stat(Kind::File) }
 }
@@ -24,7 +20,7 @@ fn renamed() -> Stat {
 /// A file that was hashed here.
 fn knows(rig: &mut Rig, p: &str, stat: Stat) {
     rig.has(p, Kind::File, "x");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, path(p));
+    let mut o = rig.open(p);
     o.t.local.as_mut().expect("it is there").stat = stat;
     rig.peer.close(&mut rig.ix, rig.now, o);
 }

@@ -6,7 +6,6 @@ use super::rig::Rig;
 use super::state::BULK_INSTALLS;
 use crate::ids::{Row, Slot, SlotSet};
 use crate::limits::BULK;
-use crate::path::Path;
 use crate::record::Kind;
 use std::format;
 use std::string::String;
@@ -16,7 +15,7 @@ impl Rig {
     /// Another device's file of that size is heard of.
     fn hears_of(&mut self, p: &str, size: u64) -> Row {
         self.hears(p, Kind::File, p);
-        let mut o = self.peer.open_path(&mut self.ix, 0, Path::new(p.as_bytes()).unwrap());
+        let mut o = self.open(p);
         let row = o.row;
         let record = &mut o.t.remote.as_mut().unwrap().record;
         (record.size, record.parent) = (size, o.t.synced.as_ref().map(|before| before.edit));

@@ -1,12 +1,12 @@
 //! R11 where the trees have the outcome of a swap already: what a user undid since is an edit, what a power cut undid is done
 //! again. And where a copy's name is another content's.
 
-use super::rig::{F, Rig, content, record, stat};
+use super::rig::{F, Rig, content, path, record, stat};
 use super::state::{INSTALLS, JOBS};
 use super::trees::{Cause, Intent, Lane, Local, Made, Remote};
 use super::{Effect, Index, Outcome, Stat, copy_path};
 use crate::ids::{ContentId, Seq, Tag};
-use crate::path::{Path, PathBuf};
+use crate::path::PathBuf;
 use crate::record::{Kind, Record};
 use crate::time::Duration;
 use crate::version::{Edit, Order};
@@ -15,13 +15,17 @@ use std::vec::Vec;
 
 const NOTHING: (Kind, ContentId) = (Kind::Removed, ContentId::NONE);
 
-fn path(p: &str) -> Path<'_> {
-    Path::new(p.as_bytes()).expect("a path")
+/// Another device's removal of a record, so much later.
+fn removal_of(r: &Record, later: u64) -> Record {
+    let edit = Edit { tag: Tag(77), counter: r.edit.counter + later };
+    let mut removal = Record { kind: Kind::Removed, edit, parent: Some(r.edit), ..r.clone() };
+    assert!(removal.version.raise(edit));
+    removal
 }
 
 /// `p` was swapped in over `from`, and that is noted; a recovery finds `disk`, and then a look does.
 fn recover(rig: &mut Rig, p: &str, from: (Kind, ContentId), disk: Option<(Stat, ContentId)>) {
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, path(p));
+    let mut o = rig.open(p);
     let l = o.t.local.as_ref().expect("it stands");
     o.t.intent = Some(Intent { from, to: (l.record.kind, l.record.content), copy: None });
     rig.peer.close(&mut rig.ix, rig.now, o);
@@ -57,7 +61,7 @@ fn a_change_that_came_before_a_swap_was_looked_into_is_seen() {
     let mut rig = Rig::ready();
     rig.has("x", Kind::Directory, "");
     let (dir, link) = ((Kind::Directory, ContentId::NONE), record(Kind::Symlink, content("to"), 9));
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let mut o = rig.open("x");
     o.t.intent = Some(Intent { from: dir, to: (link.kind, link.content), copy: None });
     (o.t.target, o.t.stale) = (Some(link.clone()), true);
     rig.peer.close(&mut rig.ix, rig.now, o);
@@ -105,7 +109,7 @@ fn what_a_power_cut_undid_is_not_waited_for_once_it_is_removed() {
     let synced = rig.trees("x").synced.expect("it was here");
     let mut removal = record(Kind::Removed, synced.content, 9);
     removal.parent = Some(synced.edit);
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let mut o = rig.open("x");
     let epoch = rig.peer.epoch;
     o.t.remote = Some(Remote { record: removal.clone(), epoch, seq: Seq(9) });
     rig.peer.close(&mut rig.ix, rig.now, o);
@@ -117,15 +121,13 @@ fn what_a_power_cut_undid_is_not_waited_for_once_it_is_removed() {
 fn what_a_power_cut_took_is_not_waited_for_once_it_is_removed_though_its_mode_was_changed() {
     let mut rig = Rig::ready();
     rig.has("x", Kind::File, "new");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let mut o = rig.open("x");
     let known = o.t.synced.clone().expect("it was here");
     let own = Edit { tag: rig.peer.tag, counter: known.edit.counter + 5 };
     let l = o.t.local.as_mut().expect("it stands");
     assert!(l.record.version.raise(own));
     (l.record.mode, l.made, l.stat) = (0o600, Made::Minted, Stat::default());
-    let mut removal = Record { kind: Kind::Removed, parent: Some(known.edit), ..known.clone() };
-    removal.edit = Edit { tag: Tag(77), counter: known.edit.counter + 9 };
-    assert!(removal.version.raise(removal.edit));
+    let removal = removal_of(&known, 9);
     let heard = Remote { record: removal.clone(), epoch: rig.peer.epoch, seq: Seq(9) };
     (o.t.disk_due, o.t.remote) = (true, Some(heard));
     rig.peer.close(&mut rig.ix, rig.now, o);
@@ -142,7 +144,7 @@ fn a_copy_is_made_beside_what_stands_under_its_name() {
     copy_path(path("x"), &loser, rig.peer.roster().name_of(loser.author), &mut name);
     let first = String::from_utf8(name.get().expect("a name").bytes().to_vec()).expect("text");
     rig.has(&first, Kind::File, "another");
-    let o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let o = rig.open("x");
     let row = rig.peer.plan_copy(&mut rig.ix, rig.now, &o, &loser).expect("a copy");
     let second = rig.path(row);
     assert!(second != first && second.starts_with(&first[..first.len() - 1]), "{second}");
@@ -158,7 +160,7 @@ fn what_is_neither_a_part_nor_a_swap_file_any_more_was_swapped_in() {
         let mut rig = Rig::ready();
         rig.peer.folders[0].unclean = unclean;
         rig.hears("x", Kind::File, "new");
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+        let mut o = rig.open("x");
         let target = o.t.remote.as_ref().expect("just heard").record.clone();
         o.t.intent = Some(Intent { from: NOTHING, to: (Kind::File, target.content), copy: None });
         o.t.target = Some(target);
@@ -191,7 +193,7 @@ fn what_a_user_saves_or_removes_where_a_power_cut_hides_how_far_a_swap_came_repl
         let mut rig = Rig::ready();
         rig.has("x", Kind::File, "old");
         rig.hears("x", Kind::File, "new");
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+        let mut o = rig.open("x");
         let target = o.t.remote.as_ref().expect("just heard").record.clone();
         let (from, to) = ((Kind::File, content("old")), (Kind::File, target.content));
         (o.t.intent, o.t.target) = (Some(Intent { from, to, copy: None }), Some(target));
@@ -222,7 +224,7 @@ fn what_a_user_saves_or_removes_where_a_power_cut_hides_how_far_a_swap_came_repl
 fn swap_undecided() -> Rig {
     let mut rig = Rig::ready();
     rig.has("x", Kind::File, "old");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+    let mut o = rig.open("x");
     let (from, to) = ((Kind::File, content("old")), (Kind::Directory, ContentId::NONE));
     (o.t.intent, o.t.stale) = (Some(Intent { from, to, copy: None }), true);
     rig.peer.close(&mut rig.ix, rig.now, o);
@@ -269,7 +271,7 @@ fn what_is_kept_late_is_the_copy_that_was_told_and_goes_when_that_is_removed() {
                 }
                 Effect::Keep { ticket, row, .. } if copy.is_none() => {
                     let name = rig.path(row);
-                    let mut o = rig.peer.open_path(&mut rig.ix, 0, path(&name));
+                    let mut o = rig.open(&name);
                     let record = o.t.pending.take().expect("it is owed").0;
                     let epoch = rig.peer.epoch;
                     o.t.remote = Some(Remote { record: record.clone(), epoch, seq: Seq(5) });
@@ -285,10 +287,8 @@ fn what_is_kept_late_is_the_copy_that_was_told_and_goes_when_that_is_removed() {
     }
     let (name, record) = copy.expect("it was kept");
     assert_eq!(rig.trees(&name).local.map(|l| l.record), Some(record.clone()), "no user's anew");
-    let mut removal = Record { kind: Kind::Removed, parent: Some(record.edit), ..record };
-    removal.edit = Edit { tag: Tag(77), counter: record.edit.counter + 1 };
-    assert!(removal.version.raise(removal.edit));
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, path(&name));
+    let removal = removal_of(&record, 1);
+    let mut o = rig.open(&name);
     o.t.remote = Some(Remote { record: removal, epoch: rig.peer.epoch, seq: Seq(6) });
     rig.peer.close(&mut rig.ix, rig.now, o);
     // It is looked at for the first time.
@@ -303,7 +303,7 @@ fn a_copy_that_may_have_been_announced_stays_as_it_is() {
     let loser = record(Kind::File, content("loser"), 1_000_000);
     let touched = Record { mode: 0o755, ..loser.clone() };
     for loser in [&loser, &touched] {
-        let o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+        let o = rig.open("x");
         let row = rig.peer.plan_copy(&mut rig.ix, rig.now, &o, loser).expect("a copy");
         let name = rig.path(row);
         assert_eq!(rig.trees(&name).pending.expect("it must exist").0.mode, 0);
@@ -335,7 +335,7 @@ fn what_wins_over_an_edit_that_nobody_took_stays_the_edit_it_was() {
         let mut rig = Rig::ready();
         let (old, new) = (record(Kind::File, content("old"), 5), record(Kind::File, content("new"), 9));
         assert!(new.forks(&old));
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, path("x"));
+        let mut o = rig.open("x");
         o.t.local = Some(Local { record: new.clone(), made, stat: stat(Kind::File), at: 1 });
         o.t.synced = Some(new).filter(|_| made == Made::Synced);
         o.t.target = Some(old.clone());
@@ -352,7 +352,7 @@ fn however_much_is_to_be_recovered_work_stays_bounded() {
         let name = std::format!("{i:03}");
         rig.hears(&name, Kind::File, "new");
         if i % 2 == 0 {
-            let mut o = rig.peer.open_path(&mut rig.ix, 0, path(&name));
+            let mut o = rig.open(&name);
             let target = o.t.remote.as_ref().expect("just heard").record.clone();
             o.t.intent = Some(Intent { from: NOTHING, to: (Kind::File, target.content), copy: None });
             o.t.target = Some(target);

@@ -16,7 +16,7 @@ const FILES: u64 = 300;
 
 /// Another device's edit on top of what stands here.
 fn hears(rig: &mut Rig, p: &str, kind: Kind, text: &str, seq: u64) {
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    let mut o = rig.open(p);
     let edit = Edit { tag: Tag(78), counter: seq };
     let mut r = Record { kind, edit, ..Record::default() };
     if let Some(s) = &o.t.synced {
@@ -220,7 +220,7 @@ fn a_large_file_whose_heir_is_made_of_another_goes_all_the_same() {
     large(&mut rig, "twin");
     large_is_renamed(&mut rig);
     // A touch of it lost: it cannot be moved itself.
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"old").expect("a path"));
+    let mut o = rig.open("old");
     o.t.local.as_mut().expect("it is there").made = Made::Minted;
     rig.peer.close(&mut rig.ix, rig.now, o);
     settles(&mut rig, 20, &[Lane::Bulk, Lane::Remove, Lane::Look, Lane::Later]);
@@ -228,7 +228,7 @@ fn a_large_file_whose_heir_is_made_of_another_goes_all_the_same() {
 }
 
 fn large(rig: &mut Rig, p: &str) {
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    let mut o = rig.open(p);
     o.t.local.iter_mut().for_each(|l| l.stat.size = BULK + 1);
     o.t.remote.iter_mut().for_each(|r| r.record.size = BULK + 1);
     rig.peer.close(&mut rig.ix, rig.now, o);

@@ -4,7 +4,6 @@ use super::rig::{Rig, content, record, stat};
 use super::trees::{Cause, Lane, Local, Made, Remote};
 use super::{Effect, Outcome};
 use crate::ids::{ContentId, Seq};
-use crate::path::Path;
 use crate::record::{Flags, Kind, Record};
 
 fn local(rig: &mut Rig, p: &str) -> Local {
@@ -49,11 +48,11 @@ fn a_directory_that_is_settled_too_late_for_what_it_was_made_for_goes() {
     let mut made = record(Kind::Directory, ContentId::NONE, 5);
     made.flags = Flags(Flags::REVIVAL);
     let said = made.clone();
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+    let mut o = rig.open("d");
     o.t.local = Some(Local { record: made, made: Made::Minted, stat: stat(Kind::Directory), at: 1 });
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert_eq!(rig.removals(), [""; 0], "nobody has taken it yet");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+    let mut o = rig.open("d");
     o.t.remote = Some(Remote { record: said, epoch: rig.peer.epoch, seq: Seq(9) });
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert_eq!(rig.removals(), ["d"]);
@@ -67,7 +66,7 @@ fn a_file_that_is_displaced_late_brings_no_removed_copy_back() {
         let copy = *rig.trees("d").copies.last().expect("it loses");
         let name = rig.path(copy);
         let (record, _) = rig.trees(&name).pending.expect("it must exist");
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+        let mut o = rig.open("d");
         (o.t.intent, o.t.target) = (None, None);
         rig.peer.jobs.clear();
         rig.peer.close(&mut rig.ix, rig.now, o);
@@ -77,10 +76,10 @@ fn a_file_that_is_displaced_late_brings_no_removed_copy_back() {
             seen.edit.counter += 1;
             assert!(seen.version.raise(seen.edit));
         }
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(name.as_bytes()).expect("a path"));
+        let mut o = rig.open(&name);
         o.t.remote = Some(Remote { record: seen, epoch: rig.peer.epoch, seq: Seq(8) });
         rig.peer.close(&mut rig.ix, rig.now, o);
-        let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+        let o = rig.open("d");
         rig.peer.retry(&mut rig.ix, rig.now, o);
         let mut prepared = false;
         while let Some(e) = rig.effect() {
@@ -97,8 +96,8 @@ fn a_file_whose_copy_was_accepted_otherwise_gives_way_to_a_directory() {
     for pending in [true, false] {
         let mut rig = Rig::ready();
         rig.has("d", Kind::File, "x");
-        let mut c = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"copy").expect("a path"));
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+        let mut c = rig.open("copy");
+        let mut o = rig.open("d");
         o.t.copies.push(c.row).expect("room");
         c.t.pending = Some((record(Kind::File, content("z"), 4), o.row)).filter(|_| pending);
         rig.peer.close(&mut rig.ix, rig.now, c);
@@ -117,7 +116,7 @@ fn a_directory_that_the_disk_would_not_let_go_is_removed_later() {
     let mut rig = Rig::ready();
     let mut made = record(Kind::Directory, ContentId::NONE, 5);
     made.flags = Flags(Flags::REVIVAL);
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"d").expect("a path"));
+    let mut o = rig.open("d");
     o.t.local = Some(Local { record: made.clone(), made: Made::Synced, stat: stat(Kind::Directory), at: 1 });
     o.t.remote = Some(Remote { record: made.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
     o.t.synced = Some(made);

@@ -3,6 +3,7 @@
 
 use super::machine::{Config, Peer};
 use super::mem_index::MemIndex;
+use super::rows::Open;
 use super::state::Telling;
 use super::trees::{Cause, Lane, Local, Made, Remote, Stat, Trees};
 use super::{Effect, Index, Outcome, ScanEntry};
@@ -53,7 +54,8 @@ pub(super) fn stat(kind: Kind) -> Stat {
     Stat { kind, size: u64::from(matches!(kind, Kind::File | Kind::Symlink)), ..Stat::default() }
 }
 
-fn path(p: &str) -> Path<'_> {
+/// A path.
+pub(super) fn path(p: &str) -> Path<'_> {
     Path::new(p.as_bytes()).expect("a path")
 }
 
@@ -219,12 +221,22 @@ impl Rig {
         self.pass(at.since(self.now.at));
         true
     }
+    /// The row of a path, taken out of the store.
+    pub fn open(&mut self, p: &str) -> Open {
+        self.peer.open_path(&mut self.ix, 0, path(p))
+    }
+    /// What a user's change of a path would be announced as; its row stays as it is.
+    pub fn minted(&mut self, p: &str) -> Record {
+        let mut o = self.open(p);
+        self.peer.mint_local(self.now, &mut o);
+        o.t.local.expect("a change").record
+    }
     /// Something stands at a path, in sync.
     pub fn has(&mut self, p: &str, kind: Kind, text: &str) {
         let id = if kind == Kind::Directory { ContentId::NONE } else { content(text) };
         self.seq += 1;
         let (record, at) = (record(kind, id, self.seq), self.now.wall);
-        let mut o = self.peer.open_path(&mut self.ix, 0, path(p));
+        let mut o = self.open(p);
         o.t.remote = Some(Remote { record: record.clone(), epoch: self.peer.epoch, seq: Seq(self.seq) });
         o.t.synced = Some(record.clone());
         o.t.local = Some(Local { record, made: Made::Synced, stat: stat(kind), at });
@@ -232,7 +244,7 @@ impl Rig {
     }
     /// The epoch in which the path's record was heard is over: another's seqs start anew.
     pub fn outlives(&mut self, p: &str) {
-        let mut o = self.peer.open_path(&mut self.ix, 0, path(p));
+        let mut o = self.open(p);
         if let Some(r) = &mut o.t.remote {
             r.epoch = Epoch(self.peer.epoch.0 - 1);
         }
@@ -241,7 +253,7 @@ impl Rig {
     }
     /// A look found this at a path.
     pub fn sees(&mut self, p: &str, kind: Kind, text: &str) {
-        let o = self.peer.open_path(&mut self.ix, 0, path(p));
+        let o = self.open(p);
         let id = matches!(kind, Kind::File | Kind::Symlink).then(|| content(text));
         let at = self.now.wall;
         self.peer.looked(&mut self.ix, self.now, o, stat(kind), id, at);
@@ -263,7 +275,7 @@ impl Rig {
         let id = if text.is_empty() { ContentId::NONE } else { content(text) };
         self.seq += 1;
         let record = record(kind, id, self.seq);
-        let mut o = self.peer.open_path(&mut self.ix, 0, path(p));
+        let mut o = self.open(p);
         o.t.remote = Some(Remote { record, epoch: self.peer.epoch, seq: Seq(self.seq) });
         self.peer.close(&mut self.ix, self.now, o);
     }

@@ -6,7 +6,6 @@ use super::state::{INSTALLS, Stage, Work};
 use super::trees::{Cause, Lane};
 use crate::ids::DeviceId;
 use crate::limits::BULK;
-use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
 use std::string::String;
@@ -59,7 +58,7 @@ fn a_large_content_of_another_author_gets_a_place() {
     let mut rig = Rig::ready();
     let hears = |rig: &mut Rig, p: &str, author: u32| {
         rig.hears(p, Kind::File, p);
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+        let mut o = rig.open(p);
         let r = &mut o.t.remote.as_mut().expect("heard").record;
         (r.size, r.author) = (BULK + 1, DeviceId(author));
         (o.due, o.bulk) = (None, true);

@@ -7,7 +7,6 @@ use super::state::{Stage, Work};
 use super::trees::{Cause, Lane};
 use crate::ids::{Row, Slot, SlotSet};
 use crate::limits::CHUNK_MAX;
-use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
 
@@ -82,7 +81,7 @@ fn what_seekers_alone_may_have_is_fetched_from_them_and_again_when_one_comes() {
     for size in [CHUNK_MAX as u64, CHUNK_MAX as u64 + 1] {
         let mut rig = Rig::ready();
         rig.hears("big", Kind::File, "big");
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"big").unwrap());
+        let mut o = rig.open("big");
         let row: Row = o.row;
         o.t.remote.as_mut().unwrap().record.size = size;
         rig.peer.close(&mut rig.ix, rig.now, o);

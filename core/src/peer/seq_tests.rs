@@ -53,7 +53,7 @@ fn what_went_and_came_back_is_told_when_that_is_durable() {
         Intent { from: (Kind::Removed, ContentId::NONE), to: (Kind::File, content("a")), copy: None };
     for intent in [Some(intent), None] {
         // It was made anew, and the end of that is not durable yet.
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"a").expect("a path"));
+        let mut o = rig.open("a");
         o.t.intent = intent;
         rig.peer.close(&mut rig.ix, rig.now, o);
     }
@@ -133,7 +133,7 @@ fn said(rig: &mut Rig) -> Option<Ranges> {
 /// The tracker has told of `a`, and withdrew it.
 fn hears_withdrawn(rig: &mut Rig) -> Row {
     rig.hears("a", Kind::File, "a");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"a").expect("a path"));
+    let mut o = rig.open("a");
     o.t.withdrawn = o.t.remote.take();
     let row = o.row;
     rig.peer.close(&mut rig.ix, rig.now, o);

@@ -2,11 +2,10 @@
 
 use super::Index;
 use super::reconcile::{is_aside, is_forgotten, observed};
-use super::rig::{F, Rig, content, record, stat};
+use super::rig::{F, Rig, content, path, record, stat};
 use super::state::What;
 use super::trees::{Lane, Local, Made, Remote, Stat, Trees};
 use crate::ids::{ContentId, Seq, Slot, Tag};
-use crate::path::Path;
 use crate::record::{Kind, Record};
 use crate::version::{Edit, Order, VersionVector};
 use std::vec::Vec;
@@ -52,9 +51,7 @@ fn who_writes_over_what_was_torn_has_not_replaced_what_the_home_has() {
         let t = rig.trees("x");
         assert_eq!(disk(&t), Some(content("new")));
         assert!(t.synced.is_none(), "{left}");
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
-        rig.peer.mint_local(rig.now, &mut o);
-        let new = o.t.local.expect("it stands").record;
+        let new = rig.minted("x");
         let whole =
             Record { edit: Edit { counter: 1, ..new.edit }, ..record(Kind::File, content("whole"), 1) };
         assert_eq!(new.parent, None);
@@ -71,7 +68,7 @@ fn first(rig: &Rig) -> Record {
 #[test]
 fn what_was_torn_knows_no_more_of_what_was_whole_once_its_mode_is_another() {
     let mut rig = cut("torn");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     let l = o.t.local.as_mut().expect("it stands");
     (l.record.mode, l.made) = (0o600, Made::Unminted);
     rig.peer.mint_local(rig.now, &mut o);
@@ -84,7 +81,7 @@ fn what_was_torn_knows_no_more_of_what_was_whole_once_its_mode_is_another() {
 fn what_was_torn_and_beats_a_removal_is_no_later_edit_of_what_was_whole() {
     let mut rig = cut("torn");
     let (whole, other) = (first(&rig), Edit { tag: Tag(77), counter: 5 });
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     // Who removed it knew of an edit of this store, and so the merge would be a fork to who still has that.
     let mut removal = Record { kind: Kind::Removed, edit: other, parent: None, ..whole.clone() };
     assert!(removal.version.raise(other));
@@ -98,7 +95,7 @@ fn what_was_torn_and_beats_a_removal_is_no_later_edit_of_what_was_whole() {
     let later = Record { edit, version: VersionVector::of(edit), ..whole };
     assert_eq!(kept.compare(&later), Order::Concurrent, "a conflict with that");
     // Nor does this device's user know of it, who sees what was kept.
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.synced = Some(kept.clone());
     o.t.local = Some(Local { record: kept.clone(), made: Made::Synced, stat: stat(Kind::File), at: 1 });
     o.t.local = observed(&o.t, &stat(Kind::File), Some(content("new")), rig.now.wall);
@@ -119,7 +116,7 @@ fn each_power_cut_that_tears_a_path_has_a_tag_of_its_own_there() {
     rig.has("x", Kind::File, "whole");
     for (cuts, left) in [(1, "torn"), (2, "torn again")] {
         rig = power_fails(rig, left);
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        let mut o = rig.open("x");
         let l = o.t.local.as_mut().expect("it stands");
         assert_eq!(l.record.version, VersionVector::of(l.record.edit));
         assert_eq!(l.record.edit.tag, tag_after(&rig, cuts), "{left}");
@@ -145,7 +142,7 @@ fn who_touches_what_was_torn_and_then_writes_over_it_has_not_replaced_what_the_h
     let mut rig = Rig::ready();
     rig.has("x", Kind::File, "whole");
     let whole = first(&rig);
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.synced = Some(whole.clone());
     o.t.remote = Some(Remote { record: whole.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
     o.t.local.as_mut().expect("it stands").record = whole.clone();
@@ -153,14 +150,12 @@ fn who_touches_what_was_torn_and_then_writes_over_it_has_not_replaced_what_the_h
     let mut rig = power_fails(rig, "torn");
     let at = rig.now.wall;
     for (mode, text) in [(0o600, "torn"), (0o600, "new")] {
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        let mut o = rig.open("x");
         o.t.disk_due = false;
         let stat = Stat { mode, ..stat(Kind::File) };
         rig.peer.looked(&mut rig.ix, rig.now, o, stat, Some(content(text)), at);
     }
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
-    rig.peer.mint_local(rig.now, &mut o);
-    let new = o.t.local.expect("it stands").record;
+    let new = rig.minted("x");
     assert_eq!((new.content, new.parent), (content("new"), None));
     assert_eq!(new.edit.tag, tag_after(&rig, 1), "its own counters would seem to know of it");
     assert_eq!(new.compare(&whole), Order::Concurrent);
@@ -170,7 +165,7 @@ fn who_touches_what_was_torn_and_then_writes_over_it_has_not_replaced_what_the_h
 fn who_removes_what_he_wrote_over_what_was_taken_has_not_removed_what_the_home_has() {
     let mut rig = cut("");
     rig.sees("x", Kind::File, "new");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     rig.peer.mint_local(rig.now, &mut o);
     let whole = first(&rig);
     o.t.remote = Some(Remote { record: whole.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
@@ -185,7 +180,7 @@ fn who_removes_what_he_wrote_over_what_was_taken_has_not_removed_what_the_home_h
 fn put_and_cut(left: &str) -> Rig {
     let mut rig = Rig::ready();
     rig.hears("x", Kind::File, "whole");
-    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let o = rig.open("x");
     let now = Stat { ctime: rig.now.wall as i64 * 1000, ..stat(Kind::File) };
     rig.peer.looked(&mut rig.ix, rig.now, o, now, Some(content("whole")), rig.now.wall);
     let t = rig.trees("x");
@@ -231,13 +226,13 @@ fn what_a_forgetful_tracker_lacks_of_what_was_torn_is_told_before_that_is_settle
     power_fails_unseen(&mut rig);
     rig.sees("x", Kind::File, "torn");
     // In the new epoch others tell of the removal that it was made after.
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.synced = Some(Record { parent: Some(removal.record.edit), ..whole });
     (o.t.remote, o.t.disk_due) = (Some(removal.clone()), false);
     let (whole, mut t) = (o.t.synced.clone(), o.t.clone());
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert_eq!(rig.lane("x"), Some(Lane::Announce));
-    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let o = rig.open("x");
     rig.peer.announce_row(&mut rig.ix, rig.now, o);
     let told: Vec<_> = rig.peer.outbox.iter().map(|a| a.what).collect();
     assert_eq!(told, [What::Synced], "what the home had, and not what a removal would lose to");
@@ -270,7 +265,7 @@ fn a_save_after_the_first_look_is_a_user_s_though_a_device_asked_in_vain_for_the
 /// What stands at `x` is announced as an edit; the power fails before its verdict comes. The edit.
 fn announced_and_cut(rig: &mut Rig) -> Record {
     rig.peer.folders[0].unclean = true;
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     rig.peer.mint_local(rig.now, &mut o);
     (o.t.unsynced, o.t.stale) = (true, true);
     let l = o.t.local.as_mut().expect("it stands");
@@ -281,7 +276,7 @@ fn announced_and_cut(rig: &mut Rig) -> Record {
 }
 /// The tracker had taken that.
 fn was_taken(rig: &mut Rig, record: Record) {
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.remote = Some(Remote { record, epoch: rig.peer.epoch, seq: Seq(9) });
     rig.peer.close(&mut rig.ix, rig.now, o);
 }
@@ -295,13 +290,13 @@ fn what_was_torn_before_its_verdict_came_is_no_edit_of_it() {
     let torn = rig.trees("x").local.expect("it stands").record;
     assert_eq!(torn.compare(&whole), Order::Concurrent, "it replaces nothing");
     // The disk takes the time that it is to have.
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.disk_due = false;
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert_eq!(rig.lane("x"), Some(Lane::Announce), "nobody has more, as far as is known");
     was_taken(&mut rig, whole);
     assert_eq!(rig.lane("x"), Some(Lane::Quick), "it is fetched back");
-    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let o = rig.open("x");
     assert!(
         rig.peer.judgement(&o).is_some_and(|j| !j.ours && j.copy),
         "what was torn leaves for a copy's name"
@@ -337,7 +332,7 @@ fn home_is_behind(older: bool) -> Rig {
     let mut rig = Rig::ready();
     rig.hears("other", Kind::File, "other");
     rig.has("x", Kind::File, "whole");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.withdrawn = o.t.remote.take().filter(|_| !older);
     let before = record(Kind::File, content("older"), 1);
     let whole = o.t.synced.as_mut().expect("it is here");
@@ -362,9 +357,7 @@ fn what_is_torn_of_what_was_withdrawn_replaces_nothing() {
     let mut rig = home_is_behind(false);
     let whole = rig.trees("x").local.expect("it stands").record;
     rig = power_fails(rig, "torn");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
-    rig.peer.mint_local(rig.now, &mut o);
-    let torn = o.t.local.expect("it is all that is left").record;
+    let torn = rig.minted("x");
     assert_eq!((torn.content, torn.parent), (content("torn"), None));
     assert_eq!(torn.compare(&whole), Order::Concurrent, "who has the whole of it meets it in a conflict");
 }
@@ -383,7 +376,7 @@ fn who_changes_what_came_back_for_an_edit_that_a_power_cut_took_does_not_know_of
             rig.sees("x", Kind::File, left)
         }
         rig.has("x", Kind::File, "old");
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        let mut o = rig.open("x");
         let l = o.t.local.as_mut().expect("it is back");
         (l.record.mode, l.made) = (0o600, Made::Unminted);
         rig.peer.mint_local(rig.now, &mut o);
@@ -405,7 +398,7 @@ fn who_makes_anew_what_a_power_cut_took_before_its_verdict_came_does_not_know_of
     assert!(t == Trees { forgot: true, ..Trees::default() } && rig.lane("x").is_none(), "that alone is kept");
     for text in ["new", "newer"] {
         rig.sees("x", Kind::File, text);
-        let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+        let mut o = rig.open("x");
         rig.peer.mint_local(rig.now, &mut o);
         let made = o.t.local.as_ref().expect("it stands").record.clone();
         assert_eq!(made.compare(&lost), Order::Concurrent, "{text}: who has it keeps a copy of it");
@@ -419,20 +412,20 @@ fn who_makes_anew_what_a_power_cut_took_before_its_verdict_came_does_not_know_of
     rig.misses("x");
     rig.peer.take_new_tag(&mut rig.ix);
     rig.peer.unmint_all(&mut rig.ix, rig.now);
-    assert!(rig.ix.find(F, Path::new(b"x").expect("a path")).is_none());
+    assert!(rig.ix.find(F, path("x")).is_none());
 }
 
 #[test]
 fn a_directory_that_a_power_cut_brought_back_gives_way_to_the_file_that_had_replaced_it() {
     let mut rig = cut("whole");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.local.as_mut().expect("it stands").at = 0;
     rig.peer.close(&mut rig.ix, rig.now, o);
     rig.sees("x", Kind::Directory, "");
     let t = rig.trees("x");
     assert!(t.synced.is_none() && t.local.is_some_and(|l| l.made == Made::Synced));
     assert_eq!(rig.lane("x"), Some(Lane::Quick), "the file is fetched back");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.remote = None;
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert_eq!(rig.lane("x"), Some(Lane::Announce), "nobody has that: the directory is all there is");
@@ -444,7 +437,7 @@ fn what_lies_in_a_directory_that_is_taken_for_the_power_cut_s_is_found() {
     rig.has("x", Kind::File, "whole");
     power_fails_unseen(&mut rig);
     // Made by a user after all: a look finds it.
-    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let o = rig.open("x");
     let (row, at) = (o.row, rig.now.wall);
     rig.peer.looked(&mut rig.ix, rig.now, o, stat(Kind::Directory), None, at);
     assert_eq!(rig.peer.folders[0].subtrees[..], [row]);
@@ -453,7 +446,7 @@ fn what_lies_in_a_directory_that_is_taken_for_the_power_cut_s_is_found() {
 /// The power failed before `x` was on the platter, and nothing was looked at since.
 fn power_fails_unseen(rig: &mut Rig) {
     rig.peer.folders[0].unclean = true;
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     (o.t.unsynced, o.t.stale) = (true, true);
     o.t.local.as_mut().expect("it stands").at = 0;
     rig.peer.close(&mut rig.ix, rig.now, o);

@@ -43,7 +43,7 @@ fn what_may_have_been_written_since_it_was_read_is_looked_at() {
     let mut rig = Rig::ready();
     rig.has("f", Kind::File, "x");
     let at = rig.now.wall as i64 * 1000;
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"f").expect("a path"));
+    let mut o = rig.open("f");
     let late = Stat { mtime: at - 1, ..stat(Kind::File) };
     o.t.local.as_mut().expect("it is there").stat = late;
     rig.peer.close(&mut rig.ix, rig.now, o);
