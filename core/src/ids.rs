@@ -35,11 +35,18 @@ id!(/// Names one slow piece of work between an effect and its outcome.
 id!(/// The id of an invite, in clear before the handshake. 0 is none.
     InviteId(u32));
 
+/// So many power cuts at one path are told apart by tags that follow from a store's own.
+const CUTS: usize = 4;
+
 impl Tag {
     /// The tag under which its store goes on at a path where a power cut took what it had announced there under this one (R13).
     pub const fn after_loss(self) -> Tag {
         let mixed = (self.0 ^ self.0 >> 15).wrapping_mul(0x2c1b_3c6d).rotate_left(13) ^ 0x5bd1_e995;
         Tag(if mixed == 0 { 1 } else { mixed })
+    }
+    /// The tag and those that follow it ([`Tag::after_loss`]): all that its store has edits of under one counter.
+    pub fn line(self) -> impl Iterator<Item = Tag> {
+        core::iter::successors(Some(self), |tag| Some(tag.after_loss())).take(1 + CUTS)
     }
 }
 

@@ -342,8 +342,7 @@ impl Peer {
                 // who removes that meanwhile has removed this.
                 let taken = !o.t.local.as_ref().is_some_and(|l| l.made == Made::Minted);
                 let fork = (x.forks(&target) && taken) || target.forks(&x) || equal;
-                let base = o.t.synced.clone();
-                self.merge(now, base.as_ref(), &target, &x, fork)
+                self.merge(now, &mut o.t, &target, &x, fork)
             }
             _ => target.clone(),
         };

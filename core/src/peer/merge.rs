@@ -19,8 +19,10 @@ use crate::version::{Edit, VersionVector};
 /// store's counters up.
 const FAR: u64 = 100 * 365 * 24 * 3_600 * 1_000_000;
 
-/// So many power cuts at one path are told apart.
-const CUTS: usize = 4;
+/// A vector that knows of a tag.
+pub(super) fn known_of(tag: Tag) -> VersionVector {
+    VersionVector::of(Edit { tag, counter: 1 })
+}
 
 /// Names that are tried for a conflict copy where another content stands under each before.
 const BESIDE: u32 = 8;
@@ -55,14 +57,8 @@ impl Peer {
     /// the last of those that follow it (R13). Counters of a tag follow each other: under its own, what is made of what
     /// is left would seem to know what is lost.
     pub(super) fn tag_over<'v>(&self, known: impl IntoIterator<Item = &'v VersionVector> + Clone) -> Tag {
-        let (mut last, mut tag) = (self.tag, self.tag);
-        for _ in 0..CUTS {
-            tag = tag.after_loss();
-            if known.clone().into_iter().any(|v| v.get(tag) > 0) {
-                last = tag;
-            }
-        }
-        last
+        let is_known = |tag: &Tag| known.clone().into_iter().any(|v| v.get(*tag) > 0);
+        self.tag.line().filter(is_known).last().unwrap_or(self.tag)
     }
 
     /// The tag that follows that of [`Peer::tag_over`]: for what does not know all that was made under those before.
@@ -72,6 +68,29 @@ impl Peer {
     ) -> Tag {
         let tag = self.tag_over(known);
         if mutant::on(Mutant::R13Tag) { tag } else { tag.after_loss() }
+    }
+
+    /// [`Peer::mint_over`] for a row of these trees. What a power cut took meanwhile, and the home had by then, or may have,
+    /// this knows nothing of (R13).
+    pub(super) fn mint_at(&mut self, now: Now, t: &mut Trees, version: &VersionVector) -> Edit {
+        let edit = self.mint_over(now, version);
+        let told = t.remote.as_ref().map(|r| &r.record.version);
+        let lost = |told: &VersionVector| self.tag.line().any(|tag| told.get(tag) > version.get(tag));
+        if t.forgot.is_none() && !told.is_some_and(lost) {
+            return edit;
+        }
+        let forgot = t.forgot.take().map(known_of);
+        Edit {
+            tag: self.tag_after_loss([Some(version), told, forgot.as_ref()].into_iter().flatten()),
+            ..edit
+        }
+    }
+
+    /// What was made here, of which others may have what `lost` knows, went with a power cut: the row's next edit is not to
+    /// seem to know it.
+    pub(super) fn forget_own(&self, t: &mut Trees, lost: &VersionVector) {
+        let before = t.forgot.map(known_of);
+        t.forgot = Some(self.tag_over([Some(lost), before.as_ref()].into_iter().flatten()));
     }
 
     /// Gives an unminted local tree its version: that of the synced tree, the own entry raised (R1).
@@ -100,13 +119,7 @@ impl Peer {
         if let Some(r) = o.t.remote.as_ref().filter(|_| mutant::on(Mutant::R1Remote)) {
             self.join(&mut version, &r.record.version);
         }
-        let mut edit = self.mint_over(now, &version);
-        // What a power cut took meanwhile, and the home had by then, or may have, this knows nothing of.
-        let told = o.t.remote.as_ref().map(|r| &r.record.version);
-        let lost = told.is_some_and(|told| told.get(edit.tag) > version.get(edit.tag));
-        if core::mem::take(&mut o.t.forgot) || lost {
-            edit.tag = self.tag_after_loss([Some(&version), told.filter(|_| lost)].into_iter().flatten());
-        }
+        let edit = self.mint_at(now, &mut o.t, &version);
         let l = o.t.local.as_mut().expect("as above");
         if !meta_only {
             // What a fork is changed to is one as well: who made it saw no more of what stands against it.
@@ -160,16 +173,16 @@ impl Peer {
         }
     }
 
-    /// The merge of two concurrent records of which `winner` keeps its content (R7).
+    /// The merge of two concurrent records of which `winner` keeps its content (R7), for a row of these trees.
     pub(super) fn merge(
         &mut self,
         now: Now,
-        base: Option<&Record>,
+        t: &mut Trees,
         winner: &Record,
         loser: &Record,
         fork: bool,
     ) -> Record {
-        let (mode, mtime) = merge_meta(base, winner, loser);
+        let (mode, mtime) = merge_meta(t.synced.as_ref(), winner, loser);
         let mut m = winner.clone();
         (m.mode, m.mtime) = (mode, mtime);
         m.flags.0 &= !Flags::WITHDRAWN;
@@ -183,7 +196,7 @@ impl Peer {
             if mutant::on(Mutant::R7Fresh) && !fork {
                 return m;
             }
-            let edit = self.mint_over(now, &m.version);
+            let edit = self.mint_at(now, t, &m.version);
             if fork || mutant::on(Mutant::R3Edit) {
                 m.parent = Some(winner.edit);
                 m.edit = edit;
@@ -325,8 +338,7 @@ impl Peer {
         let r = o.t.remote.as_ref().expect("judged").record.clone();
         debug_assert!(j.ours || x.same_content(&r));
         let (winner, loser) = if j.ours { (&x, &r) } else { (&r, &x) };
-        let base = o.t.synced.clone();
-        let mut merged = self.merge(now, base.as_ref(), winner, loser, j.fork);
+        let mut merged = self.merge(now, &mut o.t, winner, loser, j.fork);
         if j.ours && is_aside(&o.t) {
             // It stays an edit that replaced no more than it has met: who has what was torn whole is not to take it for
             // something later, unless the other side knew of that.
@@ -363,7 +375,7 @@ impl Peer {
                 core::mem::swap(&mut at, &mut next);
                 let Some(mut o) = self.open(ix, f, row) else { continue };
                 // The new tag knows nothing of what was lost under others.
-                let forgot = core::mem::take(&mut o.t.forgot);
+                let forgot = o.t.forgot.take().is_some();
                 // Nor is what a power cut tore, which is under no tag that was given up.
                 let conflict = o.t.conflict || is_aside(&o.t);
                 let Some(l) = o.t.local.as_mut().filter(|l| l.made == Made::Minted && !conflict) else {

@@ -25,6 +25,8 @@
 mod announce;
 mod copies;
 mod copy_name;
+#[cfg(test)]
+mod cuts_tests;
 mod effect;
 mod flush;
 #[cfg(test)]

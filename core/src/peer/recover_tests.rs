@@ -3,7 +3,7 @@
 
 use super::rig::{F, Rig, content, path, record, stat};
 use super::state::{INSTALLS, JOBS};
-use super::trees::{Cause, Intent, Lane, Local, Made, Remote};
+use super::trees::{Cause, Intent, Lane, Local, Made, Remote, Trees};
 use super::{Effect, Index, Outcome, Stat, copy_path};
 use crate::ids::{ContentId, Seq, Tag};
 use crate::path::PathBuf;
@@ -318,12 +318,12 @@ fn what_is_made_where_an_own_edit_was_removed_unseen_forks_nothing() {
     let mut removal = record(Kind::Removed, content("old"), 6);
     (removal.edit.tag, removal.parent) = (Tag(78), Some(old.edit));
     assert!(removal.version.raise(removal.edit));
-    let merged = rig.peer.merge(rig.now, None, &new, &removal, false);
+    let merged = rig.peer.merge(rig.now, &mut Trees::default(), &new, &removal, false);
     assert_eq!((merged.parent, merged.content), (Some(new.edit), new.content));
     assert_eq!(merged.compare(&old), Order::Dominates, "who still has the old one follows");
     let unlike = Record { parent: Some(old.edit), ..new.clone() };
     assert_eq!(
-        rig.peer.merge(rig.now, None, &unlike, &removal, false).edit,
+        rig.peer.merge(rig.now, &mut Trees::default(), &unlike, &removal, false).edit,
         new.edit,
         "it knew what it replaced"
     );

@@ -114,8 +114,7 @@ impl Peer {
             return;
         };
         let fork = x.forks(&r) || r.forks(&x) || x.version.compare(&r.version) == Order::Equal;
-        let base = o.t.synced.clone();
-        let record = self.merge(now, base.as_ref(), &r, &x, fork);
+        let record = self.merge(now, &mut o.t, &r, &x, fork);
         o.t.synced = Some(r);
         o.t.local = Some(Local { record, made: Made::Minted, stat: Stat::default(), at: now.wall });
     }

@@ -171,7 +171,7 @@ impl Peer {
             && t.intent.is_none()
             && t.copies.is_empty()
             && !t.stale
-            && !t.forgot
+            && t.forgot.is_none()
     }
 
     /// The place in the to-do that a step gives.

@@ -1,6 +1,7 @@
 //! R13: what a power cut tore, or took, is no user's edit of its path; nor did a user who finds it so see what the home has.
 
 use super::machine::Peer;
+use super::merge::known_of;
 use super::reconcile::{is_lost, was_aside};
 use super::rows::Open;
 use super::trees::{Local, Made, Stat, Trees};
@@ -25,14 +26,14 @@ impl Peer {
             return true;
         }
         if let Some(s) = self.undone(o, stat, content) {
-            o.t.forgot |= is_announced(&o.t);
+            self.forget_announced(&mut o.t);
             o.t.disk_due = s.kind == Kind::File && (s.mode, s.mtime) != (stat.mode, stat.mtime);
             o.t.local = Some(Local { record: s, made: Made::Synced, stat: *stat, at });
             return true;
         }
         if self.is_turned_back(o, stat) {
             // The directory that a file had replaced is no edit over it: it gives way again.
-            o.t.forgot |= is_announced(&o.t);
+            self.forget_announced(&mut o.t);
             let record = Record { kind: Kind::Directory, mode: stat.mode, ..Record::default() };
             o.t.local = Some(Local { record, made: Made::Synced, stat: *stat, at });
             (o.t.synced, o.t.unsynced, o.t.disk_due) = (None, false, false);
@@ -42,14 +43,16 @@ impl Peer {
         let untold = o.t.local.as_ref().is_some_and(|l| l.made != Made::Synced);
         if untold && was_aside(&o.t) && is_other(&o.t.local, stat, content) {
             // A user removed or replaced what was torn, and saw nothing else.
-            (o.t.local, o.t.disk_due, o.t.forgot) = (None, false, true);
+            (o.t.local, o.t.disk_due) = (None, false);
         }
         if is_lost(&o.t) {
             if stat.kind == Kind::Removed {
                 return true;
             }
             // Who made this did not see what a power cut took: it replaces nothing.
-            (o.t.synced, o.t.forgot) = (None, true);
+            if let Some(s) = o.t.synced.take() {
+                self.forget_own(&mut o.t, &s.version);
+            }
         }
         if self.is_torn(o, stat, content) {
             self.set_aside(now, o, *stat, content, at);
@@ -58,7 +61,10 @@ impl Peer {
         }
         if self.is_torn_withdrawn(o, stat, content) {
             // It is all that the home has. Who comes back with the whole of it meets it in a conflict.
-            (o.t.local, o.t.synced, o.t.disk_due, o.t.forgot) = (None, None, false, true);
+            if let Some(l) = o.t.local.take() {
+                self.forget_own(&mut o.t, &l.record.version);
+            }
+            (o.t.synced, o.t.disk_due) = (None, false);
         }
         false
     }
@@ -86,13 +92,20 @@ impl Peer {
 
     /// It is no removal: what the home has is fetched back, and nothing told of what only this device had.
     fn await_back(&mut self, o: &mut Open) {
-        o.t.forgot |= is_announced(&o.t);
+        self.forget_announced(&mut o.t);
         let Some(l) = o.t.local.take() else { return };
         let known = o.t.remote.as_ref().map(|r| &r.record).filter(|r| r.same_content(&l.record));
         let before = o.t.synced.take();
         o.t.synced = known.cloned().or(before.filter(|s| s.same_content(&l.record)));
         (o.t.unsynced, o.t.disk_due) = (false, false);
         self.note_torn(o);
+    }
+
+    /// The local record goes: others may have it if it is an own edit that may have been announced.
+    fn forget_announced(&self, t: &mut Trees) {
+        if let Some(l) = t.local.clone().filter(|l| l.made == Made::Minted) {
+            self.forget_own(t, &l.record.version);
+        }
     }
 
     /// What was announced is not here any more.
@@ -131,7 +144,8 @@ impl Peer {
     fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
         let told = o.t.remote.as_ref().map(|r| &r.record);
         let known = [o.t.local.as_ref().map(|l| &l.record), o.t.synced.as_ref(), told].into_iter().flatten();
-        let tag = self.tag_after_loss(known.map(|r| &r.version));
+        let forgot = o.t.forgot.map(known_of);
+        let tag = self.tag_after_loss(known.map(|r| &r.version).chain(forgot.as_ref()));
         let edit = Edit { tag, ..self.mint(now) };
         let own = &o.t.local.as_ref().expect("seen in is_torn").record;
         let announced = told.filter(|r| r.same_content(own)).unwrap_or(own).clone();
@@ -159,11 +173,6 @@ impl Peer {
 fn may_be_home(o: &Open, l: &Local) -> bool {
     let told = |r: &Record| r.same_content(&l.record) || l.record.compare(r) == Order::Dominates;
     l.made == Made::Minted || o.t.remote.as_ref().is_some_and(|r| told(&r.record))
-}
-
-/// Whether the local record is an own edit that may have been announced.
-fn is_announced(t: &Trees) -> bool {
-    t.local.as_ref().is_some_and(|l| l.made == Made::Minted)
 }
 
 /// Whether a look found something else than what is known; `content` is none where the stat is the known one.

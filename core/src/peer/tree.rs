@@ -163,7 +163,7 @@ impl Peer {
                 self.raise(&mut version, *e, (*e, None));
             }
         }
-        let edit = self.mint_over(now, &version);
+        let edit = self.mint_at(now, &mut p.t, &version);
         let above = remote.as_ref().or(ours(&p.t));
         let parent = above.map(|r| r.edit);
         self.raise(&mut version, edit, (edit, parent));

@@ -1,6 +1,6 @@
 //! What a device knows of one path: the three trees' view of it, and what is under way.
 
-use crate::ids::{ContentId, Epoch, Row, Seq};
+use crate::ids::{ContentId, Epoch, Row, Seq, Tag};
 use crate::record::{Kind, Record};
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -181,9 +181,9 @@ pub struct Trees {
     /// A flush failed while it was `unsynced`: the system tells that once, so that no later flush says anything of it, until
     /// the machine starts anew (R13).
     pub unsure: bool,
-    /// An own edit that others may have went with a power cut, and no tree here tells of it: the next goes by another tag
-    /// (R13).
-    pub forgot: bool,
+    /// An own edit that others may have went with a power cut, and no tree here may tell of it: the last tag that it went by.
+    /// The next goes by one that follows (R13).
+    pub forgot: Option<Tag>,
     /// The disk must still follow the local tree's record: metadata, or a directory to make.
     pub disk_due: bool,
     /// Named like a conflict copy: counted as one while it stands.

@@ -99,7 +99,7 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     };
     debug_assert!(*unsynced == keys.has(Mark::Unsynced), "marks stand in the head");
     let there = [local.is_some(), remote.is_some(), synced.is_some(), target.is_some(), trouble.is_some()];
-    let flags = [*stale, *disk_due, *conflict, *orphan, over.is_some(), *unsure, *forgot];
+    let flags = [*stale, *disk_due, *conflict, *orphan, over.is_some(), *unsure, forgot.is_some()];
     let bits = there.into_iter().chain(flags).enumerate();
     out.extend_from_slice(&bits.fold(0u16, |bits, (n, on)| bits | u16::from(on) << n).to_le_bytes());
     out.push(synced_as | remote_as << 2 | (copies.len() as u8) << 4);
@@ -137,6 +137,9 @@ fn write_trees(out: &mut Vec<u8>, keys: &Keys, t: &Trees) {
     }
     if let Some(trouble) = trouble {
         rare(out, trouble);
+    }
+    if let Some(tag) = forgot {
+        out.extend_from_slice(&tag.0.to_le_bytes());
     }
 }
 
@@ -275,7 +278,10 @@ impl<'a> View<'a> {
             t.trouble = Some(at.rare()?);
         }
         (t.stale, t.disk_due, t.conflict, t.orphan) = (on(5), on(6), on(7), on(8));
-        (t.unsynced, t.unsure, t.forgot) = (self.keys.has(Mark::Unsynced), on(10), on(11));
+        (t.unsynced, t.unsure) = (self.keys.has(Mark::Unsynced), on(10));
+        if on(11) {
+            t.forgot = Some(Tag(u32::from_le_bytes(at.array()?)));
+        }
         at.0.is_empty().then_some(())
     }
 }
@@ -431,7 +437,7 @@ mod tests {
     #[test]
     fn rows_come_back_as_they_were() {
         round(&Trees::default(), None);
-        round(&Trees { forgot: true, ..Trees::default() }, None);
+        round(&Trees { forgot: Some(Tag(7)), ..Trees::default() }, None);
         for n in 0..250u8 {
             let (rec, m) = (|k: u8| record(n.wrapping_mul(31).wrapping_add(k)), n % 8);
             let remote = |k| Remote { record: rec(k), epoch: Epoch(n.into()), seq: Seq(u64::from(n) << m) };
@@ -455,7 +461,8 @@ mod tests {
             t.trouble = (n % 4 == 0).then_some((Cause::Os(-i32::from(n)), n));
             t.target = n.is_multiple_of(9).then(|| rec(6));
             t.over = n.is_multiple_of(11).then(|| rec(7));
-            (t.stale, t.unsynced, t.unsure, t.forgot) = (n % 3 == 0, n % 2 == 0, n % 4 == 0, n % 8 < 3);
+            (t.stale, t.unsynced, t.unsure) = (n % 3 == 0, n % 2 == 0, n % 4 == 0);
+            t.forgot = (n % 8 < 3).then_some(Tag(u32::MAX - u32::from(n)));
             (t.disk_due, t.conflict, t.orphan) = (n % 5 == 1, n % 7 == 3, n % 3 == 1);
             round(
                 &t,

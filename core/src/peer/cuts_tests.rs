@@ -1,0 +1,91 @@
+//! R13: edits that others may have, and that went with a power cut: by which tags what is made after them goes.
+
+use super::Index;
+use super::rig::{F, Rig, content, path, record, stat};
+use super::torn_tests::{announced_and_cut, tag_after};
+use super::trees::{Remote, Trees};
+use crate::ids::{ContentId, Seq, Tag};
+use crate::record::{Kind, Record};
+use crate::version::{Edit, Order, VersionVector};
+use std::vec::Vec;
+
+/// Once more a power cut takes it, and nothing tells of either.
+#[test]
+fn each_edit_that_a_power_cut_took_is_unknown_to_what_is_made_after_it() {
+    let mut rig = Rig::ready();
+    let mut lost = Vec::new();
+    for text in ["first", "second", "third"] {
+        rig.sees("x", Kind::File, text);
+        lost.push(announced_and_cut(&mut rig));
+        rig.misses("x");
+        assert_eq!(rig.trees("x").forgot, Some(tag_after(&rig, lost.len() as u32 - 1)));
+    }
+    for text in ["new", "newer"] {
+        rig.sees("x", Kind::File, text);
+        let mut o = rig.open("x");
+        rig.peer.mint_local(rig.now, &mut o);
+        let made = o.t.local.as_ref().expect("it stands").record.clone();
+        assert!(lost.iter().all(|lost| made.compare(lost) == Order::Concurrent), "{text}");
+        rig.peer.close(&mut rig.ix, rig.now, o);
+    }
+}
+
+/// It came back as it was before, and then another's edit of that is heard of, which is older, later, or a removal.
+#[test]
+fn a_merge_knows_no_edit_that_a_power_cut_took_either() {
+    for (kind, mtime, wins) in [(Kind::File, 0, false), (Kind::File, 9, true), (Kind::Removed, 0, false)] {
+        let mut rig = Rig::ready();
+        rig.has("x", Kind::File, "old");
+        rig.sees("x", Kind::File, "new");
+        let lost = announced_and_cut(&mut rig);
+        rig.sees("x", Kind::File, "old");
+        let mut o = rig.open("x");
+        let edit = Edit { tag: Tag(78), counter: 5 };
+        let other = record(kind, if kind == Kind::File { content("other") } else { ContentId::NONE }, 1);
+        let record = Record { edit, mtime, version: VersionVector::of(edit), ..other };
+        o.t.synced.as_mut().expect("it is here").mtime = 3;
+        o.t.local.as_mut().expect("it stands").record.mtime = 3;
+        o.t.remote = Some(Remote { record: record.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
+        assert_eq!(rig.peer.judgement(&o).map(|j| j.ours), Some(!wins));
+        if wins {
+            o.t.target = Some(record);
+            rig.peer.take_target(rig.now, &mut o, stat(Kind::File), 1);
+        } else {
+            rig.peer.resolve(&mut rig.ix, rig.now, &mut o);
+        }
+        let merged = o.t.local.as_ref().expect("it stands").record.clone();
+        assert_eq!(merged.compare(&lost), Order::Concurrent, "{kind:?} {mtime}");
+        assert!(o.t.forgot.is_none() && merged.version.get(tag_after(&rig, 1)) > 0);
+    }
+}
+
+/// The same of what this device alone had made, whose row holds nothing else any more.
+#[test]
+fn who_makes_anew_what_a_power_cut_took_before_its_verdict_came_does_not_know_of_that() {
+    let mut rig = Rig::ready();
+    rig.sees("x", Kind::File, "whole");
+    let lost = announced_and_cut(&mut rig);
+    rig.misses("x");
+    let t = rig.trees("x");
+    assert!(
+        t == Trees { forgot: Some(rig.peer.tag), ..Trees::default() } && rig.lane("x").is_none(),
+        "that alone is kept"
+    );
+    for text in ["new", "newer"] {
+        rig.sees("x", Kind::File, text);
+        let mut o = rig.open("x");
+        rig.peer.mint_local(rig.now, &mut o);
+        let made = o.t.local.as_ref().expect("it stands").record.clone();
+        assert_eq!(made.compare(&lost), Order::Concurrent, "{text}: who has it keeps a copy of it");
+        assert!(o.t.forgot.is_none(), "said once");
+        rig.peer.close(&mut rig.ix, rig.now, o);
+    }
+    // No user of this device came back to it: it ends with the tag.
+    let mut rig = Rig::ready();
+    rig.sees("x", Kind::File, "whole");
+    announced_and_cut(&mut rig);
+    rig.misses("x");
+    rig.peer.take_new_tag(&mut rig.ix);
+    rig.peer.unmint_all(&mut rig.ix, rig.now);
+    assert!(rig.ix.find(F, path("x")).is_none());
+}
