@@ -49,6 +49,10 @@ impl VersionVector {
     pub fn get(&self, tag: Tag) -> u64 {
         self.0.binary_search_by_key(&tag, |e| e.tag).map_or(0, |i| self.0[i].counter)
     }
+    /// The highest counter known of a store, by its tag and those that follow it ([`Tag::line`]); 0 if none.
+    pub fn get_store(&self, tag: Tag) -> u64 {
+        tag.line().map(|tag| self.get(tag)).max().unwrap_or(0)
+    }
     /// Whether the vector's entry for the edit's tag is at least the edit's counter.
     pub fn covers(&self, edit: Edit) -> bool {
         self.get(edit.tag) >= edit.counter

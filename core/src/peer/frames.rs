@@ -86,7 +86,7 @@ impl Peer {
             if e.seq.0 == 0 {
                 return Err(Reject::new("a record without a seq"));
             }
-            if e.record.version.get(self.tag) > self.counter && !mutant::on(Mutant::R4Tag) {
+            if e.record.version.get_store(self.tag) > self.counter && !mutant::on(Mutant::R4Tag) {
                 // R4: this store is one of before, or a copy of it went on; the tracker did not know when it said Hello.
                 self.store_went_on(ix, now);
                 return Ok(());

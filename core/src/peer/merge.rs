@@ -42,15 +42,14 @@ impl Peer {
         Edit { tag: self.tag, counter: self.counter }
     }
 
-    /// [`Peer::mint`], for a record that knows all of `version`. Of records whose vectors had to lose entries, the latest
+    /// [`Peer::mint`], for a record that knows all of `version`: later than what that has of the tag. Of records whose vectors had to lose entries, the latest
     /// entry tells which is the later (R6), so that it has to be later than all of them, whatever this clock says.
     pub(super) fn mint_over(&mut self, now: Now, version: &VersionVector) -> Edit {
-        if version.is_full() {
-            let far = self.counter.max(now.wall) + FAR;
-            let believed = version.entries().iter().map(|e| e.counter).filter(|c| *c <= far);
-            self.counter = self.counter.max(believed.max().unwrap_or(0));
-        }
-        Edit { tag: self.tag_over([version]), ..self.mint(now) }
+        let (tag, far) = (self.tag_over([version]), self.counter.max(now.wall) + FAR);
+        let before = version.entries().iter().filter(|e| version.is_full() || e.tag == tag);
+        let believed = before.map(|e| e.counter).filter(|c| *c <= far);
+        self.counter = self.counter.max(believed.max().unwrap_or(0));
+        Edit { tag, ..self.mint(now) }
     }
 
     /// The tag under which this store goes on from what knows so much: its own, or, where power cuts took what it had announced,

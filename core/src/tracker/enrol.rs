@@ -89,7 +89,8 @@ impl Tracker<'_> {
     fn come_in(&mut self, now: Now, i: usize, slot: Slot, hello: Hello<'_>) {
         let peer = &self.peers[slot.0 as usize];
         let device = self.roster.device(slot).expect("an active device");
-        let known = self.files.table().highest_counter(hello.tag);
+        let table = self.files.table();
+        let known = hello.tag.line().map(|tag| table.highest_counter(tag)).max().unwrap_or(0);
         let same = device.tag == hello.tag;
         let stale = if same {
             peer.run.is_some_and(|run| hello.run <= run)

@@ -31,20 +31,20 @@ impl Brought {
 }
 
 impl Tracker<'_> {
-    /// A device names a counter of its own tag.
+    /// A device names a counter of its own tag, or of one that follows it: they have one counter.
     pub(super) fn witness(&mut self, slot: Slot, r: &Record) {
         let Some(device) = self.roster.device(slot) else { return };
         let witnessed = &mut self.peers[slot.0 as usize].witnessed;
-        *witnessed = witnessed.map(|w| w.max(r.version.get(device.tag)));
+        *witnessed = witnessed.map(|w| w.max(r.version.get_store(device.tag)));
     }
-    /// Whether a record names a counter of another device's tag that cannot be: the tag's whole life was seen here, and
+    /// Whether a record names a counter of another device's tag, or of one that follows it, that cannot be: the tag's whole life was seen here, and
     /// its owner never named it. Else one device could make out that the store of another went back in time (R4). Of
     /// tags from before this tracker's start anything is believed: what others know of them shows that it did.
     pub(super) fn is_beyond_witness(&self, by: Slot, r: &Record) -> bool {
         self.roster
             .devices()
             .filter(|(s, _)| *s != by)
-            .any(|(s, d)| self.peers[s.0 as usize].witnessed.is_some_and(|w| r.version.get(d.tag) > w))
+            .any(|(s, d)| self.peers[s.0 as usize].witnessed.is_some_and(|w| r.version.get_store(d.tag) > w))
     }
     /// How many tags the record would bring into the table on this device's account; none if that is too many.
     pub(super) fn strange_tags(&self, by: Slot, r: &Record) -> Option<usize> {

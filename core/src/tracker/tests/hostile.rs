@@ -103,6 +103,17 @@ fn a_key_has_one_link_that_is_not_live() {
 }
 
 #[test]
+fn a_store_of_before_is_known_by_each_tag_that_it_went_by() {
+    for (counter, known) in [(500, false), (501, true)] {
+        let mut h = Home::with(2);
+        h.put(0, "x", &file(1, edit(Tag(10).after_loss().0, counter), None));
+        h.clients[0].counter = 500;
+        h.dial(0);
+        assert_eq!(h.clients[0].got.contains(&Got::NewTag(0)), known, "{counter}");
+    }
+}
+
+#[test]
 fn nobody_makes_out_that_a_new_store_went_back_in_time() {
     let mut h = Home::with(2);
     let ahead = |tag: u32, counter: u64| {
@@ -111,6 +122,12 @@ fn nobody_makes_out_that_a_new_store_went_back_in_time() {
         r
     };
     assert_eq!(h.put(1, "x", &ahead(10, limits::COUNTER - 1)), Verdict::Refused);
+    let after = Tag(10).after_loss();
+    assert_eq!(
+        h.put(1, "x", &ahead(after.0, limits::COUNTER - 1)),
+        Verdict::Refused,
+        "anybody can make that"
+    );
     h.put(0, "y", &file(1, edit(10, 500), None));
     assert_eq!(h.put(1, "x", &ahead(10, 501)), Verdict::Refused);
     assert!(matches!(h.put(1, "x", &ahead(10, 500)), Verdict::Accepted(_)), "what its owner said is known");
