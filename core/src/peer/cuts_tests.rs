@@ -1,24 +1,29 @@
 //! R13: edits that others may have, and that went with a power cut: by which tags what is made after them goes.
 
-use super::Index;
 use super::rig::{F, Rig, content, path, record, stat};
-use super::torn_tests::{announced_and_cut, tag_after};
-use super::trees::{Remote, Trees};
+use super::torn_tests::{announced_and_cut, power_fails, tag_after};
+use super::trees::{Made, Remote, Trees};
+use super::{Effect, Index};
 use crate::ids::{ContentId, Seq, Tag};
 use crate::record::{Kind, Record};
 use crate::version::{Edit, Order, VersionVector};
+use std::format;
 use std::vec::Vec;
 
 /// Once more a power cut takes it, and nothing tells of either.
 #[test]
 fn each_edit_that_a_power_cut_took_is_unknown_to_what_is_made_after_it() {
     let mut rig = Rig::ready();
-    let mut lost = Vec::new();
-    for text in ["first", "second", "third"] {
-        rig.sees("x", Kind::File, text);
-        lost.push(announced_and_cut(&mut rig));
+    let (tag, mut lost) = (rig.peer.tag, Vec::new());
+    for n in 0..12 {
+        rig.sees("x", Kind::File, &format!("lost {n}"));
+        let edit = announced_and_cut(&mut rig);
+        assert!(lost.iter().all(|before| edit.compare(before) == Order::Concurrent), "{n}");
+        lost.push(edit);
+        while rig.effect().is_some() {}
         rig.misses("x");
-        assert_eq!(rig.trees("x").forgot, Some(tag_after(&rig, lost.len() as u32 - 1)));
+        // Once its tags are used up, the store has another.
+        assert_eq!(rig.peer.tag == tag, n < tag.line().count(), "{n}");
     }
     for text in ["new", "newer"] {
         rig.sees("x", Kind::File, text);
@@ -28,6 +33,49 @@ fn each_edit_that_a_power_cut_took_is_unknown_to_what_is_made_after_it() {
         assert!(lost.iter().all(|lost| made.compare(lost) == Order::Concurrent), "{text}");
         rig.peer.close(&mut rig.ix, rig.now, o);
     }
+}
+
+/// What was torn is all that is left each time, and is torn again.
+#[test]
+fn what_was_torn_goes_by_another_tag_however_often_that_happens() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::File, "whole");
+    let (tag, mut before) = (rig.peer.tag, Vec::new());
+    for n in 0..12 {
+        rig = power_fails(rig, &format!("torn {n}"));
+        let mut o = rig.open("x");
+        let l = o.t.local.as_mut().expect("it stands");
+        assert!(!before.contains(&l.record.edit.tag), "{n}");
+        before.push(l.record.edit.tag);
+        l.made = Made::Synced;
+        o.t.synced = Some(l.record.clone());
+        o.t.remote = Some(Remote { record: l.record.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
+        o.t.disk_due = false;
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        while rig.effect().is_some() {}
+        assert_eq!(rig.peer.tag == tag, n + 1 < tag.line().count(), "{n}");
+    }
+}
+
+/// A commit that makes what goes by a tag beyond the store's durable makes the store's next tag so, too.
+#[test]
+fn a_store_whose_tags_are_used_up_has_another_before_what_that_is_about_is_durable() {
+    let mut rig = Rig::ready();
+    rig.sees("x", Kind::File, "whole");
+    let tag = rig.peer.tag;
+    let mut o = rig.open("x");
+    o.t.forgot = tag.line().last();
+    rig.peer.mint_local(rig.now, &mut o);
+    let edit = o.t.local.as_ref().expect("it stands").record.edit;
+    assert!(tag.line().all(|t| t != edit.tag) && rig.peer.tag == tag);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    while let Some(e) = rig.peer.poll_effect(&mut rig.ix, rig.now) {
+        assert!(!matches!(e, Effect::Commit { .. }) || rig.peer.tag != tag);
+    }
+    assert!(rig.peer.tag != tag);
+    let now = rig.now;
+    let next = rig.peer.mint_over(now, &VersionVector::of(edit));
+    assert_eq!(next.tag, rig.peer.tag, "it knows that, and nothing that was lost");
 }
 
 /// It came back as it was before, and then another's edit of that is heard of, which is older, later, or a removal.

@@ -415,6 +415,10 @@ impl Peer {
 
     /// The commit, once nothing else can be done before it.
     fn commit_due(&mut self, ix: &mut dyn Index, now: Now) -> Option<Effect> {
+        self.leave_spent_tag(ix, now);
+        if let Some(e) = self.ready.pop_front() {
+            return Some(e);
+        }
         let c = &self.commits;
         if c.running.is_some() || c.dirty == 0 || now.at < c.not_before {
             return None;

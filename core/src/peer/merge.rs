@@ -60,13 +60,21 @@ impl Peer {
         self.tag.line().filter(is_known).last().unwrap_or(self.tag)
     }
 
-    /// The tag that follows that of [`Peer::tag_over`]: for what does not know all that was made under those before.
+    /// The tag that follows that of [`Peer::tag_over`]: for what does not know all that was made under those before. Behind the
+    /// last of them comes one drawn for that alone, and the store takes another tag (R4), of which nobody knows either.
     pub(super) fn tag_after_loss<'v>(
-        &self,
+        &mut self,
         known: impl IntoIterator<Item = &'v VersionVector> + Clone,
     ) -> Tag {
         let tag = self.tag_over(known);
-        if mutant::on(Mutant::R13Tag) { tag } else { tag.after_loss() }
+        if mutant::on(Mutant::R13Tag) {
+            return tag;
+        }
+        let next = self.tag.line().skip_while(|t| *t != tag).nth(1);
+        next.unwrap_or_else(|| {
+            self.session.spent_tag = true;
+            Tag(self.rng.next_u32().max(1))
+        })
     }
 
     /// [`Peer::mint_over`] for a row of these trees. What a power cut took meanwhile, and the home had by then, or may have,

@@ -74,6 +74,8 @@ pub struct Session {
     fresh_tag: bool,
     /// No tracker has welcomed that tag.
     untried_tag: bool,
+    /// More power cuts took edits at one path than this store's tags tell apart: it is to take another (R13).
+    pub(super) spent_tag: bool,
     /// Until when the next record that is ahead of this store makes it wait.
     went_on: Instant,
 }
@@ -232,12 +234,32 @@ impl Peer {
         // The wait is for the dial alone. The tag is given up at once: another store may bear it, too, and a later dial
         // would not tell the two apart by their runs. One that no tracker has welcomed yet may stay.
         if wait == 0 || !self.session.untried_tag {
-            self.take_new_tag(ix);
-            (self.session.fresh_tag, self.session.untried_tag) = (true, true);
-            self.unmint_all(ix, now);
-            self.commits.wanted = true;
-            self.dirty(now);
+            self.go_by_new_tag(ix, now);
         }
+        self.dial_again(ix, now, link, wait);
+    }
+
+    /// What was made since the last effect was to go by a tag beyond this store's. It is not durable yet, and will be only
+    /// with the other tag.
+    pub(super) fn leave_spent_tag(&mut self, ix: &mut dyn Index, now: Now) {
+        if !core::mem::take(&mut self.session.spent_tag) {
+            return;
+        }
+        self.go_by_new_tag(ix, now);
+        if let Some(link) = self.session.link {
+            self.dial_again(ix, now, link, 0);
+        }
+    }
+
+    fn go_by_new_tag(&mut self, ix: &mut dyn Index, now: Now) {
+        self.take_new_tag(ix);
+        (self.session.fresh_tag, self.session.untried_tag) = (true, true);
+        self.unmint_all(ix, now);
+        self.commits.wanted = true;
+        self.dirty(now);
+    }
+
+    fn dial_again(&mut self, ix: &mut dyn Index, now: Now, link: LinkId, wait: u32) {
         let _ = self.ready.push_back(Effect::Hang(link));
         self.drop_link(ix, now);
         self.session.dial_at = now.at + Duration::secs(wait.into()) + Duration::millis(20);

@@ -17,7 +17,7 @@ fn cut(left: &str) -> Rig {
 }
 
 /// The power fails before `x` is on the platter; at the next start a look finds `left` there (nothing: "").
-fn power_fails(mut rig: Rig, left: &str) -> Rig {
+pub(super) fn power_fails(mut rig: Rig, left: &str) -> Rig {
     power_fails_unseen(&mut rig);
     if left.is_empty() {
         rig.misses("x")
