@@ -24,9 +24,13 @@ pub(super) fn copy_of(t: &Trees, loser: &Record) -> Option<Record> {
 }
 
 /// The record in which the home took a copy that could not be made before.
-fn told_of(t: &Trees, (kind, content): (Kind, ContentId)) -> Option<Record> {
+fn told_of(t: &Trees, what: (Kind, ContentId)) -> Option<&Record> {
     let told = [&t.remote, &t.withdrawn].into_iter().flatten().map(|r| &r.record);
-    told.into_iter().find(|r| (r.kind, r.content) == (kind, content)).map(as_live)
+    told.into_iter().find(|r| is_of(r, what))
+}
+
+fn is_of(r: &Record, what: (Kind, ContentId)) -> bool {
+    (r.kind, r.content) == what
 }
 
 impl Peer {
@@ -93,10 +97,9 @@ impl Peer {
     /// would be another copy each time.
     fn owed_copy(&mut self, ix: &mut dyn Index, o: &Open, kind: Kind, content: ContentId) -> Option<Row> {
         let (row, mut c) = (o.t.intent?.copy?, Trees::default());
-        let is_it = |r: &Record| (r.kind, r.content) == (kind, content);
         let made = !ix.load(row, &mut c) || Peer::stands(&c) != Kind::Removed;
-        let told = [&c.remote, &c.withdrawn].into_iter().flatten().map(|r| &r.record);
-        let owed = told.chain(c.pending.as_ref().map(|p| &p.0)).any(is_it);
+        let pending = c.pending.as_ref().is_some_and(|p| is_of(&p.0, (kind, content)));
+        let owed = pending || told_of(&c, (kind, content)).is_some();
         let (mut at, mut above) = (PathBuf::new(), PathBuf::new());
         ix.path(row, &mut at);
         ix.path(row, &mut above);
@@ -114,7 +117,8 @@ impl Peer {
     ) {
         match out {
             Outcome::Swapped { stat, at, .. } => {
-                self.copy_stands(ix, now, &job, copy, (stat, at), |t| told_of(t, (stat.kind, content)));
+                let record = |t: &Trees| told_of(t, (stat.kind, content)).map(as_live);
+                self.copy_stands(ix, now, &job, copy, (stat, at), record);
                 if let Some(j) = self.job_mut(job.ticket) {
                     j.work = Work::Install(Stage::Syncing { begun: false });
                 }

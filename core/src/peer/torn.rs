@@ -124,20 +124,20 @@ impl Peer {
     /// Announced from the page cache, and after a power cut the disk holds something else: part of it, or the file or symlink
     /// that it had replaced.
     fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
-        let Some(l) = o.t.local.as_ref().filter(|_| !mutant::on(Mutant::R13Torn)) else { return false };
-        self.is_distrusted(o)
-            && matches!(stat.kind, Kind::File | Kind::Symlink)
-            && l.record.has_content()
-            && content.is_some_and(|c| c != l.record.content)
-            && may_be_home(o, l)
+        let whole = |l: &&Local| l.record.has_content() && may_be_home(o, l) && !mutant::on(Mutant::R13Torn);
+        o.t.local.as_ref().filter(whole).is_some_and(|l| self.is_torn_of(o, l, stat, content))
     }
 
     /// [`Peer::is_torn`], of what the home has withdrawn, for nobody was there who had it.
     fn is_torn_withdrawn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
         let same = |l: &&Local| o.t.withdrawn.as_ref().is_some_and(|w| w.record.same_content(&l.record));
-        let Some(l) = o.t.local.as_ref().filter(same) else { return false };
-        let other = matches!(stat.kind, Kind::File | Kind::Symlink) && content != Some(l.record.content);
-        self.is_distrusted(o) && content.is_some() && other
+        o.t.local.as_ref().filter(same).is_some_and(|l| self.is_torn_of(o, l, stat, content))
+    }
+
+    /// Whether a file or symlink stands there of which the power cut has left another content than the local record's.
+    fn is_torn_of(&self, o: &Open, l: &Local, stat: &Stat, content: Option<ContentId>) -> bool {
+        let other = content.is_some_and(|c| c != l.record.content);
+        self.is_distrusted(o) && matches!(stat.kind, Kind::File | Kind::Symlink) && other
     }
 
     /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
