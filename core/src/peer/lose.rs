@@ -166,10 +166,7 @@ impl Peer {
                 return false;
             }
             above = dir.parent();
-            if above.is_some_and(|dir| self.is_touched(ix, s.folder, dir)) {
-                return false;
-            }
         }
-        true
+        path.get().is_none_or(|path| !self.is_touched_above(ix, s.folder, path))
     }
 }

@@ -78,13 +78,9 @@ impl Peer {
     ) -> Option<(usize, Moved)> {
         let f = self.place_of(folder).filter(|f| self.hears_all(*f))?;
         let row = ix.find(folder, from)?;
-        let mut above = from.parent();
-        while let Some(dir) = above {
-            above = dir.parent();
-            // One that went and came was not watched meanwhile.
-            if self.is_touched(ix, folder, dir) {
-                return None;
-            }
+        // One that went and came was not watched meanwhile.
+        if self.is_touched_above(ix, folder, from) {
+            return None;
         }
         let mut t = Trees::default();
         ix.load(row, &mut t);
@@ -113,6 +109,12 @@ impl Peer {
         let mut t = Trees::default();
         let Some(row) = ix.find(folder, path) else { return true };
         !ix.load(row, &mut t) || t.stale || self.delays.iter().any(|d| d.row == row)
+    }
+
+    /// Whether a directory above the path is ([`Peer::is_touched`]).
+    pub(super) fn is_touched_above(&self, ix: &mut dyn Index, folder: Folder, path: Path<'_>) -> bool {
+        let mut above = core::iter::successors(path.parent(), |dir| dir.parent());
+        above.any(|dir| self.is_touched(ix, folder, dir))
     }
 
     /// Events were lost: nothing is known to have moved. What a look hashes, the scan that follows tells whether it stands.
