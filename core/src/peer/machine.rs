@@ -250,7 +250,7 @@ impl Peer {
         }
         self.end_losing(f);
         self.delays.retain(|d| d.f != f);
-        self.forget_all_moved();
+        self.events_were_lost();
         self.taken.clear();
         self.waiting.forget(f);
         if self.sweep.as_ref().is_some_and(|s| s.0 == f) {

@@ -117,8 +117,9 @@ impl Peer {
         above.any(|dir| self.is_touched(ix, folder, dir))
     }
 
-    /// Events were lost: nothing is known to have moved. What a look hashes, the scan that follows tells whether it stands.
-    pub(super) fn forget_all_moved(&mut self) {
+    /// Events were lost, or none is heard of any more: nothing is known to have moved, and of no directory that a scan found
+    /// is it known that nothing touched it since. What a look hashes, the scan that follows tells whether it stands.
+    pub(super) fn events_were_lost(&mut self) {
         self.forget_moved_if(|_| true);
         self.listed.clear();
     }

@@ -90,7 +90,7 @@ impl Peer {
 
     /// Events of a folder were lost: all of it is scanned.
     pub fn handle_lost_events(&mut self, _ix: &mut dyn Index, _now: Now, folder: Folder) {
-        self.forget_all_moved();
+        self.events_were_lost();
         if let Some(f) = self.place_of(folder) {
             self.folders[f].rescan = true;
         }
@@ -100,7 +100,7 @@ impl Peer {
     /// is watched anew, and then scanned.
     pub fn handle_unwatched(&mut self, _ix: &mut dyn Index, now: Now, folder: Folder) {
         let Some(f) = self.place_of(folder) else { return };
-        self.forget_all_moved();
+        self.events_were_lost();
         let s = &mut self.folders[f];
         s.unwatched = s.watching;
         if s.watched {
@@ -362,7 +362,7 @@ impl Peer {
         s.watched = false;
         s.watch_at = now.at + RETRY_ROOT;
         let folder = s.folder;
-        self.forget_all_moved();
+        self.events_were_lost();
         self.tell(Tell::State(folder));
     }
 
