@@ -5,7 +5,6 @@ use super::mem_index::MemIndex;
 use super::rig::{F, Rig, content, stat};
 use super::trees::{Cause, Lane, Made, Remote, Stat};
 use crate::ids::{Seq, Ticket};
-use crate::path::Path;
 use crate::record::Kind;
 use crate::time::Duration;
 use std::vec::Vec;
@@ -21,7 +20,7 @@ fn starts(ix: MemIndex, boot: u64) -> Rig {
 fn marked() -> Rig {
     let mut rig = Rig::ready();
     rig.has("x", Kind::File, "whole");
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.unsynced = true;
     rig.peer.close(&mut rig.ix, rig.now, o);
     rig
@@ -75,7 +74,7 @@ fn set_clock(rig: &mut Rig) {
 /// A user wrote a file, which gets its edit.
 fn writes(rig: &mut Rig, p: &str) {
     rig.sees(p, Kind::File, p);
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    let mut o = rig.open(p);
     rig.peer.mint_local(rig.now, &mut o);
     rig.peer.close(&mut rig.ix, rig.now, o);
 }
@@ -201,7 +200,7 @@ fn a_doubt_ends_with_its_mark() {
     let mut rig = starts(ends(marked()), 1);
     rig.scan(&[("x", Kind::File, "whole")]);
     flushes_with(&mut rig, Outcome::Failed(Cause::Os(5)));
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(b"x").expect("a path"));
+    let mut o = rig.open("x");
     o.t.unsynced = false;
     rig.peer.close(&mut rig.ix, rig.now, o);
     assert!(!rig.trees("x").unsure);
@@ -260,14 +259,14 @@ fn comes(rig: &mut Rig, p: &str, kind: Kind, moved: bool) {
     let at = rig.now.wall;
     let ctime = if moved { at as i64 * 1000 } else { 0 };
     let text = (kind == Kind::File).then(|| content(p));
-    let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    let o = rig.open(p);
     rig.peer.looked(&mut rig.ix, rig.now, o, Stat { ctime, ..stat(kind) }, text, at);
     rig.peer.folders[0].subtrees.clear();
 }
 
 /// What is here is announced, and accepted.
 fn tells(rig: &mut Rig, p: &str) {
-    let mut o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+    let mut o = rig.open(p);
     rig.peer.mint_local(rig.now, &mut o);
     let record = o.t.local.as_ref().expect("it is here").record.clone();
     let seq = Seq(record.edit.counter);
@@ -331,7 +330,7 @@ fn a_directory_in_another_ones_place_is_marked_and_so_is_what_is_new_in_it() {
     assert!(!rig.trees("d").unsynced, "it is the same");
     let at = rig.now.wall;
     for (p, kind, ctime) in [("d", Kind::Directory, at as i64 * 1000), ("d/x", Kind::File, 0)] {
-        let o = rig.peer.open_path(&mut rig.ix, 0, Path::new(p.as_bytes()).expect("a path"));
+        let o = rig.open(p);
         let (stat, text) = (Stat { ctime, ino: 5, ..stat(kind) }, content("d/x"));
         rig.peer.looked(&mut rig.ix, rig.now, o, stat, (kind == Kind::File).then_some(text), at);
         assert!(rig.trees(p).unsynced, "{p}");

@@ -1,10 +1,9 @@
 //! What a look says of all below the path, and which directories a scan has told of wholly.
 
-use super::rig::{F, Rig, content, stat};
+use super::rig::{F, Rig, content, path, stat};
 use super::trees::{Cause, Lane, Made, Stat};
 use super::{Effect, Index, Outcome, Touch};
 use crate::ids::Ticket;
-use crate::path::Path;
 use crate::record::Kind;
 use crate::time::{Duration, Instant};
 use std::format;
@@ -12,10 +11,6 @@ use std::string::String;
 use std::vec::Vec;
 
 const BELOW: [&str; 3] = ["d/e", "d/e/y", "d/x"];
-
-fn path(p: &str) -> Path<'_> {
-    Path::new(p.as_bytes()).expect("a path")
-}
 
 /// `d`, what is in it, and a file whose name begins alike.
 fn there() -> Rig {
