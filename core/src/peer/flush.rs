@@ -44,7 +44,11 @@ impl Peer {
     /// what is in it has its old times, but a new name. So a directory is marked by its look, and what is in one by what is
     /// known of that: what ended a mark there began after the directory was found, with all that it held.
     pub(super) fn mark_come(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open, stat: &Stat) {
-        let fresh = stat.kind == Kind::Directory && self.is_fresh(now, o.f, stat);
+        let (fresh, is_dir) = (self.is_fresh(now, o.f, stat), stat.kind == Kind::Directory);
+        if fresh && !is_dir {
+            // Marked when it is minted, unless all was flushed by then.
+            return;
+        }
         if fresh || self.is_in_unsynced(ix, o) {
             o.t.unsynced = true;
             self.want_flush(now, o.f);

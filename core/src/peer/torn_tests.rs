@@ -1,7 +1,7 @@
 //! R13: what a power cut has left, and what users do with it.
 
 use super::reconcile::{is_aside, is_forgotten, observed};
-use super::rig::{Rig, content, record, stat};
+use super::rig::{F, Rig, content, path, record, stat};
 use super::state::What;
 use super::trees::{Lane, Local, Made, Remote, Stat, Trees};
 use crate::ids::{ContentId, Seq, Slot, Tag};
@@ -427,7 +427,7 @@ fn power_fails_unseen(rig: &mut Rig) {
 fn who_removes_what_survived_a_power_cut_has_removed_it_though_the_clock_was_set_back_meanwhile() {
     let mut rig = cut("whole");
     rig.now.wall -= 3_600_000_000;
-    rig.peer.handle_seen(&mut rig.ix, rig.now, F, Path::new(b"x").expect("a path"), &stat(Kind::File));
+    rig.peer.handle_seen(&mut rig.ix, rig.now, F, path("x"), &stat(Kind::File));
     assert!(rig.trees("x").stale, "it is read again");
     assert!(rig.peer.folders[0].unclean && rig.trees("x").unsynced);
     rig.misses("x");
