@@ -46,7 +46,6 @@ pub fn start(state: &State) -> Result<Node> {
     let clients = Clients::listen(state, &mut net, CONTROL)?;
     let mut store = offline::open(state)?;
     let key = StaticKey::from_secret(&secret.0);
-    let me = key.public();
     let mut peer = machine(&key, listen);
     peer.start(&mut store, now(), boot(), state.read("roster")?.as_deref());
 
@@ -69,9 +68,9 @@ pub fn start(state: &State) -> Result<Node> {
     log(&format!("{}: data links at {listen}", config.name));
     let mut node = Node {
         state: state.clone(),
+        me: key.public(),
         tracker: TrackerLink::new(key, config.tracker.public_key()?, entropy()),
         config,
-        me,
         net,
         signals,
         network,
