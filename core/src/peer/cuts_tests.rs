@@ -35,6 +35,26 @@ fn each_edit_that_a_power_cut_took_is_unknown_to_what_is_made_after_it() {
     }
 }
 
+/// The home's, which nobody who is there has, is to replace what is saved here again and again.
+#[test]
+fn what_is_saved_often_after_one_power_cut_goes_by_one_other_tag() {
+    let mut rig = Rig::ready();
+    rig.sees("x", Kind::File, "lost");
+    let lost = announced_and_cut(&mut rig);
+    rig.misses("x");
+    let told = Remote { record: lost, epoch: rig.peer.epoch, seq: Seq(9) };
+    for n in 0..8 {
+        rig.sees("x", Kind::File, &format!("save {n}"));
+        let mut o = rig.open("x");
+        o.t.remote = Some(told.clone());
+        rig.peer.mint_local(rig.now, &mut o);
+        let edit = o.t.local.as_ref().expect("it stands").record.edit;
+        assert_eq!(edit.tag, tag_after(&rig, 1), "{n}");
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        assert!(!rig.peer.session.spent_tag, "{n}");
+    }
+}
+
 /// What was torn is all that is left each time, and is torn again.
 #[test]
 fn what_was_torn_goes_by_another_tag_however_often_that_happens() {

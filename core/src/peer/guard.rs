@@ -120,6 +120,7 @@ impl Peer {
             return;
         }
         s.passed = s.passed.saturating_add(n.min(u64::from(u32::MAX)) as u32);
+        s.vain_finds = 0;
         self.release_vanished(ix, now, f);
     }
 
@@ -127,12 +128,9 @@ impl Peer {
     /// moves the file, too. A directory's files are found in the order in which they were missed.
     pub(super) fn found_again(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
         let s = &mut self.folders[f];
-        if s.counts.get(Number::VanishedContent) == 0 {
-            s.vain_finds = 0;
-            return;
-        }
         let (folder, mut t, mut after) = (s.folder, Trees::default(), None);
-        if s.vain_finds >= VAIN || !ix.load(row, &mut t) || t.stale || t.synced.is_some() {
+        let none = s.counts.get(Number::VanishedContent) == 0 || s.vain_finds >= VAIN;
+        if none || !ix.load(row, &mut t) || t.stale || t.synced.is_some() {
             return;
         }
         let Some(content) = t.disk_content() else { return };

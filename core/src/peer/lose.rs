@@ -11,6 +11,8 @@ use crate::time::{Duration, Instant, Now};
 
 /// Rows gone through in one step.
 const STEP: usize = 1_000;
+/// So many directories at a time; one more is gone through at once.
+pub(super) const LOSING: usize = 4;
 /// Between two steps, so that facts and effects have their turn.
 const PAUSE: Duration = Duration::millis(1);
 
@@ -37,49 +39,58 @@ impl Peer {
         let within = |l: &Losing| {
             l.f == f && l.dir.get().zip(dir.get()).is_some_and(|(below, d)| below == d || below.is_under(d))
         };
-        // One that went with this one, or came back and went again, is begun anew. Beside another one there is no place.
-        let paced = self.losing.as_ref().is_none_or(within);
-        if paced {
-            self.end_losing(f);
-        }
+        // One that went with this one, or came back and went again, is begun anew. Beside too many others there is no place.
+        let before = self.losing.len();
+        self.losing.retain(|l| !within(l));
+        let anew = self.losing.len() < before;
         let (mut at, mut doubted) = (dir.clone(), None);
         while !self.lose_some(ix, now, (f, dir), &mut at, then, &mut doubted) {
-            if paced {
-                let next = now.at + PAUSE;
-                let doubted = doubted.unwrap_or(false);
-                self.losing = Some(Losing { f, dir: dir.clone(), at, then, doubted, next });
+            if !self.losing.is_full() {
+                let (next, doubted) = (now.at + PAUSE, doubted.unwrap_or(false));
+                let losing = Losing { f, dir: dir.clone(), at, then, doubted, next };
+                self.losing.push(losing).expect("there is room");
                 return;
             }
+        }
+        if anew {
+            self.lost_some(f);
         }
     }
 
     /// The next step of what went with its directory.
     pub(super) fn go_on_losing(&mut self, ix: &mut dyn Index, now: Now) {
-        let Some(mut l) = self.losing.take_if(|l| l.next <= now.at) else { return };
+        let Some(i) = self.losing.iter().position(|l| l.next <= now.at) else { return };
+        let mut l = self.losing.remove(i);
         l.doubted |= !self.is_still_gone(ix, l.f, &l.dir) || !self.hears_of(ix, l.f, &l.dir);
         let (mut doubted, f) = (Some(l.doubted), l.f);
         let all = self.lose_some(ix, now, (f, &l.dir), &mut l.at, l.then, &mut doubted);
-        l.next = now.at + PAUSE;
-        self.losing = Some(l);
         if all {
-            self.end_losing(f);
+            self.lost_some(f);
+        } else {
+            self.losing.push(l).expect("it had a place");
         }
+        // One step at a time, by turns.
+        self.losing.iter_mut().for_each(|l| l.next = l.next.max(now.at + PAUSE));
     }
 
     /// When that is due.
     pub(super) fn losing_at(&self) -> Option<Instant> {
-        self.losing.as_ref().map(|l| l.next)
+        self.losing.iter().map(|l| l.next).min()
     }
 
     /// Whether a directory of the folder went, and not all below it was gone through.
     pub(super) fn is_losing(&self, f: usize) -> bool {
-        self.losing.as_ref().is_some_and(|l| l.f == f)
+        self.losing.iter().any(|l| l.f == f)
     }
 
-    /// All was gone through, or is to be begun anew, or the folder is linked no more: what had to wait for it need not any
-    /// more.
+    /// The folder is linked no more.
     pub(super) fn end_losing(&mut self, f: usize) {
-        if self.losing.take_if(|l| l.f == f).is_some() {
+        self.losing.retain(|l| l.f != f);
+    }
+
+    /// All below a directory was gone through: if there is no other, what had to wait for that need not any more.
+    fn lost_some(&mut self, f: usize) {
+        if !self.is_losing(f) {
             self.folders[f].rewind();
             self.waiting.forget(f);
         }

@@ -1,5 +1,6 @@
 //! A directory went that very much was in: what happens before all of that was gone through.
 
+use super::lose::LOSING;
 use super::rig::{F, Rig, stat};
 use super::trees::{Lane, Made};
 use super::{Effect, Outcome, Stat, Touch};
@@ -138,15 +139,22 @@ fn a_directory_that_came_back_and_went_again_is_gone_through_anew() {
 }
 
 #[test]
-fn beside_another_one_a_directory_is_gone_through_at_once() {
+fn some_directories_are_gone_through_beside_each_other_and_one_more_at_once() {
     let mut rig = going();
-    rig.has("e", Kind::Directory, "");
-    (0..FILES).for_each(|n| rig.has(&format!("e/{n}"), Kind::File, &format!("e/{n}")));
-    looks(&mut rig, "e", Touch::Gone, Stat::default());
-    let lost = |rig: &mut Rig, n| rig.trees(&format!("e/{n}")).local.is_some_and(|l| !l.record.is_live());
-    assert!((0..FILES).all(|n| lost(&mut rig, n)) && rig.peer.is_losing(0));
+    let lost = |rig: &mut Rig, dir: usize| {
+        let is_lost = |n| rig.trees(&format!("{dir}/{n}")).local.is_some_and(|l| !l.record.is_live());
+        (0..FILES).map(is_lost).filter(|lost| *lost).count()
+    };
+    for dir in 0..LOSING {
+        let name = format!("{dir}");
+        rig.has(&name, Kind::Directory, "");
+        (0..FILES).for_each(|n| rig.has(&format!("{dir}/{n}"), Kind::File, &format!("{dir}/{n}")));
+        looks(&mut rig, &name, Touch::Gone, Stat::default());
+        assert_eq!(lost(&mut rig, dir) == FILES, dir == LOSING - 1, "{dir}");
+    }
+    assert!(rig.peer.is_losing(0));
     ends(&mut rig);
-    assert!((0..FILES).all(|n| is_lost(&mut rig, n)));
+    assert!((0..LOSING).all(|dir| lost(&mut rig, dir) == FILES) && (0..FILES).all(|n| is_lost(&mut rig, n)));
 }
 
 #[test]

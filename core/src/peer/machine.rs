@@ -6,7 +6,7 @@
 
 use super::effect::{Effect, Tell};
 use super::index::{DEVICE, Index, Number};
-use super::lose::Losing;
+use super::lose::{LOSING, Losing};
 use super::moved::{MOVED, Moved};
 use super::session::Session;
 use super::state::*;
@@ -96,7 +96,7 @@ pub struct Peer {
     pub(super) waiting: Waiting,
     pub(super) vain: Vain,
     /// The directory that went last, while not all below it was gone through.
-    pub(super) losing: Option<Losing>,
+    pub(super) losing: Vec<Losing, LOSING>,
     pub(super) scan: Scan,
     /// The folder that is gone through by R8, where, and the transaction in which the last of it was heard.
     pub(super) sweep: Option<(usize, PathBuf, u64)>,
@@ -143,7 +143,7 @@ impl Peer {
             listed: Vec::new(),
             waiting: Waiting::default(),
             vain: Vain::default(),
-            losing: None,
+            losing: Vec::new(),
             scan: Scan {
                 ticket: Ticket(0),
                 f: 0,
@@ -324,6 +324,7 @@ impl Peer {
             }
             sooner(f.flush_at.filter(|_| !f.flushing && f.has_root()));
             sooner(f.scan_waits.filter(|_| f.watched));
+            sooner(f.yields_until.filter(|at| f.watched && at.0 != 0));
             sooner(f.recheck_at.filter(|_| f.watched));
             sooner(f.resay_at);
             sooner(self.judgement_at(f));
@@ -355,6 +356,7 @@ impl Peer {
                 self.waiting.forget(place);
             }
             f.scan_waits = f.scan_waits.filter(|at| *at > now.at);
+            f.yields_until = f.yields_until.map(|at| if at > now.at { at } else { Instant(0) });
             if f.rescan_at <= now.at {
                 f.rescan = true;
                 f.rescan_at = Instant(u64::MAX);

@@ -42,8 +42,9 @@ impl Peer {
         Edit { tag: self.tag, counter: self.counter }
     }
 
-    /// [`Peer::mint`], for a record that knows all of `version`: later than what that has of the tag. Of records whose vectors had to lose entries, the latest
-    /// entry tells which is the later (R6), so that it has to be later than all of them, whatever this clock says.
+    /// [`Peer::mint`], for a record that knows all of `version`: later than what that has of the tag. Of records whose
+    /// vectors had to lose entries, the latest entry tells which is the later (R6), so that it has to be later than all of
+    /// them, whatever this clock says.
     pub(super) fn mint_over(&mut self, now: Now, version: &VersionVector) -> Edit {
         let (tag, far) = (self.tag_over([version]), self.counter.max(now.wall) + FAR);
         let before = version.entries().iter().filter(|e| version.is_full() || e.tag == tag);
@@ -82,7 +83,9 @@ impl Peer {
     pub(super) fn mint_at(&mut self, now: Now, t: &mut Trees, version: &VersionVector) -> Edit {
         let edit = self.mint_over(now, version);
         let told = t.remote.as_ref().map(|r| &r.record.version);
-        let lost = |told: &VersionVector| self.tag.line().any(|tag| told.get(tag) > version.get(tag));
+        // Not of those before: that this goes by a tag behind them says already that it does not know all of them.
+        let mut line = self.tag.line().skip_while(|tag| *tag != edit.tag);
+        let lost = |told: &VersionVector| line.any(|tag| told.get(tag) > version.get(tag));
         if t.forgot.is_none() && !told.is_some_and(lost) {
             return edit;
         }

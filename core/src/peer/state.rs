@@ -176,8 +176,8 @@ pub struct FolderState {
     pub vanished_at: Instant,
     /// Looks in a row that found a file which was none of the removals that wait.
     pub vain_finds: u8,
-    /// Since when removals wait for what waits for its directory.
-    pub yields_since: Option<Instant>,
+    /// Until when removals wait for what waits for its directory; 0: they have waited for long enough.
+    pub yields_until: Option<Instant>,
     /// More removals wait than pass at once: they are judged when no more come.
     pub burst: bool,
     /// A directory sync is under way.
@@ -258,7 +258,7 @@ impl FolderState {
             window_end: Instant(0),
             vanished_at: Instant(0),
             vain_finds: 0,
-            yields_since: None,
+            yields_until: None,
             burst: false,
             syncing: false,
             sync_at: Instant(0),

@@ -49,7 +49,7 @@ impl Waiting {
             self.free += 1;
         }
     }
-    /// The folder is linked no more.
+    /// The folder is linked no more, or its lanes are gone through anew.
     pub fn forget(&mut self, f: usize) {
         self.rows.retain(|w| w.f != f);
         self.free = self.rows.iter().filter(|w| w.free).count();
@@ -144,12 +144,12 @@ impl Peer {
     /// they are made of (R15).
     pub(super) fn yields_to_waiting(&mut self, now: Now, f: usize) -> bool {
         let holds = self.waiting.holds(f);
-        let since = &mut self.folders[f].yields_since;
+        let until = &mut self.folders[f].yields_until;
         if !holds {
-            *since = None;
+            *until = None;
             return false;
         }
-        *since.get_or_insert(now.at) + YIELDS > now.at
+        *until.get_or_insert(now.at + YIELDS) > now.at
     }
 
     /// Whether so many rows wait that no more are looked for.

@@ -37,9 +37,9 @@ impl Tracker<'_> {
         let witnessed = &mut self.peers[slot.0 as usize].witnessed;
         *witnessed = witnessed.map(|w| w.max(r.version.get_store(device.tag)));
     }
-    /// Whether a record names a counter of another device's tag, or of one that follows it, that cannot be: the tag's whole life was seen here, and
-    /// its owner never named it. Else one device could make out that the store of another went back in time (R4). Of
-    /// tags from before this tracker's start anything is believed: what others know of them shows that it did.
+    /// Whether a record names a counter of another device's tag, or of one that follows it, that cannot be: the tag's whole
+    /// life was seen here, and its owner never named it. Else one device could make out that the store of another went back
+    /// in time (R4). Of tags from before this tracker's start anything is believed: what others know of them shows that it did.
     pub(super) fn is_beyond_witness(&self, by: Slot, r: &Record) -> bool {
         self.roster
             .devices()
