@@ -115,7 +115,8 @@ impl Ledger {
         let since = cached_since(now);
         let (mut kept, mut shown) = (left, BTreeSet::new());
         for fs in others {
-            kept.append(&mut recoverable(fs));
+            // What another is about to install it gives up where a user saved meanwhile: that is no copy yet.
+            kept.append(&mut fs.kept());
             // Whence a user moved it, it is going to a trash.
             let all = fs.walk(ROOT, b"").into_iter().map(|(path, i)| (fs.node(i).data.id, path));
             shown.extend(all.filter(|(id, path)| !self.is_taken(*id, path)).map(|(id, _)| id));

@@ -113,7 +113,7 @@ fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_wa
     assert_eq!(moved, (false, true), "where it is going to a trash");
     let mut swapping = home(&[&[]]);
     make(&mut swapping[0], TMP, "x");
-    assert_eq!(judged(&[(0, 20)], &swapping), (false, true), "it is about to be installed");
+    assert_eq!(judged(&[(0, 20)], &swapping), (true, true), "it is not installed yet, and may be given up");
     assert!(after(&[(0, 20)]) && after(&[(1, 20)]), "whoever is the last to lose it");
     assert!(!after(&[(0, 40)]), "on the platter by then");
     assert!(after(&[(1, 39)]) && !after(&[(1, 41)]), "each has its own time");
