@@ -317,14 +317,24 @@ impl Peer {
         if unsent {
             return None;
         }
-        let epoch = self.epoch.0;
         let s = &mut self.folders[f];
         s.telling = Telling::Done;
         let slot = s.slot?;
-        ix.set_number(s.folder, Number::ToldIn, epoch);
+        s.told_until = Some(self.verdicts + self.outbox_sent as u32);
         s.rewind();
-        self.dirty(now);
+        self.note_told(ix, now);
         encode(&ToTracker::Told(slot), out)
+    }
+
+    /// What was told is told once the tracker has judged it: a link that ends before may have lost it.
+    fn note_told(&mut self, ix: &mut dyn Index, now: Now) {
+        for f in 0..self.folders.len() {
+            let s = &mut self.folders[f];
+            if s.told_until.take_if(|at| *at <= self.verdicts).is_some() {
+                ix.set_number(s.folder, Number::ToldIn, self.epoch.0);
+                self.dirty(now);
+            }
+        }
     }
 
     /// The verdict on the oldest announcement.
@@ -334,6 +344,8 @@ impl Peer {
         }
         let a = self.outbox.pop_front().expect("something was sent");
         self.outbox_sent -= 1;
+        self.verdicts += 1;
+        self.note_told(ix, now);
         if a.void {
             return Ok(());
         }
@@ -433,7 +445,7 @@ impl Peer {
     pub(super) fn drop_outbox(&mut self, _ix: &mut dyn Index, _now: Now) {
         self.outbox.clear();
         self.outbox_sent = 0;
-        self.first_unjudged = 0;
+        self.verdicts = 0;
         for f in self.folders.iter_mut() {
             f.rewind();
         }

@@ -86,7 +86,8 @@ pub struct Peer {
     pub(super) last_ticket: u32,
     pub(super) outbox: Deque<Announcement, { limits::ANNOUNCE_WINDOW }>,
     pub(super) outbox_sent: usize,
-    pub(super) first_unjudged: u32,
+    /// Verdicts so far on this link.
+    pub(super) verdicts: u32,
     pub(super) delays: Vec<Delay, DELAYS>,
     pub(super) moved: Vec<Moved, MOVED>,
     /// Rows whose files were moved away for a rename, until they are looked at.
@@ -136,7 +137,7 @@ impl Peer {
             last_ticket: 0,
             outbox: Deque::new(),
             outbox_sent: 0,
-            first_unjudged: 0,
+            verdicts: 0,
             delays: Vec::new(),
             moved: Vec::new(),
             taken: Vec::new(),

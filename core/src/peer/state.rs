@@ -129,6 +129,8 @@ pub struct FolderState {
     pub caught_up: bool,
     /// See [`Telling`].
     pub telling: Telling,
+    /// What was told is judged with that many verdicts on this link.
+    pub told_until: Option<u32>,
     /// Watched since its root was last found.
     pub watched: bool,
     /// A ticket is out for watching it.
@@ -235,6 +237,7 @@ impl FolderState {
             asked: false,
             caught_up: false,
             telling: Telling::Waiting,
+            told_until: None,
             watched: false,
             watching: false,
             unwatched: false,

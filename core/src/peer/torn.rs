@@ -4,7 +4,7 @@ use super::machine::Peer;
 use super::merge::known_of;
 use super::reconcile::{is_lost, was_aside};
 use super::rows::Open;
-use super::trees::{Local, Made, Stat, Trees};
+use super::trees::{Local, Made, Remote, Stat, Trees};
 use crate::ids::ContentId;
 use crate::mutant::{self, Mutant};
 use crate::record::{Kind, Record};
@@ -169,10 +169,15 @@ impl Peer {
 }
 
 /// Whether others may have the content of the local record: it is the home's, or was before a tracker forgot it that tells of
-/// something older now; or it was announced, and no verdict came before the power failed.
+/// something older now, or has withdrawn that; or it was announced, and no verdict came before the power failed.
 fn may_be_home(o: &Open, l: &Local) -> bool {
-    let told = |r: &Record| r.same_content(&l.record) || l.record.compare(r) == Order::Dominates;
-    l.made == Made::Minted || o.t.remote.as_ref().is_some_and(|r| told(&r.record))
+    let older = |r: &Remote| l.record.compare(&r.record) == Order::Dominates;
+    let told = match (&o.t.remote, &o.t.withdrawn) {
+        (Some(r), _) => r.record.same_content(&l.record) || older(r),
+        (None, Some(w)) => older(w),
+        (None, None) => false,
+    };
+    told || l.made == Made::Minted
 }
 
 /// Whether a look found something else than what is known; `content` is none where the stat is the known one.

@@ -349,6 +349,16 @@ fn what_is_torn_where_the_tracker_tells_of_something_older_is_no_edit() {
     let t = rig.trees("x");
     assert!(is_aside(&t), "what was whole is told of, and fetched back");
     assert_eq!(t.synced.map(|s| s.content), Some(content("whole")));
+    // The older one was withdrawn by then: who has the whole of it tells of that yet.
+    let mut rig = home_is_behind(true);
+    let mut o = rig.open("x");
+    o.t.withdrawn = o.t.remote.take();
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let mut rig = power_fails(rig, "torn");
+    let t = rig.trees("x");
+    assert!(is_aside(&t));
+    let whole = t.synced.expect("it was here");
+    assert_eq!(rig.minted("x").compare(&whole), Order::Concurrent);
 }
 
 #[test]
