@@ -35,6 +35,44 @@ fn each_edit_that_a_power_cut_took_is_unknown_to_what_is_made_after_it() {
     }
 }
 
+/// What a power cut took, or tore, gives way to what another device made there, or removed, without having seen it.
+#[test]
+fn what_another_device_put_where_an_own_edit_was_lost_does_not_make_it_known() {
+    for (torn, kind) in
+        [(false, Kind::File), (true, Kind::File), (false, Kind::Removed), (true, Kind::Removed)]
+    {
+        let mut rig = Rig::ready();
+        rig.has("x", Kind::File, "whole");
+        let own = rig.peer.tag;
+        let mut o = rig.open("x");
+        let edit = Edit { tag: own, counter: 5 };
+        let lost =
+            Record { edit, version: VersionVector::of(edit), ..o.t.synced.clone().expect("it is here") };
+        o.t.synced = Some(lost.clone());
+        o.t.remote.as_mut().expect("it is the home's").record = lost.clone();
+        o.t.local.as_mut().expect("it stands").record = lost.clone();
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        rig = power_fails(rig, if torn { "torn" } else { "" });
+        if torn {
+            rig.misses("x");
+        }
+        let edit = Edit { tag: Tag(78), counter: 7 };
+        let id = if kind == Kind::File { content("other") } else { lost.content };
+        let other = Record { edit, version: VersionVector::of(edit), ..record(kind, id, 7) };
+        let mut o = rig.open("x");
+        o.t.remote = Some(Remote { record: other.clone(), epoch: rig.peer.epoch, seq: Seq(9) });
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        if kind == Kind::File {
+            let mut o = rig.open("x");
+            o.t.target = Some(other);
+            rig.peer.take_target(rig.now, &mut o, stat(Kind::File), 1);
+            rig.peer.close(&mut rig.ix, rig.now, o);
+        }
+        rig.sees("x", Kind::File, "next");
+        assert_eq!(rig.minted("x").compare(&lost), Order::Concurrent, "{torn} {kind:?}");
+    }
+}
+
 /// The home's, which nobody who is there has, is to replace what is saved here again and again.
 #[test]
 fn what_is_saved_often_after_one_power_cut_goes_by_one_other_tag() {

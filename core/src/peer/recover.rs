@@ -90,13 +90,13 @@ impl Peer {
         let unclean = self.folders[job.f].unclean;
         let Traces { intact, as_before, swapped, traceless, known } =
             traces(&intent, disk, swap, part, unclean);
-        if let Some(row) = intent.copy {
-            self.look_at_copy(ix, now, job.f, row);
-        }
         o.t.trouble = None;
         // The trees have the outcome of the swap already: what it left differently now, a user or a power cut did.
         let taken = o.t.target.is_none();
         let swapped = swapped && (taken || !traceless);
+        if let Some(row) = intent.copy {
+            self.look_at_copy(ix, now, job.f, row, swapped && !taken && !unclean);
+        }
         if !swapped && (unclean || !taken) {
             self.end_job(job.ticket);
             // A look may be due for a user's sake.
@@ -172,11 +172,16 @@ impl Peer {
         });
     }
 
-    fn look_at_copy(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
-        if let Some(mut c) = self.open(ix, f, row) {
-            c.t.stale = true;
-            self.close(ix, now, c);
+    /// The loser's copy may be there. `made`: it was made, before the swap; where it is missing a user removed it since.
+    fn look_at_copy(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, made: bool) {
+        let Some(mut c) = self.open(ix, f, row) else { return };
+        let pending = c.t.pending.as_ref().filter(|_| made && c.t.local.is_none()).map(|p| &p.0);
+        if let Some(Record { kind, mode, size, mtime, .. }) = pending.cloned() {
+            let stat = Stat { kind, mode, size, mtime, ..Stat::default() };
+            self.copy_made(now, &mut c, stat.of_writer(), 0);
         }
+        c.t.stale = true;
+        self.close(ix, now, c);
     }
 }
 

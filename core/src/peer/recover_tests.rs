@@ -394,3 +394,42 @@ fn a_source_that_is_gone_is_not_looked_at() {
     rig.peer.look_again(&mut rig.ix, rig.now, row);
     rig.peer.disown_trashed(&mut rig.ix, rig.now, row);
 }
+
+/// A crash came between a swap that gave the loser its copy's name and the noting of both; a user removed the copy meanwhile.
+#[test]
+fn a_copy_that_a_user_removed_before_it_was_noted_is_removed() {
+    for unclean in [false, true] {
+        let mut rig = Rig::ready();
+        rig.has("x", Kind::File, "loser");
+        let mut o = rig.open("x");
+        let loser = o.t.local.as_ref().expect("it stands").record.clone();
+        let row = rig.peer.plan_copy(&mut rig.ix, rig.now, &o, &loser).expect("a copy");
+        let target = record(Kind::File, content("winner"), 9_000_000);
+        let (from, to) = ((Kind::File, loser.content), (Kind::File, target.content));
+        (o.t.intent, o.t.target) = (Some(Intent { from, to, copy: Some(row) }), Some(target));
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        rig.peer.folders[0].unclean = unclean;
+        let (copy, at) = (rig.path(row), rig.now.wall);
+        assert!(rig.trees(&copy).pending.is_some());
+        while let Some(e) = rig.effect() {
+            match e {
+                Effect::Recover { ticket, .. } => {
+                    let disk = Some((stat(Kind::File), content("winner")));
+                    rig.done(ticket, Outcome::Recovered { disk, swap: None, part: false, at });
+                }
+                Effect::Look { ticket, row: of, .. } => {
+                    let (stat, id) = match of == row {
+                        true => (Stat::default(), None),
+                        false => (stat(Kind::File), Some(content("winner"))),
+                    };
+                    rig.done(ticket, Outcome::Looked { stat, content: id, at });
+                }
+                _ => {}
+            }
+        }
+        let t = rig.trees(&copy);
+        assert_eq!(t.pending.is_some(), unclean, "after a power cut its name may be what is missing");
+        let removal = t.local.is_some_and(|l| l.made == Made::Unminted && !l.record.is_live());
+        assert_eq!(removal, !unclean);
+    }
+}

@@ -106,6 +106,7 @@ impl Peer {
     pub(super) fn close(&mut self, ix: &mut dyn Index, now: Now, mut o: Open) {
         let ctx = self.context(o.f);
         let put = o.t.local.as_ref().filter(|l| l.made == Made::Unminted).map(|l| l.stat);
+        self.lose_to_heard(&mut o.t);
         absorb(&mut o.t, ctx);
         if let Some(stat) = put.filter(|_| o.t.local.as_ref().is_some_and(|l| l.made == Made::Synced)) {
             // A user put there what the home has already: it is in the page cache as any edit is (R13).

@@ -1,6 +1,6 @@
 //! Seqs start anew in each epoch: rows of two may bear one seq, and what is said of it means the row of the epoch in force.
 
-use super::index::Index;
+use super::index::{Index, Number};
 use super::rig::{F, Rig, content, record};
 use super::state::{Announcement, Telling, What};
 use super::trees::{Intent, Lane, Trees};
@@ -279,4 +279,43 @@ fn what_is_said_of_an_unlinked_folder_means_nothing_for_the_next_in_its_place() 
     assert_eq!((rig.peer.outbox.len(), rig.peer.lacks.len()), (1, 0), "only what was sent is waited for");
     rig.peer.judged(&mut rig.ix, rig.now, Verdict::Accepted(Seq(9))).expect("it was sent");
     assert_eq!((rig.trees("x"), rig.peer.outbox.len()), (before, 0));
+}
+
+/// The link ends after all was told and before the tracker has judged it.
+#[test]
+fn what_was_told_in_an_epoch_is_told_again_unless_its_verdicts_came() {
+    for judged in [0, 1, 2] {
+        let mut rig = Rig::ready();
+        greet(&mut rig);
+        let rows: Vec<Row> = ["a", "b"]
+            .map(|p| {
+                rig.has(p, Kind::File, p);
+                rig.ix.find(F, Path::new(p.as_bytes()).expect("a path")).expect("it is known")
+            })
+            .into();
+        rig.ix.set_number(F, Number::ToldIn, 0);
+        rig.peer.outbox.clear();
+        for row in rows {
+            let (f, what, generation, pair, stamp, void) = (0, What::Synced, 0, false, 0, true);
+            assert!(
+                rig.peer
+                    .outbox
+                    .push_back(Announcement { f, row, what, generation, pair, stamp, void })
+                    .is_ok()
+            );
+        }
+        rig.peer.outbox_sent = 2;
+        rig.peer.folders[0].telling = Telling::Owed;
+        let now = rig.now;
+        assert!(rig.peer.transmit_told(&mut rig.ix, now, &mut [0; 64]).is_some(), "it waits for no verdict");
+        (0..judged)
+            .for_each(|n| rig.peer.judged(&mut rig.ix, now, Verdict::Accepted(Seq(n))).expect("it was sent"));
+        let told = rig.ix.number(F, Number::ToldIn) == rig.peer.epoch.0;
+        rig.peer.handle_closed(&mut rig.ix, now, LinkId(1));
+        assert_eq!(
+            (told, rig.peer.folders[0].telling == Telling::Done),
+            (judged == 2, judged == 2),
+            "{judged}"
+        );
+    }
 }

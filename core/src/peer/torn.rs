@@ -43,6 +43,7 @@ impl Peer {
         let untold = o.t.local.as_ref().is_some_and(|l| l.made != Made::Synced);
         if untold && was_aside(&o.t) && is_other(&o.t.local, stat, content) {
             // A user removed or replaced what was torn, and saw nothing else.
+            self.forget_announced(&mut o.t);
             (o.t.local, o.t.disk_due) = (None, false);
         }
         if is_lost(&o.t) {
@@ -105,6 +106,18 @@ impl Peer {
     fn forget_announced(&self, t: &mut Trees) {
         if let Some(l) = t.local.clone().filter(|l| l.made == Made::Minted) {
             self.forget_own(t, &l.record.version);
+        }
+    }
+
+    /// The home has something else, which does not know what a power cut took here: once it stands here, nothing tells of that
+    /// any more.
+    pub(super) fn lose_to_heard(&self, t: &mut Trees) {
+        let Some(r) = t.remote.as_ref().filter(|r| r.epoch == self.epoch && is_lost(t)) else { return };
+        let lost = t.synced.as_ref().map(|s| &s.version).filter(|v| v.get_store(self.tag) > 0);
+        let unknown =
+            |v: &&VersionVector| matches!(v.compare(&r.record.version), Order::Concurrent | Order::Dominates);
+        if let Some(lost) = lost.filter(unknown).cloned() {
+            self.forget_own(t, &lost);
         }
     }
 
