@@ -6,7 +6,6 @@ use super::rows::Open;
 use super::state::FolderState;
 use super::trees::{Lane, Made, Trees};
 use crate::ids::Row;
-use crate::record::Record;
 use crate::time::{Duration, Instant, Now};
 
 /// This many removals pass without being judged as a burst …
@@ -20,45 +19,38 @@ const QUIET: Duration = Duration::secs(2);
 /// A few removals are judged as soon as the looks that came with them are done.
 const SOON: Duration = Duration::millis(5);
 
-/// Of so many removals that wait it is seen at once that what they miss was found under another name: looks end nearly in the
-/// order in which they were begun.
-const NEXT: usize = 12;
-/// After so many finds in a row that were none of those, nothing is looked for any more until all were judged.
-const VAIN: u8 = 32;
-
 impl Peer {
-    /// The lane of a local change: a removal waits for its judgement, unless the content has another name here: that one.
-    pub(super) fn removal_lane(&mut self, ix: &mut dyn Index, now: Now, o: &Open) -> (Lane, Option<Row>) {
+    /// The lane of a local change: a removal waits for its judgement, unless the content has another name here.
+    pub(super) fn removal_lane(&mut self, ix: &mut dyn Index, now: Now, o: &Open) -> Lane {
         let removal = o.t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && !l.record.is_live());
         let was_live = o.t.synced.as_ref().is_some_and(|s| s.is_live());
         if !removal || !was_live || o.judged || o.due.is_some_and(|d| d.lane == Lane::Announce) {
-            return (Lane::Announce, None);
+            return Lane::Announce;
         }
         if o.due.is_none_or(|d| d.lane != Lane::Vanished) {
             self.folders[o.f].vanished_at = now.at;
         }
-        let to = self.renamed_to(ix, o);
-        (if to.is_some() { Lane::Announce } else { Lane::Vanished }, to)
+        if self.is_renamed(ix, o) { Lane::Announce } else { Lane::Vanished }
     }
 
-    /// Where the removed content stands under another name of the folder.
-    fn renamed_to(&mut self, ix: &mut dyn Index, o: &Open) -> Option<Row> {
-        let s = o.t.synced.as_ref().filter(|s| s.has_content())?;
+    /// Whether the removed content stands under another name of the folder.
+    fn is_renamed(&mut self, ix: &mut dyn Index, o: &Open) -> bool {
+        let Some(s) = o.t.synced.as_ref().filter(|s| s.has_content()) else { return false };
         let folder = self.folders[o.f].folder;
         let mut after = None;
         let mut t = Trees::default();
         for _ in 0..4 {
-            let row = ix.with_content(&s.content, after)?;
+            let Some(row) = ix.with_content(&s.content, after) else { return false };
             after = Some(row);
             if row == o.row || !ix.load(row, &mut t) || t.stale {
                 continue;
             }
             let stands = t.local.as_ref().is_some_and(|l| l.record.is_live() && l.stat.kind == s.kind);
             if stands && ix.path(row, &mut self.buf) == folder {
-                return Some(row);
+                return true;
             }
         }
-        None
+        false
     }
 
     /// When the removals that wait are to be judged.
@@ -120,32 +112,7 @@ impl Peer {
             return;
         }
         s.passed = s.passed.saturating_add(n.min(u64::from(u32::MAX)) as u32);
-        s.vain_finds = 0;
         self.release_vanished(ix, now, f);
-    }
-
-    /// A look found a file. If one of the next removals that wait is of what it holds, it was moved: who hears of both at once
-    /// moves the file, too. A directory's files are found in the order in which they were missed.
-    pub(super) fn found_again(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row) {
-        let s = &mut self.folders[f];
-        let (folder, mut t, mut after) = (s.folder, Trees::default(), None);
-        let none = s.counts.get(Number::VanishedContent) == 0 || s.vain_finds >= VAIN;
-        if none || !ix.load(row, &mut t) || t.stale || t.synced.is_some() {
-            return;
-        }
-        let Some(content) = t.disk_content() else { return };
-        for _ in 0..NEXT {
-            after = ix.due(folder, Lane::Vanished, after);
-            let Some((_, from)) = after else { break };
-            let held = |s: &Record| s.has_content() && s.content == content;
-            if ix.load(from, &mut t) && t.synced.as_ref().is_some_and(held) {
-                self.folders[f].vain_finds = 0;
-                let o = self.open(ix, f, from);
-                o.into_iter().for_each(|o| self.retry(ix, now, o));
-                return;
-            }
-        }
-        self.folders[f].vain_finds += 1;
     }
 
     /// What turned up under another name after its old one was missed is no removal.
@@ -155,7 +122,7 @@ impl Peer {
         while let Some((key, row)) = ix.due(folder, Lane::Vanished, after) {
             after = Some((key, row));
             let Some(o) = self.open(ix, f, row) else { continue };
-            if self.renamed_to(ix, &o).is_some() {
+            if self.is_renamed(ix, &o) {
                 self.retry(ix, now, o);
             }
         }

@@ -6,7 +6,6 @@ use super::{Effect, Index, Outcome, Touch};
 use crate::ids::Ticket;
 use crate::record::Kind;
 use crate::time::{Duration, Instant};
-use std::format;
 use std::string::String;
 use std::vec::Vec;
 
@@ -93,49 +92,6 @@ fn what_moved_with_its_directory_is_no_removal() {
     assert!(rig.judgement());
     assert_eq!(rig.lane("d/e/y"), Some(Lane::Announce));
     assert_eq!(rig.peer.folders[0].passed, 0);
-}
-
-/// A file is found by a look: `text` is in it.
-fn appears(rig: &mut Rig, p: &str, text: &str) {
-    rig.peer.handle_touched(&mut rig.ix, rig.now, F, path(p), Touch::Settled);
-    let (looks, _) = asked(rig);
-    let ticket = looks.iter().find(|l| l.0 == p).expect("it is looked at").1;
-    let at = rig.now.wall;
-    rig.done(ticket, Outcome::Looked { stat: stat(Kind::File), content: Some(content(text)), at });
-}
-
-#[test]
-fn what_moved_is_told_beside_its_former_name() {
-    let mut rig = there();
-    let ticket = goes(&mut rig, "d");
-    found(&mut rig, ticket, Stat::default());
-    for (from, to) in [("d/e/y", "y"), ("d/x", "x")] {
-        assert_eq!(rig.lane(from), Some(Lane::Vanished));
-        appears(&mut rig, to, from);
-        let mut key = |p| {
-            let row = rig.ix.find(F, path(p)).expect("it is known");
-            rig.ix.due_of(row).filter(|d| d.lane == Lane::Announce).expect("it is to be announced").key
-        };
-        assert_eq!(key(from), key(to) + 1, "the new name goes first");
-    }
-    assert_eq!(rig.lane("d"), Some(Lane::Vanished), "there may be more of it");
-}
-
-#[test]
-fn finds_that_moved_from_nowhere_are_soon_no_more_work() {
-    let mut rig = Rig::ready();
-    for n in 0..20 {
-        rig.has(&format!("{n}"), Kind::File, &format!("was {n}"));
-        rig.misses(&format!("{n}"));
-    }
-    let mut costs = |n: usize| {
-        let before = rig.ix.loads;
-        appears(&mut rig, &format!("new {n}"), &format!("is {n}"));
-        rig.ix.loads - before
-    };
-    let first = costs(0);
-    (1..40).for_each(|n| assert!(costs(n) > 0));
-    assert!(costs(40) + 12 <= first, "no removal is compared any more");
 }
 
 #[test]

@@ -325,7 +325,6 @@ impl Peer {
             }
             sooner(f.flush_at.filter(|_| !f.flushing && f.has_root()));
             sooner(f.scan_waits.filter(|_| f.watched));
-            sooner(f.yields_until.filter(|at| f.watched && at.0 != 0));
             sooner(f.recheck_at.filter(|_| f.watched));
             sooner(f.resay_at);
             sooner(self.judgement_at(f));
@@ -357,7 +356,6 @@ impl Peer {
                 self.waiting.forget(place);
             }
             f.scan_waits = f.scan_waits.filter(|at| *at > now.at);
-            f.yields_until = f.yields_until.map(|at| if at > now.at { at } else { Instant(0) });
             if f.rescan_at <= now.at {
                 f.rescan = true;
                 f.rescan_at = Instant(u64::MAX);

@@ -142,7 +142,7 @@ impl Peer {
 
     fn plan_installs(&mut self, ix: &mut dyn Index, now: Now, lane: Lane) -> Option<Effect> {
         for f in 0..self.folders.len() {
-            if !self.folders[f].may_act() || (lane == Lane::Remove && self.yields_to_waiting(now, f)) {
+            if !self.folders[f].may_act() {
                 continue;
             }
             for pulls in 0.. {
@@ -240,7 +240,6 @@ impl Peer {
                 self.end_job(ticket);
                 self.look_done(ix, now, job, outcome);
                 self.moved_looked(ix, now, job.f, job.row);
-                self.found_again(ix, now, job.f, job.row);
                 None
             }
             Work::Install(stage) => self.install_done(ix, now, job, stage, outcome),

@@ -194,14 +194,9 @@ impl Peer {
             self.later_at = Some(self.later_at.map_or(at, |l: Instant| l.min(at)));
             return Some(Due { lane: Lane::Later, key: at.0 });
         }
-        let mut beside = None;
         let lane = match next {
             Step::Look => Lane::Look,
-            Step::Mint => {
-                let (lane, to) = self.removal_lane(ix, now, o);
-                beside = to;
-                lane
-            }
+            Step::Mint => self.removal_lane(ix, now, o),
             Step::Announce => Lane::Announce,
             Step::Resolve if self.stays_ours(o) => Lane::Announce,
             Step::Recover | Step::Follow => Lane::Quick,
@@ -217,10 +212,6 @@ impl Peer {
         if let Some(d) = o.due.filter(|d| d.lane == lane) {
             return Some(d);
         }
-        // Who hears at once of a name that went and of where it went to moves the file.
-        if let Some(d) = beside.and_then(|row| ix.due_of(row)).filter(|d| d.lane == lane) {
-            return Some(Due { lane, key: d.key + 1 });
-        }
         Some(Due { lane, key: self.key_of(ix, now, o, lane) })
     }
 
@@ -234,10 +225,8 @@ impl Peer {
         }
         // What is new here may be one of very many; of what is here already, somebody changed one.
         let fresh = lane == Lane::Quick && Peer::stands(&o.t) == Kind::Removed;
-        // Nor does anything follow from a directory that went but what follows from its files.
-        let empty = lane == Lane::Vanished && o.t.synced.as_ref().is_none_or(|s| !s.has_content());
         let order = self.next_order(now);
-        if o.bulk || fresh || empty { order | BULK_KEY } else { order }
+        if o.bulk || fresh { order | BULK_KEY } else { order }
     }
 
     pub(super) fn next_order(&mut self, now: Now) -> u64 {

@@ -176,10 +176,6 @@ pub struct FolderState {
     pub window_end: Instant,
     /// When the last removal was seen.
     pub vanished_at: Instant,
-    /// Looks in a row that found a file which was none of the removals that wait.
-    pub vain_finds: u8,
-    /// Until when removals wait for what waits for its directory; 0: they have waited for long enough.
-    pub yields_until: Option<Instant>,
     /// More removals wait than pass at once: they are judged when no more come.
     pub burst: bool,
     /// A directory sync is under way.
@@ -260,8 +256,6 @@ impl FolderState {
             passed: 0,
             window_end: Instant(0),
             vanished_at: Instant(0),
-            vain_finds: 0,
-            yields_until: None,
             burst: false,
             syncing: false,
             sync_at: Instant(0),

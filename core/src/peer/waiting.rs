@@ -9,7 +9,7 @@ use super::state::{Stage, Work};
 use super::tree::Parent;
 use super::trees::Lane;
 use crate::ids::Row;
-use crate::time::{Duration, Now};
+use crate::time::Now;
 use core::ops::ControlFlow::{self, Break, Continue};
 use heapless::Vec;
 
@@ -18,9 +18,6 @@ pub(super) const WAITING: usize = 256;
 
 /// Large files among them: they may have to wait on, for those that are under way.
 const BULK_WAITING: usize = 32;
-
-/// Removals wait so long, at most, for those that wait for their directory.
-const YIELDS: Duration = Duration::secs(1);
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +50,6 @@ impl Waiting {
     pub fn forget(&mut self, f: usize) {
         self.rows.retain(|w| w.f != f);
         self.free = self.rows.iter().filter(|w| w.free).count();
-    }
-    fn holds(&self, f: usize) -> bool {
-        self.rows.iter().any(|w| w.f == f && w.lane == Lane::Quick)
     }
     fn take(&mut self, f: usize, lane: Lane) -> Option<Row> {
         if self.free == 0 {
@@ -138,18 +132,6 @@ impl Peer {
             self.comes_again(now, f, row);
         }
         None
-    }
-
-    /// Whether removals are to wait, for a moment, for small files that wait for their directory: what is to go may be what
-    /// they are made of (R15).
-    pub(super) fn yields_to_waiting(&mut self, now: Now, f: usize) -> bool {
-        let holds = self.waiting.holds(f);
-        let until = &mut self.folders[f].yields_until;
-        if !holds {
-            *until = None;
-            return false;
-        }
-        *until.get_or_insert(now.at + YIELDS) > now.at
     }
 
     /// Whether so many rows wait that no more are looked for.
