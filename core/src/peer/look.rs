@@ -4,6 +4,7 @@ use super::effect::Outcome;
 use super::index::Index;
 use super::machine::Peer;
 use super::reconcile::observed;
+use super::recover::is_unseen;
 use super::rows::Open;
 use super::state::Job;
 use super::trees::{Cause, Made, Stat};
@@ -88,6 +89,9 @@ impl Peer {
         o.t.trouble = None;
         if self.is_distrusted(&o) {
             self.want_flush(now, o.f);
+        }
+        if let Some(copy) = o.t.local.take_if(|l| is_unseen(l) && content == Some(l.record.content)) {
+            o.t.pending = Some((copy.record, o.row));
         }
         if self.is_pending_copy(&o, content) {
             self.copy_made(now, &mut o, stat, at);

@@ -96,7 +96,7 @@ pub struct Peer {
     pub(super) listed: Vec<Row, LISTED>,
     pub(super) waiting: Waiting,
     pub(super) vain: Vain,
-    /// The directory that went last, while not all below it was gone through.
+    /// Directories that went, while not all below them was gone through.
     pub(super) losing: Vec<Losing, LOSING>,
     pub(super) scan: Scan,
     /// The folder that is gone through by R8, where, and the transaction in which the last of it was heard.
@@ -249,6 +249,7 @@ impl Peer {
         if self.scan.f == f {
             self.scan.ticket = Ticket(0);
         }
+        self.folders[f].told_until = None;
         self.end_losing(f);
         self.delays.retain(|d| d.f != f);
         self.events_were_lost();

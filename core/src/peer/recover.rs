@@ -88,14 +88,14 @@ impl Peer {
             return None;
         };
         let unclean = self.folders[job.f].unclean;
-        let Traces { intact, as_before, swapped, traceless, known } =
+        let Traces { intact, as_before, unmade, swapped, traceless, known } =
             traces(&intent, disk, swap, part, unclean);
         o.t.trouble = None;
         // The trees have the outcome of the swap already: what it left differently now, a user or a power cut did.
         let taken = o.t.target.is_none();
         let swapped = swapped && (taken || !traceless);
         if let Some(row) = intent.copy {
-            self.look_at_copy(ix, now, job.f, row, swapped && !taken && !unclean);
+            self.look_at_copy(ix, now, job.f, row, swapped && !unmade && !taken && !unclean);
         }
         if !swapped && (unclean || !taken) {
             self.end_job(job.ticket);
@@ -179,10 +179,16 @@ impl Peer {
         if let Some(Record { kind, mode, size, mtime, .. }) = pending.cloned() {
             let stat = Stat { kind, mode, size, mtime, ..Stat::default() };
             self.copy_made(now, &mut c, stat.of_writer(), 0);
+            debug_assert!(c.t.local.as_ref().is_some_and(is_unseen));
         }
         c.t.stale = true;
         self.close(ix, now, c);
     }
+}
+
+/// Whether nobody has seen it yet, but it was made: the stat is not the disk's.
+pub(super) fn is_unseen(copy: &Local) -> bool {
+    copy.made == Made::Minted && copy.stat.is_of_writer() && copy.stat.ino == 0
 }
 
 /// What a swap has left.
@@ -191,6 +197,8 @@ struct Traces {
     intact: bool,
     /// What it was to displace does.
     as_before: bool,
+    /// It was not, as what lies in tmp tells: should what it was to make stand there, a user put it.
+    unmade: bool,
     /// It was made.
     swapped: bool,
     /// Nothing but that is gone from tmp tells so, and after a power cut that tells nothing: what stands at the path a user
@@ -226,7 +234,7 @@ fn traces(intent: &Intent, disk: Seen, swap: Seen, part: bool, unclean: bool) ->
     // A directory is no content that could be lost: it goes to the trash, whole.
     let known = is(intent.from, in_swap) || in_swap.is_some_and(|s| s.0 == Kind::Directory);
     let traceless = unclean && !intact && in_swap.is_none();
-    Traces { intact, as_before, swapped: intact || !(unmade || as_before), traceless, known }
+    Traces { intact, as_before, unmade, swapped: intact || !(unmade || as_before), traceless, known }
 }
 
 /// A power cut undid what the trees have taken for done: the disk holds what was there before, which is to give way again.

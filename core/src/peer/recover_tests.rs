@@ -398,7 +398,11 @@ fn a_source_that_is_gone_is_not_looked_at() {
 /// A crash came between a swap that gave the loser its copy's name and the noting of both; a user removed the copy meanwhile.
 #[test]
 fn a_copy_that_a_user_removed_before_it_was_noted_is_removed() {
-    for unclean in [false, true] {
+    // With a part in tmp, nothing was swapped: a user put there what was to come.
+    let coarse = Stat { mtime: 4_000_000_000, ..stat(Kind::File) };
+    let cases =
+        [(false, false, None), (true, false, None), (false, true, None), (false, false, Some(coarse))];
+    for (unclean, part, there) in cases {
         let mut rig = Rig::ready();
         rig.has("x", Kind::File, "loser");
         let mut o = rig.open("x");
@@ -410,16 +414,16 @@ fn a_copy_that_a_user_removed_before_it_was_noted_is_removed() {
         rig.peer.close(&mut rig.ix, rig.now, o);
         rig.peer.folders[0].unclean = unclean;
         let (copy, at) = (rig.path(row), rig.now.wall);
-        assert!(rig.trees(&copy).pending.is_some());
+        let edit = rig.trees(&copy).pending.expect("it must exist").0;
         while let Some(e) = rig.effect() {
             match e {
                 Effect::Recover { ticket, .. } => {
                     let disk = Some((stat(Kind::File), content("winner")));
-                    rig.done(ticket, Outcome::Recovered { disk, swap: None, part: false, at });
+                    rig.done(ticket, Outcome::Recovered { disk, swap: None, part, at });
                 }
                 Effect::Look { ticket, row: of, .. } => {
                     let (stat, id) = match of == row {
-                        true => (Stat::default(), None),
+                        true => there.map_or_else(Default::default, |s| (s, Some(content("loser")))),
                         false => (stat(Kind::File), Some(content("winner"))),
                     };
                     rig.done(ticket, Outcome::Looked { stat, content: id, at });
@@ -428,8 +432,19 @@ fn a_copy_that_a_user_removed_before_it_was_noted_is_removed() {
             }
         }
         let t = rig.trees(&copy);
-        assert_eq!(t.pending.is_some(), unclean, "after a power cut its name may be what is missing");
+        if let Some(there) = there {
+            let l = t.local.expect("it stands");
+            assert_eq!(
+                (l.made, &l.record, l.stat),
+                (Made::Minted, &edit, there),
+                "what the disk kept of it is no edit"
+            );
+            assert!(t.disk_due && t.pending.is_none());
+            continue;
+        }
+        let gone = !unclean && !part;
+        assert_eq!(t.pending.is_some(), !gone, "its name, or all of the swap, may be what is missing");
         let removal = t.local.is_some_and(|l| l.made == Made::Unminted && !l.record.is_live());
-        assert_eq!(removal, !unclean);
+        assert_eq!(removal, gone);
     }
 }
