@@ -127,9 +127,9 @@ def _one_delta(figures, s, edit):
     place(s, staged, "file")
     wait(others(s, "file", os.path.getsize(f"{WORK}/base")), "base")
     s.settled()
+    time.sleep(2.5)  # what is said after the base is not counted; and who goes by whole seconds is to see another time
     shutil.copyfile(f"{WORK}/next", staged)
     size, older = os.path.getsize(staged), data.stamp(f"{s.dirs[1]}/file")
-    time.sleep(2.5)  # what is said after the base is not counted
     before = s.net.wire(1)
     began = place(s, staged, "file")
     wait(lambda: data.is_there(f"{s.dirs[1]}/file", size, older), "edit")
