@@ -65,7 +65,7 @@ pub enum Number {
     ToAnnounce = 10,
     /// Conflict copies that stand on disk.
     Conflicts = 11,
-    /// Bits: paused by the user, held by the guard, after a power cut (`FolderState::unclean`).
+    /// Bits: [`PAUSED`], [`HELD`], [`UNCLEAN`].
     State = 12,
     /// R8 is done in the epoch of this value.
     ToldIn = 13,
@@ -88,6 +88,13 @@ pub enum Number {
 
 /// The folder number of numbers that belong to the device.
 pub const DEVICE: Folder = Folder(0xffff);
+
+/// Of [`Number::State`]: paused by the user.
+pub const PAUSED: u64 = 1;
+/// Of [`Number::State`]: held by the guard.
+pub const HELD: u64 = 1 << 1;
+/// Of [`Number::State`]: not all was looked at that a power cut left.
+pub const UNCLEAN: u64 = 1 << 2;
 
 /// One transaction is always open; [`super::Effect::Commit`] closes it and opens the next. A fault of the store ends the
 /// program; the peer machine never sees one.

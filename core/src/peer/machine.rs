@@ -5,7 +5,7 @@
 //! [`Peer::poll_transmit`] until `Idle`, and sleeps until [`Peer::poll_timeout`].
 
 use super::effect::{Effect, Tell};
-use super::index::{DEVICE, Index, Number};
+use super::index::{DEVICE, HELD, Index, Number, PAUSED, UNCLEAN};
 use super::lose::{LOSING, Losing};
 use super::moved::{MOVED, Moved};
 use super::session::Session;
@@ -211,7 +211,8 @@ impl Peer {
         state.watch_at = now.at;
         state.lost = ix.number(folder, Number::Known) == 0;
         let bits = ix.number(folder, Number::State);
-        (state.paused, state.held, state.unclean) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+        (state.paused, state.held, state.unclean) =
+            (bits & PAUSED != 0, bits & HELD != 0, bits & UNCLEAN != 0);
         for (i, n) in COUNTED.iter().enumerate() {
             state.counts.0[i] = ix.number(folder, *n);
         }
@@ -386,9 +387,9 @@ impl Peer {
 
     pub(super) fn keep_state(&mut self, ix: &mut dyn Index, now: Now, f: usize) {
         let s = &self.folders[f];
-        let bits = u64::from(s.paused)
-            | u64::from(s.held) << 1
-            | u64::from(s.unclean && !mutant::on(Mutant::R13Later)) << 2;
+        let unclean = s.unclean && !mutant::on(Mutant::R13Later);
+        let bits = [(s.paused, PAUSED), (s.held, HELD), (unclean, UNCLEAN)];
+        let bits = bits.into_iter().fold(0, |all, (on, bit)| all | u64::from(on) * bit);
         ix.set_number(s.folder, Number::State, bits);
         let folder = s.folder;
         self.dirty(now);

@@ -99,7 +99,7 @@ mod waiting;
 
 pub use copy_name::{copy_path, is_copy_name};
 pub use effect::{Effect, Outcome, ScanEntry, Tell, Touch};
-pub use index::{DEVICE, Index, Mark, Number};
+pub use index::{DEVICE, HELD, Index, Mark, Number, PAUSED, UNCLEAN};
 pub use machine::{Config, Peer};
 pub use requests::Reply;
 pub use session::Presence;

@@ -6,15 +6,13 @@ use super::rand::Rand;
 use crate::mem_index::MemIndex;
 use dartsync_core::ids::{ContentId, Folder, FolderId, InviteId, PublicKey, Row, SlotSet, Ticket};
 use dartsync_core::path::PathBuf;
-use dartsync_core::peer::{Config, Index, Number, Peer, Trees};
+use dartsync_core::peer::{Config, Index, Number, Peer, Trees, UNCLEAN};
 use dartsync_core::record::Kind;
 use dartsync_core::time::{Instant, Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The one folder, as every device's store numbers it.
 pub const F: Folder = Folder(1);
-/// Of [`Number::State`]: not all was looked at that a power cut left.
-const UNCLEAN: u64 = 1 << 2;
 /// Wall time at the world's start (µs).
 pub const EPOCH: u64 = 1_790_000_000_000_000;
 
