@@ -109,9 +109,11 @@ impl Ledger {
         self.orphans.remove(&key);
         self.taken.insert(key, (by, at, puts));
     }
-    /// Whether a removal of that content at that path is held against whoever brings it back.
+    /// Whether a removal of that content at that path is held against whoever brings it back: no user put it there since.
     pub(super) fn is_taken(&self, content: ContentId, path: &[u8]) -> bool {
-        self.taken.contains_key(&(content, path.to_vec()))
+        let key = (content, path.to_vec());
+        let puts = self.puts.get(&key).copied().unwrap_or(0);
+        self.taken.get(&key).is_some_and(|t| t.2 == puts)
     }
     /// Promise: every visible content is one that some user wrote.
     pub fn is_known(&self, content: &ContentId) -> Result<(), String> {

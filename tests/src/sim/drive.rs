@@ -2,11 +2,11 @@
 
 use super::acts::{Act, Trashed};
 use super::device::{F, Fetch};
-use super::fs::{Bytes, Fs, ROOT};
+use super::fs::{Bytes, Fs, ROOT, TMP};
 use super::rand::{For, number};
 use super::words::{cmp, code, explain_down, name_of};
 use super::world::{Event, MS, World};
-use dartsync_core::ids::{Row, Ticket};
+use dartsync_core::ids::{ContentId, Row, Ticket};
 use dartsync_core::mutant::{self, Mutant};
 use dartsync_core::path::Path;
 use dartsync_core::peer::{Cause, Effect, Index, Outcome, ScanEntry, Stat, Trees};
@@ -222,6 +222,7 @@ impl World<'_> {
         });
         let rand = self.draw(For::Whim, d, which);
         let raced = RefCell::new(None);
+        let ready = self.ready_for(d, &work);
         // The lease keeps writers out of the inode itself: they can only put another in its place.
         let style = 1;
         let dev = &mut self.devices[d];
@@ -258,6 +259,9 @@ impl World<'_> {
         }
         self.look_at_visible(d, &work, &outcome);
         self.note_copy(d, &work, &outcome);
+        if let Some(content) = ready.filter(|_| outcome == Outcome::Done) {
+            self.ledger.gives_up(d, content, &work.path, &mut self.devices);
+        }
         self.look_at_displaced(d, &work, &trash);
         self.explain(|| format!("   = {outcome:?}"));
         self.notice_outcome(&outcome);
@@ -266,6 +270,14 @@ impl World<'_> {
         if !self.devices[d].fs.told.is_empty() && !self.devices[d].reading {
             self.will_read(d);
         }
+    }
+
+    /// What lies ready to be installed that this act gives up.
+    fn ready_for(&self, d: usize, work: &Work) -> Option<ContentId> {
+        let Effect::Discard { row, unused: true, .. } = work.effect else { return None };
+        let name = format!("{}.swap", row.0).into_bytes();
+        let fs = &self.devices[d].fs;
+        fs.entries(TMP).find(|(n, _)| ***n == name).map(|(_, ino)| fs.node(ino).data.id)
     }
 
     /// Promise: what a swap makes visible, some user wrote.
@@ -296,7 +308,9 @@ impl World<'_> {
             _ => None,
         };
         if let Some((path, ino)) = path.and_then(|p| Some((p, dev.fs.find(p)?))) {
-            self.ledger.copy(dev.fs.node(ino).data.id, path);
+            let content = dev.fs.node(ino).data.id;
+            self.ledger.copy(content, path);
+            self.ledger.installed(content);
         }
     }
 

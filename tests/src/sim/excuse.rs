@@ -7,7 +7,7 @@ use super::fs::{Fs, ROOT, TMP, WRITTEN_BACK};
 use super::world::SECOND;
 use dartsync_core::ids::{ContentId, Tag};
 use dartsync_core::path::Path;
-use dartsync_core::peer::{DEVICE, Index, Made, Number};
+use dartsync_core::peer::{DEVICE, Index, Made, Number, Trees};
 use dartsync_core::record::Record;
 use dartsync_core::version::Edit;
 use std::collections::BTreeSet;
@@ -116,7 +116,7 @@ impl Ledger {
         let (mut kept, mut shown) = (left, BTreeSet::new());
         for fs in others {
             // What another is about to install it gives up where a user saved meanwhile: that is no copy yet.
-            kept.append(&mut fs.kept());
+            kept.append(&mut recoverable(fs));
             // Whence a user moved it, it is going to a trash.
             let all = fs.walk(ROOT, b"").into_iter().map(|(path, i)| (fs.node(i).data.id, path));
             shown.extend(all.filter(|(id, path)| !self.is_taken(*id, path)).map(|(id, _)| id));
@@ -127,6 +127,31 @@ impl Ledger {
                 w.cut.sinks |= cached;
                 w.cut.lost |= cached && !kept.contains(id);
             }
+        }
+    }
+    /// A device gives up what it had ready to be installed, for its user saved or removed something there, or the home has
+    /// something else by now. That was no copy yet: where only a page cache had another, it may be lost.
+    pub fn gives_up(&mut self, d: usize, content: ContentId, path: &[u8], devices: &mut [Device]) {
+        let own = self.is_users(d, &devices[d].fs, content, path);
+        let mut t = Trees::default();
+        let row = Path::new(path).ok().and_then(|path| devices[d].ix.find(F, path));
+        let loaded = row.is_some_and(|row| devices[d].ix.load(row, &mut t));
+        let wanted = loaded && t.remote.is_some_and(|r| r.record.content == content);
+        let kept = devices.iter().any(|x| x.fs.kept().contains(&content));
+        if let Some(w) = self.contents.get_mut(&content).filter(|w| w.cut.sinks && (own || !wanted)) {
+            w.cut.lost |= !kept;
+        }
+    }
+    /// Whether what stands at a path, or that nothing does, is that device's user's doing since that content was written.
+    fn is_users(&self, d: usize, fs: &Fs, content: ContentId, path: &[u8]) -> bool {
+        let Some(since) = self.contents.get(&content).and_then(|w| w.at.values().min().copied()) else {
+            return false;
+        };
+        match fs.find(path).map(|ino| fs.node(ino).data.id) {
+            Some(stands) => {
+                self.contents.get(&stands).and_then(|w| w.at.get(&d)).is_some_and(|at| *at >= since)
+            }
+            None => self.taken.iter().any(|((_, p), (by, at, _))| p == path && *by == d && *at >= since),
         }
     }
     /// A device has put that content at a path: it is durable there.

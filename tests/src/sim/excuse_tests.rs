@@ -8,7 +8,7 @@ use super::rand::Rand;
 use super::world::SECOND;
 use dartsync_core::ids::{ContentId, Epoch, FolderId, FolderSlot, Seq, Tag};
 use dartsync_core::path::Path;
-use dartsync_core::peer::{DEVICE, Index, Intent, Local, Made, Number, Remote, Stat, Touch, Trees};
+use dartsync_core::peer::{DEVICE, Index, Intent, Local, Made, Number, Remote, Stat, Touch, Trees, UNCLEAN};
 use dartsync_core::record::{Flags, Kind, Record};
 use dartsync_core::version::{Edit, VersionVector};
 use dartsync_core::wire::batch::{BatchWriter, Entry, EntryFlags};
@@ -113,11 +113,42 @@ fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_wa
     assert_eq!(moved, (false, true), "where it is going to a trash");
     let mut swapping = home(&[&[]]);
     make(&mut swapping[0], TMP, "x");
-    assert_eq!(judged(&[(0, 20)], &swapping), (true, true), "it is not installed yet, and may be given up");
+    assert_eq!(judged(&[(0, 20)], &swapping), (false, true), "it is about to be installed");
     assert!(after(&[(0, 20)]) && after(&[(1, 20)]), "whoever is the last to lose it");
     assert!(!after(&[(0, 40)]), "on the platter by then");
     assert!(after(&[(1, 39)]) && !after(&[(1, 41)]), "each has its own time");
     assert!(!after(&[(2, 20)]), "who fetched it has it durably");
+}
+
+#[test]
+fn what_was_ready_to_be_installed_may_be_lost_where_its_user_or_the_home_wanted_something_else() {
+    // B has x ready, which A's power cut took; a record names it, or another; on B a user saved y there or removed z, or not.
+    let lost = |stands: &str, saved: u64, told: &str, third: &[&str]| {
+        let mut devices = home(&[&[], &[], third]);
+        if !stands.is_empty() {
+            let ino = devices[1].fs.make(Kind::File, 0o644, Some(Bytes::file(stands.as_bytes())));
+            devices[1].fs.link(ROOT, b"p", ino).unwrap();
+        }
+        let row = devices[1].ix.create(F, Path::new(b"p").unwrap());
+        let remote = Some(Remote { record: edited(1, 5, told), epoch: Epoch(1), seq: Seq(1) });
+        devices[1].ix.save(row, &Trees { remote, ..Trees::default() }, None);
+        let mut ledger = Ledger::default();
+        ledger.contents.entry(id("x")).or_default().at = [(0, 10)].into();
+        ledger.contents.entry(id("y")).or_default().at = [(1, saved)].into();
+        ledger.take(id("z"), b"p", 1, saved);
+        ledger.gives_up(1, id("x"), b"p", &mut devices);
+        assert!(!ledger.contents[&id("x")].cut.lost, "no cut took it");
+        ledger.contents.get_mut(&id("x")).unwrap().cut.sinks = true;
+        ledger.gives_up(1, id("x"), b"p", &mut devices);
+        ledger.contents[&id("x")].cut.lost
+    };
+    assert!(lost("y", 11, "x", &[]), "B's user saved there since");
+    assert!(!lost("y", 9, "x", &[]), "before x was written");
+    assert!(!lost("w", 11, "x", &[]), "somebody else's");
+    assert!(lost("", 11, "x", &[]), "B's user removed what stood there");
+    assert!(!lost("", 9, "x", &[]), "before x was written");
+    assert!(lost("w", 9, "y", &[]), "the home has something else");
+    assert!(!lost("y", 11, "x", &["x"]), "another device shows it");
 }
 
 #[test]
@@ -146,6 +177,18 @@ fn what_was_installed_again_after_a_power_cut_is_judged_as_anything() {
     ledger.contents.get_mut(&id("x")).unwrap().excused = true;
     ledger.installed(id("x"));
     assert!(!lost(&ledger), "that its one device went is not over by that");
+}
+
+#[test]
+fn a_removal_is_held_against_nobody_once_a_user_put_it_there_again() {
+    let mut ledger = Ledger::default();
+    ledger.put(id("x"), b"p");
+    ledger.take(id("x"), b"p", 0, 1);
+    assert!(ledger.is_taken(id("x"), b"p") && !ledger.is_taken(id("x"), b"q"));
+    ledger.put(id("x"), b"q");
+    assert!(ledger.is_taken(id("x"), b"p"), "somewhere else");
+    ledger.put(id("x"), b"p");
+    assert!(!ledger.is_taken(id("x"), b"p"));
 }
 
 #[test]
@@ -201,7 +244,7 @@ fn a_program_need_not_know_of_a_removal_after_a_power_cut_until_it_has_looked_at
         let target = intent.map(|_| record);
         let t = Trees { local: Some(local), unsynced: true, intent, target, ..Trees::default() };
         d.ix.save(row, &t, None);
-        d.ix.set_number(F, Number::State, u64::from(unclean) << 2);
+        d.ix.set_number(F, Number::State, u64::from(unclean) * UNCLEAN);
         d.knows(b"x", id("x"))
     };
     assert!(!stand(true, 0, false), "announced, and not looked at since");
