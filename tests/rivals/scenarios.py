@@ -79,6 +79,29 @@ def bulk(figures, systems, rounds):
     discard(made)
 
 
+def join(figures, systems, rounds):
+    """1 GiB that one device has and has hashed; another starts (DartSync: joins, too), until it has it."""
+    data.noise(f"{WORK}/warm", SIZE)
+    for r in range(rounds):
+        for name in systems:
+            [s] = homes([name], 2, start=False)
+            data.noise(f"{s.dirs[0]}/big", SIZE)
+            if s.lives:
+                s.start_one(0)
+                s.settled_one(0, *s.counted(2))
+            data.settle()
+            began = time.perf_counter()
+            if s.lives:
+                s.start_one(1)
+            else:
+                s.sync()
+            wait(others(s, "big", SIZE), "big file")
+            figures.put("join", f"{SIZE // MIB} MiB to a device that joins", "s", s.name, time.perf_counter() - began)
+            run("cmp", f"{s.dirs[0]}/big", f"{s.dirs[1]}/big")
+            discard([s])
+    os.unlink(f"{WORK}/warm")
+
+
 def _trees(figures, systems, rounds, scenario, metric, make):
     made = homes(systems)
     for r in range(rounds):
@@ -255,7 +278,7 @@ def scan(figures, systems, rounds):
 
 
 def _living_scan(figures, s, files, began):
-    settle = (lambda i: s.settled_one(i)) if s.name == "dartsync" else (lambda i: s.settled_one(i, FILES))
+    settle = lambda i: s.settled_one(i, *s.counted(FILES))
     s.start_one(0)
     settle(0)
     figures.put("scan", f"{files} first scan", "s", s.name, time.perf_counter() - began)
@@ -278,6 +301,7 @@ def _living_scan(figures, s, files, began):
 # name: what it does, which systems take part.
 SCENARIOS = {
     "bulk": (bulk, ["dartsync", "rsync", "ssh", "syncthing", "unison"]),
+    "join": (join, ["dartsync", "rsync", "ssh", "syncthing", "unison"]),
     "small": (small, ["dartsync", "rsync", "ssh", "syncthing", "unison"]),
     "mixed": (mixed, ["dartsync", "rsync", "ssh", "syncthing", "unison"]),
     "delta": (delta, ["dartsync", "rsync", "syncthing", "unison"]),
