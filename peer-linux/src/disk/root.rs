@@ -1,7 +1,7 @@
 //! A folder's directory on this device: linking it, and telling whether it still stands.
 
 use super::ages::Ages;
-use super::beneath::{Dir, cause, open_dir};
+use super::beneath::{Dir, cause, open, open_dir};
 use super::claim::Claim;
 use super::grant::Grants;
 use super::marker::{self, Marker};
@@ -11,7 +11,7 @@ use super::sync::{self, Together, Touched};
 use super::watcher::Watch;
 use super::{Trashed, stat};
 use dartsync_core::peer::{Cause, Outcome, Stat};
-use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, unlinkat};
 use rustix::io::Errno;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,7 +32,7 @@ pub struct Root {
     ino: u64,
     marker: Marker,
     /// The stat of the marker's file when it was last read and said what it should.
-    read: Mutex<Option<Stat>>,
+    pub(super) read: Mutex<Option<Stat>>,
     probe: Probe,
     _claim: Claim,
     pub(super) grants: Arc<Grants>,
@@ -229,7 +229,8 @@ impl Root {
     /// is the very same, it is not read again.
     fn is_marked(&self) -> bool {
         let at = stat::wall();
-        let now = stat::stat_at(&self.dir, marker::PATH).ok().flatten();
+        let file = open(self.dir.as_fd(), marker::PATH, OFlags::PATH);
+        let now = file.ok().and_then(|file| stat::file_stat(&file).ok());
         let mut read = lock(&self.read);
         if now.is_some() && *read == now {
             return true;
@@ -287,8 +288,7 @@ pub(super) fn open_root(path: &Path) -> Result<(PathBuf, Dir, std::fs::Metadata)
     Ok((path, dir, meta))
 }
 
-fn dir_flags() -> rustix::fs::OFlags {
-    use rustix::fs::OFlags;
+fn dir_flags() -> OFlags {
     OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
 

@@ -21,7 +21,7 @@ const THREADS: usize = 8;
 
 #[cfg(test)]
 thread_local! {
-    /// Makes so many of a test's thread's next calls of [`fsync`] fail, as the system tells that it could not write.
+    /// Makes so many of a test's thread's next calls of [`fsync`] or [`Root::flush`] fail, as the system tells that it could not write.
     pub(super) static FAULTS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
     /// What [`waiting`] says to a test's thread, whatever else the machine writes meanwhile.
     pub(super) static WAITING: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
@@ -220,6 +220,7 @@ impl Root {
     /// `Effect::Flush` (R13): makes files that others wrote durable, and their names: all of the file system, however much
     /// waits to be written, for all that was looked at before counts as durable then.
     pub fn flush(&self) -> Result<(), Cause> {
+        fault()?;
         syncfs(&*self.witness).map_err(cause)
     }
 }

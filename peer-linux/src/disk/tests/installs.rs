@@ -328,11 +328,19 @@ fn metadata_is_set_in_place() {
 }
 
 #[test]
-fn a_flush_of_whatever_stands_there_goes_well_and_outlives_the_root_that_began_it() {
-    let place = Place::new("flush");
-    place.put("a", b"x");
-    place.root.flush().unwrap();
-    fs::remove_file(place.dir.join("a")).unwrap();
+fn a_root_that_is_opened_again_flushes_by_the_handle_of_before_and_a_failure_is_told() {
+    let mut place = Place::new("flush");
+    let mut again = Root::open(&place.dir).unwrap();
+    assert!(!Arc::ptr_eq(&again.witness, &place.root.witness));
+    again.take_over(&place.root);
+    let before = std::mem::replace(&mut place.root, again);
+    assert!(
+        Arc::ptr_eq(&before.witness, &place.root.witness),
+        "what was told to the one is told to nobody else"
+    );
+    drop(before);
+    sync::FAULTS.set(1);
+    assert_eq!(place.root.flush(), Err(Cause::Os(5)));
     place.root.flush().unwrap();
 }
 

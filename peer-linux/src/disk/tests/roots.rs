@@ -93,6 +93,23 @@ fn no_root_is_linked_around_another() {
 }
 
 #[test]
+fn a_marker_that_is_reached_through_a_link_is_none() {
+    let (place, aside) = (Place::new("led-away"), temp("led-to"));
+    // Its stat is known once a reading of it is no more racy.
+    while place.root.verify().is_ok() && place.root.read.lock().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let own = place.dir.join(".dartsync");
+    fs::rename(&own, aside.join("own")).unwrap();
+    std::os::unix::fs::symlink(aside.join("own"), &own).unwrap();
+    assert_eq!(place.root.verify(), Err(Cause::RootGone));
+    fs::remove_file(&own).unwrap();
+    fs::rename(aside.join("own"), &own).unwrap();
+    assert_eq!(place.root.verify(), Ok(()));
+    fs::remove_dir_all(aside).unwrap();
+}
+
+#[test]
 fn unlinking_takes_the_marker_and_leaves_what_is_a_users() {
     let place = Place::new("unlink");
     let old = place.put("a", b"old");
