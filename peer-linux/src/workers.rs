@@ -1,7 +1,7 @@
 //! Threads for slow work: jobs in, completions out, the main loop woken for each.
 //!
 //! Interactive jobs go before acts on large files, and these before bulk ones; one thread takes interactive jobs alone, so
-//! that a small save need not wait for the end of a large file. A job that panics has met a bug of this program: the panic goes on in the thread that polls.
+//! that a small save need not wait for the end of a large file. What only waits for a disk has a thread of its own. A job that panics has met a bug of this program: the panic goes on in the thread that polls.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,6 +19,8 @@ pub enum Priority {
     Large,
     /// When nothing interactive waits.
     Bulk,
+    /// It waits for a disk, however long, and needs no processor: one of these at a time, which holds up nothing else.
+    Apart,
 }
 
 impl Priority {
@@ -42,6 +44,7 @@ struct Queue<T> {
     interactive: VecDeque<Job<T>>,
     large: VecDeque<Job<T>>,
     bulk: VecDeque<Job<T>>,
+    apart: VecDeque<Job<T>>,
     /// Threads at a job now that may take long.
     at_bulk: usize,
     /// Threads that wait for a job: without any, nobody is to be woken for one.
@@ -51,13 +54,15 @@ struct Queue<T> {
 struct Shared<T> {
     queue: Mutex<Queue<T>>,
     changed: Condvar,
+    /// There is a job for the thread of what goes apart.
+    apart: Condvar,
     stopping: AtomicBool,
     /// How many threads may be at such jobs at a time.
     bulk_threads: usize,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A pool of 2 to 4 threads whose jobs yield `T`. Dropping it takes no further job, tells the running ones to stop, and
+/// A pool of 2 to 4 threads, and one for what goes apart, whose jobs yield `T`. Dropping it takes no further job, tells the running ones to stop, and
 /// waits for them.
 pub struct Workers<T> {
     shared: Arc<Shared<T>>,
@@ -67,29 +72,32 @@ pub struct Workers<T> {
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// Starts `threads` threads (taken into 2..=4). `wake` is called, on a worker's thread, after each completion.
+    /// Starts `threads` threads (taken into 2..=4), and one more. `wake` is called, on a worker's thread, after each completion.
     pub fn new(threads: usize, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Workers<T>> {
         let threads = threads.clamp(2, 4);
         let queue = Queue {
             interactive: VecDeque::new(),
             large: VecDeque::new(),
             bulk: VecDeque::new(),
+            apart: VecDeque::new(),
             at_bulk: 0,
             idle: 0,
         };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             changed: Condvar::new(),
+            apart: Condvar::new(),
             stopping: AtomicBool::new(false),
             bulk_threads: threads - 1,
             wake: Box::new(wake),
         });
         let (sender, done) = channel();
         let mut workers = Workers { shared, done, threads: Vec::new(), pending: 0 };
-        for i in 0..threads {
+        for i in 0..=threads {
             let (shared, sender) = (workers.shared.clone(), sender.clone());
             let builder = thread::Builder::new().name(format!("worker-{i}")).stack_size(512 * 1024);
-            workers.threads.push(builder.spawn(move || work(&shared, &sender))?);
+            let take = if i < threads { Shared::take } else { Shared::take_apart };
+            workers.threads.push(builder.spawn(move || work(&shared, take, &sender))?);
         }
         Ok(workers)
     }
@@ -101,9 +109,13 @@ impl<T: Send + 'static> Workers<T> {
             Priority::Interactive => queue.interactive.push_back(Box::new(job)),
             Priority::Large => queue.large.push_back(Box::new(job)),
             Priority::Bulk => queue.bulk.push_back(Box::new(job)),
+            Priority::Apart => queue.apart.push_back(Box::new(job)),
         }
         self.pending += 1;
-        self.shared.rouse(queue);
+        match priority {
+            Priority::Apart => self.shared.apart.notify_one(),
+            _ => self.shared.rouse(queue),
+        }
     }
 
     /// The next completion, if there is one. Panics with the job's panic if it had one.
@@ -146,6 +158,20 @@ impl<T> Shared<T> {
         }
     }
 
+    /// The same for the thread of what goes apart.
+    fn take_apart(&self) -> Option<(Priority, Job<T>)> {
+        let mut queue = self.lock();
+        loop {
+            if self.stopping.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Some(job) = queue.apart.pop_front() {
+                return Some((Priority::Apart, job));
+            }
+            queue = self.apart.wait(queue).expect("no job runs under the lock");
+        }
+    }
+
     /// There may be a job for one more thread.
     fn rouse(&self, queue: MutexGuard<'_, Queue<T>>) {
         let waits = queue.idle > 0;
@@ -156,9 +182,13 @@ impl<T> Shared<T> {
     }
 }
 
-fn work<T>(shared: &Shared<T>, done: &Sender<thread::Result<T>>) {
+fn work<T>(
+    shared: &Shared<T>,
+    take: fn(&Shared<T>) -> Option<(Priority, Job<T>)>,
+    done: &Sender<thread::Result<T>>,
+) {
     let mut buffer = Vec::new();
-    while let Some((priority, job)) = shared.take() {
+    while let Some((priority, job)) = take(shared) {
         let mut desk = Desk { buffer: &mut buffer, stopping: &shared.stopping };
         let outcome = catch_unwind(AssertUnwindSafe(|| job(&mut desk)));
         if priority == Priority::Bulk {
@@ -180,8 +210,10 @@ impl<T> Drop for Workers<T> {
         queue.interactive.clear();
         queue.large.clear();
         queue.bulk.clear();
+        queue.apart.clear();
         drop(queue);
         self.shared.changed.notify_all();
+        self.shared.apart.notify_all();
         for thread in self.threads.drain(..) {
             // A thread ends only by its loop; jobs' panics are caught there.
             let _ = thread.join();
@@ -267,6 +299,31 @@ mod tests {
         open.send(()).unwrap();
         (0..3).for_each(|_| next(&mut workers, &woken));
         assert_eq!(begun.try_iter().collect::<Vec<_>>(), ["quick", "large", "bulk"]);
+    }
+
+    #[test]
+    fn what_waits_for_a_disk_holds_up_nothing_else_and_each_other_alone() {
+        let (mut workers, woken) = pool(2);
+        let (open, gate) = channel::<()>();
+        workers.submit(Priority::Apart, move |_| {
+            let _ = gate.recv();
+            "first apart"
+        });
+        workers.submit(Priority::Apart, |_| "second apart");
+        let (leave, left) = channel::<()>();
+        workers.submit(Priority::Large, move |_| {
+            let _ = left.recv();
+            "large"
+        });
+        workers.submit(Priority::Interactive, |_| "interactive");
+        assert_eq!(next(&mut workers, &woken), "interactive");
+        leave.send(()).unwrap();
+        workers.submit(Priority::Bulk, |_| "bulk");
+        let mut others = [next(&mut workers, &woken), next(&mut workers, &woken)];
+        others.sort();
+        assert_eq!(others, ["bulk", "large"]);
+        open.send(()).unwrap();
+        assert_eq!([next(&mut workers, &woken), next(&mut workers, &woken)], ["first apart", "second apart"]);
     }
 
     #[test]

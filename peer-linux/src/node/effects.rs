@@ -10,7 +10,7 @@ use crate::control::Reply;
 use crate::data::{Bank, Book, Known, Report};
 use crate::disk::{Act, DiskError, Purged, Rewritten, Root, Trashed};
 use crate::node::clients::ClientId;
-use crate::workers::Priority::{self, Interactive, Large};
+use crate::workers::Priority::{self, Apart, Interactive};
 use crate::{find, ops, trash};
 use dartsync_core::ids::{ContentId, DeviceId, Folder, Row, SlotSet, Ticket};
 use dartsync_core::limits::BULK;
@@ -102,7 +102,7 @@ impl Node {
             Effect::Sync { ticket, folder } => {
                 self.on_root(ticket, folder, Interactive, |root| root.sync_dirs())
             }
-            Effect::Flush { ticket, folder } => self.on_root(ticket, folder, Large, |root| root.flush()),
+            Effect::Flush { ticket, folder } => self.on_root(ticket, folder, Apart, |root| root.flush()),
             Effect::Look { ticket, row, known, moved, bulk } => {
                 let Some(spot) = self.spot(ticket, row) else { return };
                 let flag = self.flag(ticket);
