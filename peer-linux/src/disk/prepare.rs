@@ -101,15 +101,21 @@ impl Root {
             set_meta(&file, p)?;
             return Ok(Some(Written { file, name, fresh: false }));
         }
-        self.clear_swap(tmp, n, p.path.bytes(), trashed)?;
         match p.kind {
             Kind::File => {
+                lock(&self.tmp_state).unready(n);
                 let mut w = self.begin_file(tmp, p)?;
                 w.fresh = lock(&self.tmp_state).fresh.remove(&n) && w.name == part_name(n);
                 return Ok(Some(w));
             }
-            Kind::Symlink => self.prepare_symlink(tmp, n, p.mtime)?,
-            Kind::Directory => prepare_dir(tmp, n, p.mode)?,
+            Kind::Symlink => {
+                self.clear_swap(tmp, n, p.path.bytes(), trashed)?;
+                self.prepare_symlink(tmp, n, p.mtime)?;
+            }
+            Kind::Directory => {
+                self.clear_swap(tmp, n, p.path.bytes(), trashed)?;
+                prepare_dir(tmp, n, p.mode)?;
+            }
             Kind::Removed => return Err(cause(Errno::INVAL)),
         }
         self.note_ready(n);
@@ -133,7 +139,16 @@ impl Root {
         // Somebody may have written to it while the others were made durable.
         self.check_taken(tmp, n, w)?;
         if name != swap_name(n) {
-            renameat_with(tmp, name, tmp, swap_name(n), RenameFlags::NOREPLACE).map_err(cause)?;
+            let rename = || renameat_with(tmp, name, tmp, swap_name(n), RenameFlags::NOREPLACE);
+            match rename() {
+                // One that was there before.
+                Err(Errno::EXIST) => {
+                    self.clear_swap(tmp, n, p.path.bytes(), trashed)?;
+                    rename()
+                }
+                done => done,
+            }
+            .map_err(cause)?;
             let mut state = lock(&self.tmp_state);
             state.taken.remove(&n);
             if name.ends_with(".take") {
@@ -168,11 +183,7 @@ impl Root {
         trashed: &mut Vec<Trashed>,
     ) -> Result<(), Cause> {
         let name = swap_name(n);
-        {
-            let mut tmp = lock(&self.tmp_state);
-            tmp.ready.remove(&n);
-            tmp.took.remove(&n);
-        }
+        lock(&self.tmp_state).unready(n);
         let Some(stat) = stat_at(tmp, name.as_bytes())? else { return Ok(()) };
         if stat.kind == Kind::Directory
             && rustix::fs::unlinkat(tmp, name.as_str(), AtFlags::REMOVEDIR).is_ok()
@@ -186,7 +197,13 @@ impl Root {
     fn begin_file(&self, tmp: &Dir, p: &ToPrepare<'_>) -> Result<Written, Cause> {
         let n = p.n;
         let (take, part) = (take_name(n), part_name(n));
-        let name = if stat_at(tmp, take.as_bytes())?.is_some() { take } else { part };
+        // Beside a part that was opened empty no taken file was left, nor did one come but by this process.
+        let (is_taken, is_fresh) = {
+            let state = lock(&self.tmp_state);
+            (state.taken.contains_key(&n), state.fresh.contains(&n))
+        };
+        let has_take = is_taken || (!is_fresh && stat_at(tmp, take.as_bytes())?.is_some());
+        let name = if has_take { take } else { part };
         let file = read_at(tmp, name.as_bytes()).map_err(|c| match c {
             Cause::Raced => cause(Errno::NOENT),
             c => c,

@@ -66,7 +66,8 @@ impl Root {
     ) -> Result<(OwnedFd, Stat), Cause> {
         let name = swap_name(n);
         let missing = cause(Errno::NOENT);
-        let found = stat_at(tmp, name.as_bytes())?.ok_or(missing)?;
+        let handle = handle_at(tmp, name.as_bytes())?;
+        let found = file_stat(&handle)?;
         if found.kind != to.0 {
             return Err(missing);
         }
@@ -80,9 +81,14 @@ impl Root {
             self.clear_swap(tmp, n, path.bytes(), trashed)?;
             return Err(Cause::Corrupt);
         }
-        let handle = handle_at(tmp, name.as_bytes())?;
-        let stat = file_stat(&handle)?;
-        if stat.ino == found.ino { Ok((handle, stat)) } else { Err(Cause::Raced) }
+        match known {
+            Some(_) => Ok((handle, found)),
+            // What was hashed by its name is what the handle is on.
+            None => match stat_at(tmp, name.as_bytes())?.filter(|now| now.ino == found.ino) {
+                Some(now) => Ok((handle, now)),
+                None => Err(Cause::Raced),
+            },
+        }
     }
 }
 
@@ -116,10 +122,9 @@ impl Job<'_> {
 
     /// Whether what stands at the path is what was expected, and nobody writes to it.
     fn check(&self) -> Result<Option<Held>, Cause> {
+        // Where nothing is to stand, the rename itself tells.
+        let Some(expect) = self.expect else { return Ok(None) };
         let found = self.root.stat_in(&self.place)?;
-        let Some(expect) = self.expect else {
-            return if found.is_none() { Ok(None) } else { Err(Cause::Raced) };
-        };
         lease::check(&self.place.dir, self.place.name, &expect, found)?;
         if expect.kind == Kind::Directory && !self.root.is_empty_dir(&self.place)? {
             return Err(Cause::NotEmpty);
@@ -129,15 +134,23 @@ impl Job<'_> {
 
     /// The rename itself: the one instant at which the path changes.
     fn rename(&self) -> Result<(), Cause> {
-        let flags = if self.expect.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-        self.rename_with(flags)
+        if self.expect.is_some() {
+            return self.rename_with(RenameFlags::EXCHANGE);
+        }
+        self.rename_with(RenameFlags::NOREPLACE).map_err(|e| match e {
+            // Something stands there: what it is may say more.
+            Cause::Raced => self.root.stat_in(&self.place).err().unwrap_or(e),
+            e => e,
+        })
     }
 
     pub(super) fn rename_with(&self, flags: RenameFlags) -> Result<(), Cause> {
         // A directory that changes its parent must itself be writable.
         let dirs = [(&self.tmp, self.name.as_bytes()), (&self.place.dir, self.place.name)];
+        let may_move = [self.new.1.kind, expect_kind(&self.expect)].contains(&Kind::Directory);
         let moved: Vec<OwnedFd> = dirs
             .iter()
+            .filter(|_| may_move)
             .filter(|(dir, name)| {
                 stat_at(dir, name).is_ok_and(|s| s.is_some_and(|s| s.kind == Kind::Directory))
             })
