@@ -16,14 +16,18 @@ const BELOW: u64 = 1 << 55;
 const WINDOW: usize = 64;
 /// BLAKE3's key for the names of pieces.
 const PIECE: &[u8; 32] = b"DartSync 1: bytes of a piece    ";
-/// Bytes of a piece in a list: its name, then its length (u16, little-endian).
-pub const PIECE_BYTES: usize = 7;
+/// Bytes of a piece in a list: a little-endian number, whose low bits are its name and the others its length less one.
+pub const PIECE_BYTES: usize = 6;
+/// Bits of a name.
+const NAME_BITS: u32 = 37;
+const NAME: u64 = (1 << NAME_BITS) - 1;
+const _: () = assert!(PIECE_MAX == 1 << (8 * PIECE_BYTES as u32 - NAME_BITS), "any length that can be said is one");
 
 /// One piece of a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Piece {
-    /// The first bytes of its hash.
-    pub name: [u8; 5],
+    /// The first bits of its hash.
+    pub name: u64,
     /// Its bytes.
     pub len: u16,
 }
@@ -32,13 +36,13 @@ impl Piece {
     /// The piece that is these bytes.
     pub fn of(bytes: &[u8]) -> Piece {
         let hash = blake3::keyed_hash(PIECE, bytes);
-        let [a, b, c, d, e, ..] = *hash.as_bytes();
-        Piece { name: [a, b, c, d, e], len: bytes.len() as u16 }
+        let first = u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes have 8"));
+        Piece { name: first & NAME, len: bytes.len() as u16 }
     }
     /// The piece as a list holds it.
     pub fn encode(&self) -> [u8; PIECE_BYTES] {
-        let ([a, b, c, d, e], [l, h]) = (self.name, self.len.to_le_bytes());
-        [a, b, c, d, e, l, h]
+        let [a, b, c, d, e, f, ..] = (self.name | u64::from(self.len - 1) << NAME_BITS).to_le_bytes();
+        [a, b, c, d, e, f]
     }
 }
 
@@ -68,12 +72,12 @@ pub fn pieces(chunk: &[u8]) -> impl Iterator<Item = (Piece, &[u8])> {
 /// Reads a list of pieces that came from elsewhere: none if they are not the pieces of `len` bytes.
 pub fn decode_pieces(list: &[u8], len: usize) -> Option<impl Iterator<Item = Piece> + Clone> {
     let all = list.chunks_exact(PIECE_BYTES).map(|p| {
-        let &[a, b, c, d, e, l, h] = p else { unreachable!("chunks of that length") };
-        Piece { name: [a, b, c, d, e], len: u16::from_le_bytes([l, h]) }
+        let &[a, b, c, d, e, f] = p else { unreachable!("chunks of that length") };
+        let both = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        Piece { name: both & NAME, len: (both >> NAME_BITS) as u16 + 1 }
     });
     let sum = all.clone().map(|p| p.len as usize).sum::<usize>();
-    let fits = all.clone().all(|p| (1..=PIECE_MAX).contains(&(p.len as usize)));
-    (fits && sum == len && list.len().is_multiple_of(PIECE_BYTES)).then_some(all)
+    (sum == len && list.len().is_multiple_of(PIECE_BYTES)).then_some(all)
 }
 
 #[cfg(test)]
@@ -95,7 +99,7 @@ mod tests {
         assert_eq!(old.iter().map(|p| p.len as usize).sum::<usize>(), bytes.len());
         assert!(old[..old.len() - 1].iter().all(|p| (PIECE_MIN..=PIECE_MAX).contains(&(p.len as usize))));
         assert!((110..220).contains(&old.len()), "{}: 640 bytes in the mean", old.len());
-        let known: HashSet<[u8; 5]> = old.iter().map(|p| p.name).collect();
+        let known: HashSet<u64> = old.iter().map(|p| p.name).collect();
         let mut edited = bytes.clone();
         edited.insert(50_000, 7);
         let missing: usize =
@@ -112,6 +116,9 @@ mod tests {
         assert!(back.iter().eq(pieces(&bytes).map(|(p, _)| p).collect::<Vec<_>>().iter()));
         assert!(decode_pieces(&list, bytes.len() - 1).is_none());
         assert!(decode_pieces(&list[..list.len() - 1], bytes.len()).is_none());
-        assert!(decode_pieces(&[0; PIECE_BYTES], 0).is_none(), "no empty piece");
+        assert!(decode_pieces(&[0; PIECE_BYTES], 0).is_none(), "no piece is empty");
+        let ends = [1, PIECE_MAX].map(|len| Piece { name: NAME, len: len as u16 });
+        let list = ends.map(|p| p.encode()).concat();
+        assert!(decode_pieces(&list, 1 + PIECE_MAX).unwrap().eq(ends), "the shortest and the longest");
     }
 }

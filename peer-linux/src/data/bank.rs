@@ -102,7 +102,7 @@ impl Bank {
             }
         }
         drop(olds);
-        let known: HashMap<[u8; 5], &[u8]> =
+        let known: HashMap<u64, &[u8]> =
             chunks.iter().flat_map(|chunk| pieces(chunk)).map(|(piece, bytes)| (piece.name, bytes)).collect();
         let mut out = vec![0; expect.len as usize];
         let missing = assemble(list, &mut out, |piece| known.get(&piece.name).copied())?;

@@ -465,7 +465,7 @@ impl World {
         self.traffic += list.len();
         let bank = self.banks[&expect.ticket].clone();
         let old = bank.around(&piecemeal);
-        let known: HashMap<[u8; 5], &[u8]> =
+        let known: HashMap<u64, &[u8]> =
             old.iter().flat_map(|chunk| pieces(chunk)).map(|(p, bytes)| (p.name, bytes)).collect();
         let wrong = random(99, 4096);
         let look = |p: &Piece| match self.muddled {
