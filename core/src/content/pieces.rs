@@ -21,7 +21,8 @@ pub const PIECE_BYTES: usize = 6;
 /// Bits of a name.
 const NAME_BITS: u32 = 37;
 const NAME: u64 = (1 << NAME_BITS) - 1;
-const _: () = assert!(PIECE_MAX == 1 << (8 * PIECE_BYTES as u32 - NAME_BITS), "any length that can be said is one");
+const _: () =
+    assert!(PIECE_MAX == 1 << (8 * PIECE_BYTES as u32 - NAME_BITS), "any length that can be said is one");
 
 /// One piece of a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

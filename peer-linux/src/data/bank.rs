@@ -4,14 +4,14 @@ use super::tree::Tree;
 use super::{Bytes, Source};
 use crate::content::manifest;
 use dartsync_core::content::{
-    Entry, Hash, Known, LEAF_BYTES, Leaf, Neighbours, Node, Root, chunk_id, known_room, pieces,
+    Entry, Hash, Known, LEAF_BYTES, Leaf, Neighbours, Node, Piece, Root, chunk_id, known_room, pieces,
 };
 use dartsync_core::data::message::SHORT_BYTES;
 use dartsync_core::data::swarm::{self, Piecemeal};
 use dartsync_core::data::{Ranges, assemble};
 use dartsync_core::ids::ContentId;
 use dartsync_core::limits::CHUNK_MAX;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -21,6 +21,9 @@ const CHUNKS: usize = 256 * 1024;
 
 /// Files that are looked at because one of their chunks is wanted.
 const ALIKE: usize = 4;
+
+/// Chunks whose pieces are kept, once named: the next chunk lies near the same ones.
+const NAMED: usize = 8;
 
 /// A file that is here, by its chunks.
 struct Old {
@@ -34,6 +37,8 @@ pub struct Bank {
     olds: RwLock<Vec<Old>>,
     /// Contents that were looked at because they have a chunk that this one has.
     alike: Mutex<Vec<ContentId>>,
+    /// By where they begin in the first file: the pieces of the chunks that were named last.
+    named: Mutex<VecDeque<(u64, Arc<[Piece]>)>>,
     /// What is known of the content's tree; and what an earlier try knew of it.
     tree: Mutex<Tree>,
     earlier: Option<Tree>,
@@ -98,16 +103,37 @@ impl Bank {
         for leaf in around.map(|p| old.known.leaf(p)) {
             let mut bytes = vec![0; leaf.len as usize];
             if old.read(leaf.offset, &mut bytes) {
-                chunks.push(bytes);
+                chunks.push((self.named(leaf.offset, &bytes), bytes));
             }
         }
         drop(olds);
-        let known: HashMap<u64, &[u8]> =
-            chunks.iter().flat_map(|chunk| pieces(chunk)).map(|(piece, bytes)| (piece.name, bytes)).collect();
+        let known: HashMap<u64, &[u8]> = chunks.iter().flat_map(|(named, bytes)| cut(named, bytes)).collect();
         let mut out = vec![0; expect.len as usize];
         let missing = assemble(list, &mut out, |piece| known.get(&piece.name).copied())?;
         Some((out, missing))
     }
+
+    /// The pieces of a chunk of the first file.
+    fn named(&self, at: u64, chunk: &[u8]) -> Arc<[Piece]> {
+        let named = || self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = named().iter().find(|n| n.0 == at) {
+            return found.clone();
+        }
+        let new: Arc<[Piece]> = pieces(chunk).map(|(piece, _)| piece).collect();
+        let mut named = named();
+        named.truncate(NAMED - 1);
+        named.push_front((at, new.clone()));
+        new
+    }
+}
+
+/// A chunk's pieces by their names.
+fn cut<'a>(named: &'a [Piece], chunk: &'a [u8]) -> impl Iterator<Item = (u64, &'a [u8])> {
+    named.iter().scan(chunk, |rest, piece| {
+        let (bytes, after) = rest.split_at_checked(usize::from(piece.len))?;
+        *rest = after;
+        Some((piece.name, bytes))
+    })
 }
 
 impl Old {
@@ -168,5 +194,57 @@ impl swarm::Bank for Teller {
     }
     fn listed(&self, level: u8, offset: u64, node: &[u8]) {
         self.0.tree().add(level, offset, node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dartsync_core::data::swarm::{Check, Expect};
+    use dartsync_core::ids::Ticket;
+
+    /// A bank that knows a file of those bytes.
+    fn bank(bytes: &[u8], at: &std::path::Path) -> Bank {
+        std::fs::write(at, bytes).unwrap();
+        let file = File::open(at).unwrap();
+        let mut list = Vec::new();
+        let mut hasher = dartsync_core::content::ContentHasher::new();
+        hasher.update(bytes, |leaf| list.extend(leaf.encode()));
+        hasher.finish(|leaf| list.extend(leaf.encode()));
+        let manifest = manifest(list).unwrap();
+        let index = vec![0; known_room(&manifest)];
+        let bank = Bank::default();
+        bank.olds.write().unwrap().push(Old { known: Known::new(manifest, index), file });
+        bank
+    }
+
+    #[test]
+    fn chunks_whose_pieces_were_named_before_are_made_of_the_same() {
+        let at = std::env::temp_dir().join(format!("dartsync-bank-{}", std::process::id()));
+        let mut x = 1u64;
+        let old: Vec<u8> = std::iter::repeat_with(|| {
+            x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (x >> 56) as u8
+        })
+        .take(2 << 20)
+        .collect();
+        let with = bank(&old, &at);
+        let mut new = old.clone();
+        new.iter_mut().step_by(20_000).for_each(|b| *b = !*b);
+        let mut offset = 0;
+        while offset < new.len() {
+            let chunk = &new[offset..new.len().min(offset + 50_000)];
+            let (check, len) = (Check::Chunk(chunk_id(chunk)), chunk.len() as u32);
+            let expect = Expect { ticket: Ticket(1), offset: offset as u64, len, check, missing: None };
+            let piecemeal = Piecemeal { expect, neighbours: Neighbours::default() };
+            let list: Vec<u8> = pieces(chunk).flat_map(|(piece, _)| piece.encode()).collect();
+            let made = with.assemble(&piecemeal, &list).expect("a list of its pieces");
+            assert!(made == bank(&old, &at).assemble(&piecemeal, &list).unwrap(), "at {offset}");
+            let missing = made.1.total();
+            assert!(missing < 20_000, "{missing} of {} are missing at {offset}", chunk.len());
+            assert!((1..=NAMED).contains(&with.named.lock().unwrap().len()));
+            offset += chunk.len();
+        }
+        std::fs::remove_file(at).unwrap();
     }
 }
