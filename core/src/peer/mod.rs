@@ -93,6 +93,8 @@ mod torn_tests;
 mod touch_tests;
 mod tree;
 mod trees;
+#[cfg(test)]
+mod untold_tests;
 mod vain;
 mod views;
 mod waiting;

@@ -60,12 +60,10 @@ impl Peer {
             self.note_torn(o);
             return true;
         }
-        if self.is_torn_withdrawn(o, stat, content) {
+        if let Some(whole) = self.torn_withdrawn(o, stat, content) {
             // It is all that the home has. Who comes back with the whole of it meets it in a conflict.
-            if let Some(l) = o.t.local.take() {
-                self.forget_own(&mut o.t, &l.record.version);
-            }
-            (o.t.synced, o.t.disk_due) = (None, false);
+            self.forget_own(&mut o.t, &whole);
+            (o.t.local, o.t.synced, o.t.disk_due) = (None, None, false);
         }
         false
     }
@@ -130,38 +128,43 @@ impl Peer {
 
     /// Announced from the page cache, and after a power cut a directory stands there.
     fn is_turned_back(&self, o: &Open, stat: &Stat) -> bool {
-        let Some(l) = o.t.local.as_ref().filter(|l| l.record.has_content()) else { return false };
-        self.is_distrusted(o) && stat.kind == Kind::Directory && may_be_home(o, l)
+        // One that was seen before the power failed is a user's.
+        let came = o.t.local.as_ref().is_some_and(|l| l.record.kind != Kind::Directory);
+        let back = stat.kind == Kind::Directory && came && self.is_distrusted(o);
+        back && told(&o.t).is_some_and(Record::has_content)
     }
 
     /// Announced from the page cache, and after a power cut the disk holds something else: part of it, or the file or symlink
     /// that it had replaced.
     fn is_torn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
-        let whole = |l: &&Local| l.record.has_content() && may_be_home(o, l) && !mutant::on(Mutant::R13Torn);
-        o.t.local.as_ref().filter(whole).is_some_and(|l| self.is_torn_of(o, l, stat, content))
+        let whole = told(&o.t).filter(|r| r.has_content() && !mutant::on(Mutant::R13Torn));
+        whole.is_some_and(|whole| self.is_torn_of(o, whole, stat, content))
     }
 
-    /// [`Peer::is_torn`], of what the home has withdrawn, for nobody was there who had it.
-    fn is_torn_withdrawn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
-        let same = |l: &&Local| o.t.withdrawn.as_ref().is_some_and(|w| w.record.same_content(&l.record));
-        o.t.local.as_ref().filter(same).is_some_and(|l| self.is_torn_of(o, l, stat, content))
+    /// [`Peer::is_torn`], of what the home has withdrawn, for nobody was there who had it: what that knew.
+    fn torn_withdrawn(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> Option<VersionVector> {
+        let w = o.t.withdrawn.as_ref()?;
+        let whole = made_over(&o.t).find(|r| w.record.same_content(r))?;
+        self.is_torn_of(o, whole, stat, content).then(|| whole.version.clone())
     }
 
-    /// Whether a file or symlink stands there of which the power cut has left another content than the local record's.
-    fn is_torn_of(&self, o: &Open, l: &Local, stat: &Stat, content: Option<ContentId>) -> bool {
-        let other = content.is_some_and(|c| c != l.record.content);
-        self.is_distrusted(o) && matches!(stat.kind, Kind::File | Kind::Symlink) && other
+    /// Whether a file or symlink stands there of which the power cut has left another content than that, and than what was
+    /// seen there last.
+    fn is_torn_of(&self, o: &Open, whole: &Record, stat: &Stat, content: Option<ContentId>) -> bool {
+        let Some(l) = o.t.local.as_ref().filter(|_| self.is_distrusted(o)) else { return false };
+        let other = content.is_some_and(|c| c != whole.content && c != l.record.content);
+        matches!(stat.kind, Kind::File | Kind::Symlink) && other
     }
 
     /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
     fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
-        let told = o.t.remote.as_ref().map(|r| &r.record);
-        let known = [o.t.local.as_ref().map(|l| &l.record), o.t.synced.as_ref(), told].into_iter().flatten();
+        let heard = o.t.remote.as_ref().map(|r| &r.record);
+        let known = [o.t.local.as_ref().map(|l| &l.record), o.t.synced.as_ref(), heard].into_iter().flatten();
         let forgot = o.t.forgot.map(known_of);
         let tag = self.tag_after_loss(known.map(|r| &r.version).chain(forgot.as_ref()));
         let edit = Edit { tag, ..self.mint(now) };
-        let own = &o.t.local.as_ref().expect("seen in is_torn").record;
-        let announced = told.filter(|r| r.same_content(own)).unwrap_or(own).clone();
+        let whole = told(&o.t).expect("seen in is_torn");
+        let announced = heard.filter(|r| r.same_content(whole)).unwrap_or(whole).clone();
         let record = Record {
             kind: stat.kind,
             mode: if stat.kind == Kind::File { stat.mode } else { 0 },
@@ -181,16 +184,32 @@ impl Peer {
     }
 }
 
-/// Whether others may have the content of the local record: it is the home's, or was before a tracker forgot it that tells of
+/// What stood at the path before the power failed, and may be the home's: what the local record says, or, as long as nobody
+/// was told of that, what it was made over. What a power cut left is no more of a change of that than of the other.
+fn told(t: &Trees) -> Option<&Record> {
+    made_over(t).find(|r| may_be_home(t, r))
+}
+
+/// The local record; of one that nobody was told of, also what it was made over: an own edit that was told before, which the
+/// home tells of by now, and what was in sync.
+fn made_over(t: &Trees) -> impl Iterator<Item = &Record> {
+    let untold = t.local.as_ref().filter(|l| l.made == Made::Unminted);
+    let of_home = [&t.remote, &t.withdrawn].into_iter().flatten().map(|r| &r.record);
+    let below = of_home.filter(move |r| untold.is_some_and(|l| l.record.edit == r.edit));
+    let synced = t.synced.iter().filter(move |_| untold.is_some());
+    t.local.iter().map(|l| &l.record).chain(below).chain(synced)
+}
+
+/// Whether others may have the content of that record: it is the home's, or was before a tracker forgot it that tells of
 /// something older now, or has withdrawn that; or it was announced, and no verdict came before the power failed.
-fn may_be_home(o: &Open, l: &Local) -> bool {
-    let older = |r: &Remote| l.record.compare(&r.record) == Order::Dominates;
-    let told = match (&o.t.remote, &o.t.withdrawn) {
-        (Some(r), _) => r.record.same_content(&l.record) || older(r),
+fn may_be_home(t: &Trees, record: &Record) -> bool {
+    let older = |r: &Remote| record.compare(&r.record) == Order::Dominates;
+    let told = match (&t.remote, &t.withdrawn) {
+        (Some(r), _) => r.record.same_content(record) || older(r),
         (None, Some(w)) => older(w),
         (None, None) => false,
     };
-    told || l.made == Made::Minted
+    told || t.local.as_ref().is_some_and(|l| l.made == Made::Minted)
 }
 
 /// Whether a look found something else than what is known; `content` is none where the stat is the known one.

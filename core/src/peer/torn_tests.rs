@@ -327,7 +327,7 @@ fn an_edit_that_a_power_cut_undid_is_not_undone_by_another_edit() {
 }
 
 /// `x` is here, whole, and the tracker tells of something older, having forgotten that; or of nothing, having withdrawn it.
-fn home_is_behind(older: bool) -> Rig {
+pub(super) fn home_is_behind(older: bool) -> Rig {
     let mut rig = Rig::ready();
     rig.hears("other", Kind::File, "other");
     rig.has("x", Kind::File, "whole");
@@ -425,7 +425,7 @@ fn what_lies_in_a_directory_that_is_taken_for_the_power_cut_s_is_found() {
 }
 
 /// The power failed before `x` was on the platter, and nothing was looked at since.
-fn power_fails_unseen(rig: &mut Rig) {
+pub(super) fn power_fails_unseen(rig: &mut Rig) {
     rig.peer.folders[0].unclean = true;
     let mut o = rig.open("x");
     (o.t.unsynced, o.t.stale) = (true, true);

@@ -180,7 +180,7 @@ impl World<'_> {
         }
     }
     /// Puts an item on its way.
-    fn send(&mut self, id: u32, up: bool, item: Item) {
+    pub(super) fn send(&mut self, id: u32, up: bool, item: Item) {
         let Some(d) = self.links.get(&id).map(|l| l.d) else { return };
         if let (Some(all), Item::Frame(f)) = (&mut self.recorded, &item) {
             all.push((up, f.clone()));

@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::sim::faults::Kind as Fault;
+use crate::sim::net::Item;
 
 pub(super) const STORIES: &[Story] = &[
     story("what a power cut tore is no edit", 2, torn),
     story("what a power cut tore is no edit for a later start either", 2, torn_later),
     story("what a power cut tore before its verdict came is no edit", 2, torn_unanswered),
+    story("what a power cut tore is no edit below an untold save either", 2, torn_untold),
     story("who edits what a power cut tore has not replaced what is whole elsewhere", 3, torn_edited),
     story("after a power cut a removal counts from the first scan on", 2, unseen),
     story("what was torn before anyone had it is waited for by nobody", 2, torn_alone),
@@ -65,6 +67,27 @@ fn torn_unanswered(w: &mut World<'_>) {
     assert_eq!(w.shows(A, "the whole of it"), ["x"], "{:?}", w.paths(A));
     w.judge();
     assert_eq!(w.verdict(), None);
+}
+/// B has it by then; A's user saves once more, of which nobody is told, for the tracker is away.
+fn torn_untold(w: &mut World<'_>) {
+    w.write(A, "x", "the whole of it");
+    w.run_for(SECOND);
+    assert_eq!(w.shows(B, "the whole of it"), ["x"]);
+    w.stop_tracker();
+    let link = w.devices[A].link.expect("it was told");
+    w.send(link, false, Item::Close);
+    w.run_for(SECOND / 10);
+    w.write(A, "x", "untold");
+    // It is in the store by then, and nothing is flushed yet.
+    w.run_for(3 * SECOND / 2);
+    tear(w);
+    w.ledger.contents.entry(Bytes::file(b"untold").id).or_default().cut.lost = true;
+    // The save that took it from the path went with the power.
+    w.ledger.forgive(A, 0);
+    w.start_tracker(false);
+    w.start(A);
+    w.same();
+    assert_eq!(w.shows(B, "the whole of it"), ["x"], "{:?}", w.paths(B));
 }
 /// B has it by then, and goes away; the tracker forgets. So what was torn is all that the home has, and C's user edits it.
 fn torn_edited(w: &mut World<'_>) {
