@@ -2,7 +2,7 @@
 
 use super::machine::Peer;
 use super::merge::known_of;
-use super::reconcile::{is_lost, was_aside};
+use super::reconcile::{is_aside, is_lost, was_aside};
 use super::rows::Open;
 use super::trees::{Local, Made, Remote, Stat, Trees};
 use crate::ids::ContentId;
@@ -36,14 +36,17 @@ impl Peer {
             self.forget_announced(&mut o.t);
             let record = Record { kind: Kind::Directory, mode: stat.mode, ..Record::default() };
             o.t.local = Some(Local { record, made: Made::Synced, stat: *stat, at });
-            (o.t.synced, o.t.unsynced, o.t.disk_due) = (None, false, false);
+            self.drop_synced(&mut o.t);
+            (o.t.unsynced, o.t.disk_due) = (false, false);
             self.note_torn(o);
             return true;
         }
         let untold = o.t.local.as_ref().is_some_and(|l| l.made != Made::Synced);
         if untold && was_aside(&o.t) && is_other(&o.t.local, stat, content) {
             // A user removed or replaced what was torn, and saw nothing else.
-            self.forget_announced(&mut o.t);
+            if is_aside(&o.t) {
+                self.forget_announced(&mut o.t);
+            }
             (o.t.local, o.t.disk_due) = (None, false);
         }
         if is_lost(&o.t) {
@@ -62,8 +65,14 @@ impl Peer {
         }
         if let Some(whole) = self.torn_withdrawn(o, stat, content) {
             // It is all that the home has. Who comes back with the whole of it meets it in a conflict.
+            self.forget_announced(&mut o.t);
             self.forget_own(&mut o.t, &whole);
-            (o.t.local, o.t.synced, o.t.disk_due) = (None, None, false);
+            self.drop_synced(&mut o.t);
+            (o.t.local, o.t.disk_due) = (None, false);
+        } else if self.is_torn_unjudged(o, stat, content) {
+            // Others may have what was announced, and no tree here says what that is.
+            self.forget_announced(&mut o.t);
+            (o.t.local, o.t.disk_due) = (None, false);
         }
         false
     }
@@ -94,16 +103,39 @@ impl Peer {
         self.forget_announced(&mut o.t);
         let Some(l) = o.t.local.take() else { return };
         let known = o.t.remote.as_ref().map(|r| &r.record).filter(|r| r.same_content(&l.record));
-        let before = o.t.synced.take();
-        o.t.synced = known.cloned().or(before.filter(|s| s.same_content(&l.record)));
+        let untold = l.made == Made::Unminted && l.record.version.is_empty();
+        o.t.synced = match o.t.synced.take() {
+            // Nobody was told of what was made over that: it is what others know, and what went here.
+            Some(before) if untold => Some(before),
+            before => known.cloned().or(before.filter(|s| s.same_content(&l.record))),
+        };
         (o.t.unsynced, o.t.disk_due) = (false, false);
         self.note_torn(o);
     }
 
-    /// The local record goes: others may have it if it is an own edit that may have been announced.
+    /// The local record goes: others may have it, or what it was made over, if that is an own edit that may have been
+    /// announced.
     fn forget_announced(&self, t: &mut Trees) {
-        if let Some(l) = t.local.clone().filter(|l| l.made == Made::Minted) {
-            self.forget_own(t, &l.record.version);
+        let Some(l) = t.local.as_ref().filter(|l| l.made != Made::Synced) else { return };
+        let known = match l.record.version.is_empty() {
+            true => VersionVector::of(l.record.edit),
+            false => l.record.version.clone(),
+        };
+        if l.made == Made::Minted || self.is_unjudged(t, &known) {
+            self.forget_own(t, &known);
+        }
+    }
+
+    /// Whether what knows so much is this store's own, and no verdict came on it, as far as is known here.
+    fn is_unjudged(&self, t: &Trees, known: &VersionVector) -> bool {
+        let follows = |s: &Record| matches!(s.version.compare(known), Order::Equal | Order::Dominates);
+        known.get_store(self.tag) > 0 && !t.synced.as_ref().is_some_and(follows)
+    }
+
+    /// The synced record goes, which others may have.
+    fn drop_synced(&self, t: &mut Trees) {
+        if let Some(s) = t.synced.take().filter(|s| s.version.get_store(self.tag) > 0) {
+            self.forget_own(t, &s.version);
         }
     }
 
@@ -148,6 +180,16 @@ impl Peer {
         self.is_torn_of(o, whole, stat, content).then(|| whole.version.clone())
     }
 
+    /// [`Peer::is_torn`], where a change that nobody was told of was made over an own edit of which no verdict came.
+    fn is_torn_unjudged(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
+        let over = |l: &&Local| l.made == Made::Unminted && l.record.version.is_empty();
+        let l = o.t.local.as_ref().filter(over);
+        l.is_some_and(|l| {
+            let unjudged = self.is_unjudged(&o.t, &VersionVector::of(l.record.edit));
+            unjudged && self.is_torn_of(o, &l.record, stat, content)
+        })
+    }
+
     /// Whether a file or symlink stands there of which the power cut has left another content than that, and than what was
     /// seen there last.
     fn is_torn_of(&self, o: &Open, whole: &Record, stat: &Stat, content: Option<ContentId>) -> bool {
@@ -158,6 +200,10 @@ impl Peer {
 
     /// What the disk holds becomes an edit that loses against what was announced: a conflict copy.
     fn set_aside(&mut self, now: Now, o: &mut Open, stat: Stat, content: Option<ContentId>, at: u64) {
+        let unknown = |l: &Local| told(&o.t).is_some_and(|whole| !whole.version.covers(l.record.edit));
+        if o.t.local.as_ref().is_some_and(unknown) {
+            self.forget_announced(&mut o.t);
+        }
         let heard = o.t.remote.as_ref().map(|r| &r.record);
         let known = [o.t.local.as_ref().map(|l| &l.record), o.t.synced.as_ref(), heard].into_iter().flatten();
         let forgot = o.t.forgot.map(known_of);

@@ -1,11 +1,12 @@
 //! R13: what a power cut has left where a change was seen that nobody was told of, over what others may have.
 
 use super::reconcile::is_aside;
-use super::rig::{Rig, content};
-use super::torn_tests::{home_is_behind, power_fails_unseen};
-use super::trees::{Lane, Made};
-use crate::record::Kind;
-use crate::version::Order;
+use super::rig::{Rig, content, record, stat};
+use super::torn_tests::{announced_and_cut, home_is_behind, power_fails_unseen};
+use super::trees::{Lane, Made, Remote};
+use crate::ids::{Epoch, Seq};
+use crate::record::{Kind, Record};
+use crate::version::{Edit, Order};
 
 /// What is at `x` is saved over, removed or replaced, and the power fails before anybody is told.
 fn untold(mut rig: Rig, kind: Kind) -> Rig {
@@ -98,4 +99,112 @@ fn what_a_power_cut_left_of_an_untold_save_over_what_was_withdrawn_replaces_noth
     let torn = rig.minted("x");
     assert_eq!((torn.content, torn.parent), (content("torn"), None));
     assert_eq!(torn.compare(&whole), Order::Concurrent, "who has the whole of it meets it in a conflict");
+}
+
+/// `x` is the home's, which has it from this store, over an older one of another device's.
+fn own_home() -> (Rig, Record, Record) {
+    let mut rig = home();
+    let older = record(Kind::File, content("older"), 3);
+    let edit = Edit { tag: rig.peer.tag, counter: 5 };
+    let mut o = rig.open("x");
+    let mut whole = Record { edit, parent: Some(older.edit), ..o.t.synced.clone().expect("it is here") };
+    whole.version = older.version.clone();
+    assert!(whole.version.raise(edit));
+    o.t.synced = Some(whole.clone());
+    o.t.remote.as_mut().expect("it is the home's").record = whole.clone();
+    o.t.local.as_mut().expect("it stands").record = whole.clone();
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    (rig, whole, older)
+}
+
+/// The tracker forgot all, and who is there tells of something older, which is fetched and edited here.
+fn edited_over(rig: &mut Rig, older: Record) -> Record {
+    rig.peer.epoch = Epoch(rig.peer.epoch.0 + 1);
+    rig.catch_up();
+    let mut o = rig.open("x");
+    o.t.remote = Some(Remote { record: older.clone(), epoch: rig.peer.epoch, seq: Seq(1) });
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    assert_eq!(rig.lane("x"), Some(Lane::Quick));
+    let mut o = rig.open("x");
+    o.t.target = Some(older);
+    rig.peer.take_target(rig.now, &mut o, stat(Kind::File), 1);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.sees("x", Kind::File, "new");
+    rig.minted("x")
+}
+
+#[test]
+fn an_own_edit_below_an_untold_save_that_went_with_its_name_is_unknown_to_what_is_made_later() {
+    for dir in [false, true] {
+        let (rig, whole, older) = own_home();
+        let mut rig = untold(rig, Kind::File);
+        rig.sees("x", if dir { Kind::Directory } else { Kind::Removed }, "");
+        assert_eq!(rig.lane("x"), Some(Lane::Quick), "it is fetched back");
+        let new = edited_over(&mut rig, older.clone());
+        assert_eq!(new.compare(&older), Order::Dominates);
+        assert!(
+            !new.version.covers(whole.edit),
+            "{dir}: whoever edits that, too, leaves a copy to who has it"
+        );
+    }
+}
+
+#[test]
+fn who_edits_what_came_back_for_an_own_edit_below_an_untold_save_knows_of_it() {
+    let (rig, whole, _) = own_home();
+    let mut rig = untold(rig, Kind::File);
+    rig.misses("x");
+    let mut o = rig.open("x");
+    o.t.target = Some(whole.clone());
+    rig.peer.take_target(rig.now, &mut o, stat(Kind::File), 1);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.sees("x", Kind::File, "new");
+    let new = rig.minted("x");
+    assert_eq!((new.edit.tag, new.compare(&whole)), (rig.peer.tag, Order::Dominates), "no tag is used up");
+}
+
+/// An edit is announced, of what was old or of nothing, and saved over before its verdict comes; then the power fails.
+fn announced_below(old: bool) -> (Rig, Record) {
+    let mut rig = Rig::ready();
+    if old {
+        rig.has("x", Kind::File, "old");
+    }
+    rig.sees("x", Kind::File, "new");
+    let lost = announced_and_cut(&mut rig);
+    let mut o = rig.open("x");
+    o.t.local.as_mut().expect("it stands").at = rig.now.wall;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    (untold(rig, Kind::File), lost)
+}
+
+#[test]
+fn an_announced_edit_below_an_untold_save_is_unknown_to_what_is_made_after_a_power_cut() {
+    for (old, kind, left) in [
+        (true, Kind::File, "old"),
+        (true, Kind::File, "torn"),
+        (true, Kind::Removed, ""),
+        (true, Kind::Directory, ""),
+        (false, Kind::File, "torn"),
+        (false, Kind::Removed, ""),
+    ] {
+        let (mut rig, lost) = announced_below(old);
+        rig.sees("x", kind, left);
+        rig.sees("x", Kind::File, "newer");
+        let new = rig.minted("x");
+        assert_eq!(new.compare(&lost), Order::Concurrent, "{old} {kind:?} {left}");
+        assert!(!new.version.covers(lost.edit), "{old} {kind:?} {left}: nor does who edits that know of it");
+    }
+}
+
+#[test]
+fn what_comes_back_for_what_was_torn_does_not_know_what_was_announced_over_it() {
+    let (mut rig, lost) = announced_below(true);
+    rig.sees("x", Kind::File, "torn");
+    let mut o = rig.open("x");
+    assert!(is_aside(&o.t));
+    o.t.target = o.t.synced.clone();
+    rig.peer.take_target(rig.now, &mut o, stat(Kind::File), 1);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.sees("x", Kind::File, "newer");
+    assert!(!rig.minted("x").version.covers(lost.edit));
 }
