@@ -44,7 +44,8 @@ impl Tag {
         let mixed = (self.0 ^ self.0 >> 15).wrapping_mul(0x2c1b_3c6d).rotate_left(13) ^ 0x5bd1_e995;
         Tag(if mixed == 0 { 1 } else { mixed })
     }
-    /// The tag and those that follow it ([`Tag::after_loss`]): all that its store has edits of under one counter.
+    /// The tag and those that follow it ([`Tag::after_loss`]): all that its store has edits of under one counter, but for the
+    /// tags drawn behind the last of them, each for one edit alone, upon which the store takes another.
     pub fn line(self) -> impl Iterator<Item = Tag> {
         core::iter::successors(Some(self), |tag| Some(tag.after_loss())).take(1 + CUTS)
     }

@@ -239,8 +239,8 @@ impl Peer {
         self.dial_again(ix, now, link, wait);
     }
 
-    /// What was made since the last effect was to go by a tag beyond this store's. It is not durable yet, and will be only
-    /// with the other tag.
+    /// What was made since a commit was last considered was to go by a tag beyond this store's. It is not durable yet, and will
+    /// be only with the other tag.
     pub(super) fn leave_spent_tag(&mut self, ix: &mut dyn Index, now: Now) {
         if !core::mem::take(&mut self.session.spent_tag) {
             return;
