@@ -186,9 +186,10 @@ impl Peer {
     }
 }
 
-/// Whether nobody has seen it yet, but it was made: the stat is not the disk's.
+/// Whether nobody has seen it yet, but it was made: the stat is not the disk's. A removal is no copy, though its stat, after a
+/// clock was set back, looks alike.
 pub(super) fn is_unseen(copy: &Local) -> bool {
-    copy.made == Made::Minted && copy.stat.is_of_writer() && copy.stat.ino == 0
+    copy.made == Made::Minted && copy.record.has_content() && copy.stat.is_of_writer() && copy.stat.ino == 0
 }
 
 /// What a swap has left.

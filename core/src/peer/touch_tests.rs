@@ -150,3 +150,20 @@ fn what_a_scan_finds_as_a_look_did_is_not_hashed_again() {
     assert!(!counts(&late, Some(late)), "a later write could have left this");
     assert!(!counts(&read, None), "it went");
 }
+
+/// A removal that nobody took yet is read again where the clock was set back; then a user puts the very file there anew.
+#[test]
+fn what_is_put_back_after_its_removal_and_a_clock_set_back_is_there() {
+    let mut rig = Rig::ready();
+    rig.has("f", Kind::File, "x");
+    rig.misses("f");
+    let mut o = rig.open("f");
+    rig.peer.mint_local(rig.now, &mut o);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.now.wall -= 3_600_000_000;
+    seen(&mut rig, &Stat::default());
+    assert!(rig.trees("f").local.is_some_and(|l| l.stat.is_of_writer() && !l.record.is_live()));
+    rig.sees("f", Kind::File, "x");
+    let l = rig.trees("f").local.expect("it is there");
+    assert!(l.record.is_live() && l.record.content == content("x"), "{l:?}");
+}
