@@ -58,19 +58,18 @@ impl Peer {
     /// Whether a directory above bears the mark, or is to be looked at first.
     fn is_in_unsynced(&self, ix: &mut dyn Index, o: &Open) -> bool {
         let folder = self.folders[o.f].folder;
-        if ix.marked(folder, Mark::Unsynced, None).is_none() {
-            // As in a first scan: nothing is to be asked for each file.
-            return false;
-        }
         let (mut path, mut t) = (PathBuf::new(), Trees::default());
         ix.path(o.row, &mut path);
         let mut above = path.get().and_then(Path::parent);
+        // As in a first scan: of each file, only the directory that it is in is asked for. One further up that is to be
+        // looked at first has left its mark on those below it that were looked at already.
+        let alone = above.is_some() && ix.marked(folder, Mark::Unsynced, None).is_none();
         while let Some(dir) = above {
             let known = ix.find(folder, dir).is_some_and(|row| ix.load(row, &mut t));
             if !known || t.stale || t.unsynced || Peer::stands(&t) != Kind::Directory {
                 return true;
             }
-            above = dir.parent();
+            above = dir.parent().filter(|_| !alone);
         }
         false
     }

@@ -337,3 +337,25 @@ fn a_directory_in_another_ones_place_is_marked_and_so_is_what_is_new_in_it() {
     }
     assert!(flushes(&mut rig) > 0 && !rig.trees("d").unsynced && !rig.trees("d/x").unsynced);
 }
+
+/// A scan after events were lost finds a moved directory and what is in it at once: the looks may be answered in any order.
+#[test]
+fn what_is_in_a_moved_directory_is_marked_though_its_look_ends_before_the_directorys() {
+    for order in [["d", "d/e", "d/e/y", "d/x"], ["d/x", "d/e/y", "d/e", "d"], ["d/e", "d/e/y", "d/x", "d"]] {
+        let mut rig = Rig::ready();
+        rig.pass(Duration::secs(3_600));
+        for (p, _) in MOVED {
+            let mut o = rig.open(p);
+            o.t.stale = true;
+            rig.peer.close(&mut rig.ix, rig.now, o);
+        }
+        for p in order {
+            let kind = MOVED.iter().find(|m| m.0 == p).expect("one of them").1;
+            comes(&mut rig, p, kind, p == "d");
+        }
+        for (p, _) in MOVED {
+            assert!(rig.trees(p).unsynced, "{p} of {order:?}");
+        }
+        assert!(flushes(&mut rig) > 0 && MOVED.iter().all(|m| !rig.trees(m.0).unsynced));
+    }
+}
