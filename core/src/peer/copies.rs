@@ -4,7 +4,7 @@ use super::effect::{Effect, Outcome};
 use super::index::Index;
 use super::install::as_live;
 use super::machine::Peer;
-use super::reconcile::copy_record;
+use super::reconcile::{copy_record, ours};
 use super::rows::Open;
 use super::state::{Job, Stage, Work};
 use super::trees::{Local, Made, Stat, Trees};
@@ -20,6 +20,18 @@ pub(super) fn copy_of(t: &Trees, loser: &Record) -> Option<Record> {
     match t.remote {
         Some(_) => Some(copy_record(loser)),
         None => withdrawn().map(|w| as_live(&w.record)),
+    }
+}
+
+/// What loses where the swap of that row is made.
+pub(super) fn loser_of(o: &Open) -> Option<Record> {
+    o.t.over.clone().filter(|_| o.t.is_over_file()).or_else(|| ours(&o.t).cloned())
+}
+
+/// A copy was made in a row that holds none: what it is then, if it is pending no more. `winner`: the row of the swap.
+pub(super) fn take_for_copy(t: &mut Trees, winner: Row, record: impl FnOnce(&Trees) -> Option<Record>) {
+    if t.pending.is_none() && t.local.is_none() {
+        t.pending = record(t).map(|r| (r, winner));
     }
 }
 
@@ -47,9 +59,7 @@ impl Peer {
         record: impl FnOnce(&Trees) -> Option<Record>,
     ) {
         let Some(mut c) = self.open(ix, job.f, row) else { return };
-        if c.t.pending.is_none() && c.t.local.is_none() {
-            c.t.pending = record(&c.t).map(|r| (r, job.row));
-        }
+        take_for_copy(&mut c.t, job.row, record);
         if c.t.pending.is_some() {
             self.copy_made(now, &mut c, stat, at);
         } else {

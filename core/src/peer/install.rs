@@ -1,6 +1,6 @@
 //! Making the disk what the remote tree says: fetch or copy, prepare, intent, swap, sync (R11–R16).
 
-use super::copies::copy_of;
+use super::copies::{copy_of, loser_of};
 use super::effect::{Effect, Outcome};
 use super::index::Index;
 use super::machine::Peer;
@@ -287,7 +287,7 @@ impl Peer {
     ) -> Option<Effect> {
         let mut o = self.open(ix, job.f, job.row)?;
         let copy_row = o.t.intent.and_then(|i| i.copy);
-        let loser = o.t.over.clone().filter(|_| o.t.is_over_file()).or_else(|| ours(&o.t).cloned());
+        let loser = loser_of(&o);
         let before = o.t.local.clone();
         // What stands there now was made durable before.
         o.t.unsure = false;

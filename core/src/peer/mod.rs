@@ -24,6 +24,8 @@
 
 mod announce;
 mod copies;
+#[cfg(test)]
+mod copies_tests;
 mod copy_name;
 #[cfg(test)]
 mod cuts_tests;

@@ -1,5 +1,6 @@
 //! After a crash, or a swap that could not be made: what lies where, and what follows from it (R11).
 
+use super::copies::{copy_of, loser_of, take_for_copy};
 use super::effect::{Effect, Outcome};
 use super::index::Index;
 use super::machine::Peer;
@@ -95,7 +96,8 @@ impl Peer {
         let taken = o.t.target.is_none();
         let swapped = swapped && (taken || !traceless);
         if let Some(row) = intent.copy {
-            self.look_at_copy(ix, now, job.f, row, swapped && !unmade && !taken && !unclean);
+            let made = swapped && !unmade && !taken && !unclean;
+            self.look_at_copy(ix, now, &job, row, loser_of(&o).filter(|_| made));
         }
         if !swapped && (unclean || !taken) {
             self.end_job(job.ticket);
@@ -172,14 +174,18 @@ impl Peer {
         });
     }
 
-    /// The loser's copy may be there. `made`: it was made, before the swap; where it is missing a user removed it since.
-    fn look_at_copy(&mut self, ix: &mut dyn Index, now: Now, f: usize, row: Row, made: bool) {
-        let Some(mut c) = self.open(ix, f, row) else { return };
-        let pending = c.t.pending.as_ref().filter(|_| made && c.t.local.is_none()).map(|p| &p.0);
-        if let Some(Record { kind, mode, size, mtime, .. }) = pending.cloned() {
-            let stat = Stat { kind, mode, size, mtime, ..Stat::default() };
-            self.copy_made(now, &mut c, stat.of_writer(), 0);
-            debug_assert!(c.t.local.as_ref().is_some_and(is_unseen));
+    /// The loser's copy may be there. `made`: whose it is, if it was made, before the swap; where it is missing a user removed
+    /// it since.
+    fn look_at_copy(&mut self, ix: &mut dyn Index, now: Now, job: &Job, row: Row, made: Option<Record>) {
+        let Some(mut c) = self.open(ix, job.f, row) else { return };
+        if let Some(loser) = made.filter(|_| c.t.local.is_none()) {
+            // The home may have taken the copy's record before this was known.
+            take_for_copy(&mut c.t, job.row, |t| copy_of(t, &loser));
+            if let Some(Record { kind, mode, size, mtime, .. }) = c.t.pending.as_ref().map(|p| p.0.clone()) {
+                let stat = Stat { kind, mode, size, mtime, ..Stat::default() };
+                self.copy_made(now, &mut c, stat.of_writer(), 0);
+                debug_assert!(c.t.local.as_ref().is_some_and(is_unseen));
+            }
         }
         c.t.stale = true;
         self.close(ix, now, c);
