@@ -35,6 +35,8 @@ pub(super) struct Recovery {
     base: RosterVersion,
     /// Whether this boot began without its roster, or with one that proved old.
     lost: bool,
+    /// Whether nothing was stored when it began.
+    bare: bool,
     quorum: bool,
     forced: bool,
     founded: bool,
@@ -53,6 +55,7 @@ impl Recovery {
         Recovery {
             base: RosterVersion { version: 0, nonce: 0 },
             lost: true,
+            bare: true,
             quorum: true,
             forced: false,
             founded: false,
@@ -65,7 +68,7 @@ impl Recovery {
     }
     /// The roster was stored.
     pub(super) fn stored(&mut self, base: RosterVersion) {
-        (self.base, self.lost, self.quorum) = (base, false, false);
+        (self.base, self.lost, self.bare, self.quorum) = (base, false, false, false);
     }
     /// The identity is new: nobody can have a roster of it.
     pub(super) fn fresh(&mut self) {
@@ -220,7 +223,9 @@ impl Tracker<'_> {
         }
         if self.recovery.dirty {
             self.commit(DeviceId(0));
-        } else if !self.sealed.is_empty() {
+        } else if !self.sealed.is_empty() && (!self.recovery.bare || self.recovery.forced) {
+            // What a tracker without one was given is not stored as it is: whoever joined later than that may be the last to
+            // come back, and at the next start a stored roster would have no ear for him.
             self.save_due = true;
         }
         self.recovery.sealed();

@@ -101,6 +101,23 @@ fn who_joins_a_whole_roster_does_not_call_it_in_doubt() {
 }
 
 #[test]
+fn a_roster_that_was_handed_in_is_not_stored_until_it_changes_so_that_who_joined_later_is_heard() {
+    let mut h = Home::with(1);
+    let old = (h.clients[0].sealed.clone(), h.clients[0].sealed_version);
+    h.join(1);
+    let mut n = reborn(&mut h, Past::Lost);
+    (n.clients[0].sealed, n.clients[0].sealed_version) = old.clone();
+    assert!(come(&mut n, 0), "it is the only one of the roster that it brings");
+    assert_eq!(n.saves, 0, "the next start listens to strangers, too");
+    let mut n = reborn(&mut n, Past::Lost);
+    (n.clients[0].sealed, n.clients[0].sealed_version) = old;
+    assert!(come(&mut n, 0) && come(&mut n, 1) && come(&mut n, 0));
+    assert_eq!(n.saves, 0);
+    n.invite(1);
+    assert!(matches!(n.ask(1, Request::LinkFirst("f")), Reply::Folder(..)) && n.saves > 0);
+}
+
+#[test]
 fn the_newest_roster_wins_and_an_old_one_cannot_undo_a_revocation() {
     let mut h = Home::with(3);
     let old = (h.clients[2].sealed.clone(), h.clients[2].sealed_version);
