@@ -6,10 +6,10 @@ use super::index::{Index, Mark};
 use super::machine::Peer;
 use super::rows::Open;
 use super::state::{FolderState, Job, Work};
-use super::trees::{Cause, Lane, Stat, Trees};
+use super::trees::{Cause, Lane, Local, Stat, Trees};
 use crate::ids::Row;
 use crate::path::{Path, PathBuf};
-use crate::record::Kind;
+use crate::record::{Kind, Record};
 use crate::time::{Duration, Instant, Now};
 
 /// How long what users wrote may stand in the page cache alone.
@@ -45,7 +45,11 @@ impl Peer {
     /// known of that: what ended a mark there began after the directory was found, with all that it held.
     pub(super) fn mark_come(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open, stat: &Stat) {
         let (fresh, is_dir) = (self.is_fresh(now, o.f, stat), stat.kind == Kind::Directory);
-        if fresh && !is_dir {
+        // What is left of it by a power cut is no edit of what others may have. Of anything else nothing is to be told apart.
+        let below = |l: &Local| l.record.edit.tag.0 != 0;
+        let over =
+            o.t.synced.as_ref().is_some_and(Record::has_content) || o.t.local.as_ref().is_some_and(below);
+        if fresh && !is_dir && !over {
             // Marked when it is minted, unless all was flushed by then.
             return;
         }

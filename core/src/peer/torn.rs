@@ -142,7 +142,10 @@ impl Peer {
     /// The home has something else, which does not know what a power cut took here: once it stands here, nothing tells of that
     /// any more.
     pub(super) fn lose_to_heard(&self, t: &mut Trees) {
-        let Some(r) = t.remote.as_ref().filter(|r| r.epoch == self.epoch && is_lost(t)) else { return };
+        let Some(r) = t.remote.as_ref().filter(|r| r.epoch == self.epoch && (is_lost(t) || was_aside(t)))
+        else {
+            return;
+        };
         let lost = t.synced.as_ref().map(|s| &s.version).filter(|v| v.get_store(self.tag) > 0);
         let unknown =
             |v: &&VersionVector| matches!(v.compare(&r.record.version), Order::Concurrent | Order::Dominates);
@@ -180,14 +183,14 @@ impl Peer {
         self.is_torn_of(o, whole, stat, content).then(|| whole.version.clone())
     }
 
-    /// [`Peer::is_torn`], where a change that nobody was told of was made over an own edit of which no verdict came.
+    /// [`Peer::is_torn`], or [`Peer::is_turned_back`], where a change that nobody was told of was made over an edit of which no
+    /// verdict came: an own one, or what a conflict copy is of.
     fn is_torn_unjudged(&self, o: &Open, stat: &Stat, content: Option<ContentId>) -> bool {
         let over = |l: &&Local| l.made == Made::Unminted && l.record.version.is_empty();
-        let l = o.t.local.as_ref().filter(over);
-        l.is_some_and(|l| {
-            let unjudged = self.is_unjudged(&o.t, &VersionVector::of(l.record.edit));
-            unjudged && self.is_torn_of(o, &l.record, stat, content)
-        })
+        let Some(l) = o.t.local.as_ref().filter(over) else { return false };
+        let judged = o.t.synced.as_ref().is_some_and(|s| s.version.covers(l.record.edit));
+        let turned = stat.kind == Kind::Directory && l.record.kind != stat.kind && self.is_distrusted(o);
+        l.record.edit.tag.0 != 0 && !judged && (turned || self.is_torn_of(o, &l.record, stat, content))
     }
 
     /// Whether a file or symlink stands there of which the power cut has left another content than that, and than what was

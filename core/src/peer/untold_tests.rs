@@ -6,12 +6,20 @@ use super::torn_tests::{announced_and_cut, home_is_behind, power_fails_unseen};
 use super::trees::{Lane, Made, Remote};
 use crate::ids::{Epoch, Seq};
 use crate::record::{Kind, Record};
-use crate::version::{Edit, Order};
+use crate::version::{Edit, Order, VersionVector};
 
 /// What is at `x` is saved over, removed or replaced, and the power fails before anybody is told.
 fn untold(mut rig: Rig, kind: Kind) -> Rig {
+    // Since the last flush, which ended the mark of what stands there.
+    rig.peer.folders[0].flushed = None;
     rig.sees("x", kind, if kind == Kind::File { "untold" } else { "" });
-    assert_eq!(rig.trees("x").local.map(|l| l.made), Some(Made::Unminted));
+    let t = rig.trees("x");
+    assert_eq!(t.local.map(|l| l.made), Some(Made::Unminted));
+    let over = t.synced.is_some_and(|s| s.has_content());
+    assert!(
+        t.unsynced || !over || kind == Kind::Removed,
+        "though the mark of what it was made over has ended"
+    );
     power_fails_unseen(&mut rig);
     rig
 }
@@ -185,6 +193,7 @@ fn an_announced_edit_below_an_untold_save_is_unknown_to_what_is_made_after_a_pow
         (true, Kind::Removed, ""),
         (true, Kind::Directory, ""),
         (false, Kind::File, "torn"),
+        (false, Kind::Directory, ""),
         (false, Kind::Removed, ""),
     ] {
         let (mut rig, lost) = announced_below(old);
@@ -194,6 +203,39 @@ fn an_announced_edit_below_an_untold_save_is_unknown_to_what_is_made_after_a_pow
         assert_eq!(new.compare(&lost), Order::Concurrent, "{old} {kind:?} {left}");
         assert!(!new.version.covers(lost.edit), "{old} {kind:?} {left}: nor does who edits that know of it");
     }
+}
+
+#[test]
+fn a_directory_that_came_back_below_a_save_over_what_was_announced_does_not_know_that() {
+    let mut rig = Rig::ready();
+    rig.has("x", Kind::Directory, "");
+    rig.sees("x", Kind::File, "new");
+    let lost = announced_and_cut(&mut rig);
+    let mut o = rig.open("x");
+    o.t.local.as_mut().expect("it stands").at = rig.now.wall;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let mut rig = untold(rig, Kind::File);
+    rig.sees("x", Kind::Directory, "");
+    let t = rig.trees("x");
+    assert_eq!(t.local.map(|l| l.made), Some(Made::Synced), "it is what the home has");
+    rig.sees("x", Kind::File, "newer");
+    assert!(!rig.minted("x").version.covers(lost.edit));
+}
+
+#[test]
+fn what_a_power_cut_left_of_a_save_over_a_conflict_copy_does_not_know_the_loser() {
+    let mut rig = Rig::ready();
+    let loser = Edit { tag: crate::ids::Tag(77), counter: 5 };
+    rig.sees("x", Kind::File, "copy");
+    let mut o = rig.open("x");
+    let l = o.t.local.as_mut().expect("it stands");
+    (l.record.edit, l.record.version, l.made) = (loser, VersionVector::of(loser), Made::Minted);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let mut rig = untold(rig, Kind::File);
+    assert_eq!(rig.trees("x").local.map(|l| l.record.edit), Some(loser));
+    rig.sees("x", Kind::File, "torn");
+    let torn = rig.minted("x");
+    assert!(torn.content == content("torn") && !torn.version.covers(loser));
 }
 
 #[test]
