@@ -25,17 +25,11 @@ pub(super) struct Tmp {
     pub taken: HashMap<u64, (Stat, Option<Vec<u8>>)>,
     /// Swap files that were made of a taken file: a user's, never to be a part file.
     pub took: HashSet<u64>,
-    /// Rows whose taken file was there when tmp was put in order; none if it was not.
-    pub left: Option<HashSet<u64>>,
     /// Rows whose part file was empty when this process opened it: all of it was written since.
     pub fresh: HashSet<u64>,
 }
 
 impl Tmp {
-    /// Whether a taken file of row `n` may be there.
-    fn may_have_take(&self, n: u64) -> bool {
-        self.taken.contains_key(&n) || self.left.as_ref().is_none_or(|left| left.contains(&n))
-    }
     /// Nothing vouches for a swap file of row `n` any more.
     pub fn unready(&mut self, n: u64) {
         self.ready.remove(&n);
@@ -216,7 +210,7 @@ impl Root {
     /// The same, told at once.
     pub(super) fn trash_take(&self, tmp: &Dir, n: u64) -> Result<Option<Trashed>, Cause> {
         let name = take_name(n);
-        if !lock(&self.tmp_state).may_have_take(n) || stat_at(tmp, name.as_bytes())?.is_none() {
+        if stat_at(tmp, name.as_bytes())?.is_none() {
             return Ok(None);
         }
         let from = lock(&self.tmp_state).taken.remove(&n).and_then(|(_, from)| from);

@@ -12,7 +12,6 @@ use dartsync_core::peer::{Cause, Outcome};
 use dartsync_core::record::Kind;
 use rustix::fs::{AtFlags, OFlags, RawDir, RenameFlags, renameat_with, unlinkat};
 use rustix::io::Errno;
-use std::collections::HashSet;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
@@ -98,18 +97,17 @@ impl Root {
         self.verify()?;
         let tmp = self.tmp()?;
         self.end_lending(&tmp)?;
-        let (mut trashed, mut left) = (Vec::new(), HashSet::new());
+        let mut trashed = Vec::new();
         for name in list(&tmp)? {
             let Some((n, suffix)) = parse(&name) else { continue };
             match suffix {
                 // What a recovery is still to look at.
-                b"take" | b"swap" if n.is_some_and(intends) => left.extend(n.filter(|_| suffix == b"take")),
+                b"take" | b"swap" if n.is_some_and(intends) => {}
                 // A copy that was being made, or a name that was being taken back: perhaps someone's.
                 b"take" | b"copy" | b"swap" => self.rescue(&tmp, &name, n, &mut trashed)?,
                 _ => {}
             }
         }
-        lock(&self.tmp_state).left = Some(left);
         Ok(trashed)
     }
 
