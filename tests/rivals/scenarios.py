@@ -80,7 +80,7 @@ def bulk(figures, systems, rounds):
 
 
 def join(figures, systems, rounds):
-    """1 GiB that one device has and has hashed; another starts (DartSync: joins, too), until it has it."""
+    """1 GiB that one device has, and has hashed where it runs by itself; another starts (DartSync: joins, too), until it has it."""
     data.noise(f"{WORK}/warm", SIZE)
     for r in range(rounds):
         for name in systems:

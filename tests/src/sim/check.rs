@@ -35,10 +35,12 @@ pub struct Written {
 }
 
 /// A power cut took a content while the page cache alone had it. It is over once a device has installed it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Cut {
     /// It may be lost: nobody else had it.
     pub lost: bool,
+    /// Nobody else had it but these devices, about to install it.
+    pub spared: BTreeSet<usize>,
     /// It may end in a trash alone: but a trash has it otherwise.
     pub sinks: bool,
 }

@@ -110,37 +110,45 @@ impl Ledger {
         now: u64,
         gone: &Contents,
         left: Contents,
-        others: impl Iterator<Item = &'a Fs>,
+        others: impl Iterator<Item = (usize, &'a Fs)>,
     ) {
         let since = cached_since(now);
-        let (mut kept, mut shown) = (left, BTreeSet::new());
-        for fs in others {
-            // What another is about to install it gives up where a user saved meanwhile: that is no copy yet.
-            kept.append(&mut recoverable(fs));
+        let (mut kept, mut shown, mut ready) = (left, BTreeSet::new(), Vec::new());
+        for (n, fs) in others {
+            ready.push((n, recoverable(fs)));
+            kept.append(&mut fs.kept());
             // Whence a user moved it, it is going to a trash.
             let all = fs.walk(ROOT, b"").into_iter().map(|(path, i)| (fs.node(i).data.id, path));
             shown.extend(all.filter(|(id, path)| !self.is_taken(*id, path)).map(|(id, _)| id));
         }
         for id in gone.difference(&shown) {
-            if let Some(w) = self.contents.get_mut(id) {
-                let cached = w.at.get(&d).is_some_and(|at| *at > since);
-                w.cut.sinks |= cached;
-                w.cut.lost |= cached && !kept.contains(id);
+            let Some(w) = self.contents.get_mut(id) else { continue };
+            let cached = w.at.get(&d).is_some_and(|at| *at > since);
+            // What it was about to install is no copy yet: a power cut may take that, too.
+            if w.cut.spared.remove(&d) || cached {
+                w.cut.sinks = true;
+                if !kept.contains(id) {
+                    w.cut.spared =
+                        ready.iter().filter(|(_, has)| has.contains(id)).map(|(n, _)| *n).collect();
+                    w.cut.lost |= w.cut.spared.is_empty();
+                }
             }
         }
     }
     /// A device gives up what it had ready to be installed, for its user saved or removed something there, or the home has
-    /// something else by now. That was no copy yet: where only a page cache had another, it may be lost.
+    /// something else by now. That was no copy yet: where nothing else had spared it from a power cut, it may be lost.
     pub fn gives_up(&mut self, d: usize, content: ContentId, path: &[u8], devices: &mut [Device]) {
         let own = self.is_users(d, &devices[d].fs, content, path);
         let mut t = Trees::default();
         let row = Path::new(path).ok().and_then(|path| devices[d].ix.find(F, path));
-        let loaded = row.is_some_and(|row| devices[d].ix.load(row, &mut t));
-        let wanted = loaded && t.remote.is_some_and(|r| r.record.content == content);
-        let kept = devices.iter().any(|x| x.fs.kept().contains(&content));
-        if let Some(w) = self.contents.get_mut(&content).filter(|w| w.cut.sinks && (own || !wanted)) {
-            w.cut.lost |= !kept;
-        }
+        row.map(|row| devices[d].ix.load(row, &mut t));
+        let of = |r: Option<&Record>| r.is_some_and(|r| r.content == content);
+        let [heard, withdrawn] = [&t.remote, &t.withdrawn].map(|r| r.as_ref().map(|r| &r.record));
+        let pending = t.pending.as_ref().map(|p| &p.0);
+        let wanted = [heard, withdrawn, pending, t.target.as_ref()].into_iter().any(of);
+        let kept = devices.iter().any(|x| recoverable(&x.fs).contains(&content));
+        let Some(w) = self.contents.get_mut(&content).filter(|_| own || !wanted) else { return };
+        w.cut.lost |= w.cut.spared.remove(&d) && w.cut.spared.is_empty() && !kept;
     }
     /// Whether what stands at a path, or that nothing does, is that device's user's doing since that content was written.
     fn is_users(&self, d: usize, fs: &Fs, content: ContentId, path: &[u8]) -> bool {

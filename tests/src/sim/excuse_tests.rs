@@ -98,7 +98,7 @@ fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_wa
         let mut ledger = Ledger::default();
         ledger.take(id, taken.as_bytes(), 0, 10 * SECOND);
         ledger.contents.entry(id).or_default().at = [(0, SECOND), (1, 9 * SECOND)].into();
-        let others = || others.iter().map(|d| &d.fs);
+        let others = || others.iter().enumerate().map(|(n, d)| (n, &d.fs));
         cuts.iter().for_each(|(d, at)| ledger.excuse(*d, at * SECOND, &[id].into(), left.clone(), others()));
         let w = &ledger.contents[&id];
         (w.cut.lost, w.cut.sinks)
@@ -114,6 +114,18 @@ fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_wa
     let mut swapping = home(&[&[]]);
     make(&mut swapping[0], TMP, "x");
     assert_eq!(judged(&[(0, 20)], &swapping), (false, true), "it is about to be installed");
+    assert!(!after(&[(2, 20)]), "who has it ready, where nothing else lost it");
+    let both = |then: &[Device]| {
+        let mut ledger = Ledger::default();
+        ledger.contents.entry(id).or_default().at = [(1, 9 * SECOND)].into();
+        for (d, others) in [(1, &swapping[..]), (0, then)] {
+            let others = others.iter().enumerate().map(|(n, x)| (n, &x.fs));
+            ledger.excuse(d, 20 * SECOND, &[id].into(), BTreeSet::new(), others);
+        }
+        ledger.contents[&id].cut.lost
+    };
+    assert!(both(&[]), "and then its power fails, too");
+    assert!(!both(&trashed), "but somebody has got it meanwhile");
     assert!(after(&[(0, 20)]) && after(&[(1, 20)]), "whoever is the last to lose it");
     assert!(!after(&[(0, 40)]), "on the platter by then");
     assert!(after(&[(1, 39)]) && !after(&[(1, 41)]), "each has its own time");
@@ -123,7 +135,7 @@ fn what_two_users_wrote_may_go_with_the_page_caches_of_both_and_not_with_what_wa
 #[test]
 fn what_was_ready_to_be_installed_may_be_lost_where_its_user_or_the_home_wanted_something_else() {
     // B has x ready, which A's power cut took; a record names it, or another; on B a user saved y there or removed z, or not.
-    let lost = |stands: &str, saved: u64, told: &str, third: &[&str]| {
+    let lost_where = |stands: &str, saved: u64, told: &str, third: &[&str], spared: &[usize]| {
         let mut devices = home(&[&[], &[], third]);
         if !stands.is_empty() {
             let ino = devices[1].fs.make(Kind::File, 0o644, Some(Bytes::file(stands.as_bytes())));
@@ -138,10 +150,11 @@ fn what_was_ready_to_be_installed_may_be_lost_where_its_user_or_the_home_wanted_
         ledger.take(id("z"), b"p", 1, saved);
         ledger.gives_up(1, id("x"), b"p", &mut devices);
         assert!(!ledger.contents[&id("x")].cut.lost, "no cut took it");
-        ledger.contents.get_mut(&id("x")).unwrap().cut.sinks = true;
+        ledger.contents.get_mut(&id("x")).unwrap().cut.spared = spared.iter().copied().collect();
         ledger.gives_up(1, id("x"), b"p", &mut devices);
         ledger.contents[&id("x")].cut.lost
     };
+    let lost = |stands: &str, saved, told: &str, third: &[&str]| lost_where(stands, saved, told, third, &[1]);
     assert!(lost("y", 11, "x", &[]), "B's user saved there since");
     assert!(!lost("y", 9, "x", &[]), "before x was written");
     assert!(!lost("w", 11, "x", &[]), "somebody else's");
@@ -149,6 +162,8 @@ fn what_was_ready_to_be_installed_may_be_lost_where_its_user_or_the_home_wanted_
     assert!(!lost("", 9, "x", &[]), "before x was written");
     assert!(lost("w", 9, "y", &[]), "the home has something else");
     assert!(!lost("y", 11, "x", &["x"]), "another device shows it");
+    assert!(!lost_where("y", 11, "x", &[], &[]), "something else had spared it");
+    assert!(!lost_where("y", 11, "x", &[], &[1, 2]), "another has it ready, too");
 }
 
 #[test]

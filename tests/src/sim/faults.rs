@@ -356,7 +356,7 @@ impl World<'_> {
     /// What a user wrote in the last half minute, the page cache had; and users' removals may be undone.
     fn excuse(&mut self, d: usize, before: &(Contents, Contents)) {
         let after = (recoverable(&self.devices[d].fs), self.devices[d].fs.kept());
-        let others = self.devices.iter().enumerate().filter(|x| x.0 != d).map(|x| &x.1.fs);
+        let others = self.devices.iter().enumerate().filter(|x| x.0 != d).map(|(n, x)| (n, &x.fs));
         self.ledger.excuse(d, self.now, &gone(before, &after), after.0, others);
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, cached_since(self.now));
