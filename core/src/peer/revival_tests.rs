@@ -1,7 +1,7 @@
 //! R9b: directories that are made for something in them, over files, and until that is gone.
 
 use super::rig::{Rig, content, record, stat};
-use super::trees::{Cause, Lane, Local, Made, Remote};
+use super::trees::{Cause, Intent, Lane, Local, Made, Remote};
 use super::{Effect, Outcome};
 use crate::ids::{ContentId, Seq};
 use crate::record::{Flags, Kind, Record};
@@ -131,4 +131,27 @@ fn a_directory_that_the_disk_would_not_let_go_is_removed_later() {
     }
     assert_eq!((refused, rig.lane("d")), (1, Some(Lane::Later)));
     assert_eq!(rig.removals(), ["d"]);
+}
+
+#[test]
+fn what_waits_for_a_place_below_what_a_user_put_over_its_directory_does_not_hold_that_up() {
+    for cause in [Cause::NoParent, Cause::Os(5)] {
+        let mut rig = Rig::ready();
+        rig.has("d", Kind::Directory, "");
+        rig.has("d/y", Kind::File, "y");
+        let mut o = rig.open("d/y");
+        // It displaced what is to be kept beside it, and the directory went.
+        o.t.intent = Some(Intent {
+            from: (Kind::File, content("x")),
+            to: (Kind::File, content("y")),
+            copy: Some(o.row),
+        });
+        o.t.target = o.t.synced.clone();
+        o.t.trouble = Some((cause, 1));
+        rig.peer.close(&mut rig.ix, rig.now, o);
+        rig.sees("d", Kind::File, "z");
+        let o = rig.open("d");
+        let waits = rig.peer.waits_for_children(&mut rig.ix, rig.now, &o);
+        assert_eq!(waits, cause != Cause::NoParent, "{cause:?}");
+    }
 }

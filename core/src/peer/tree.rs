@@ -4,7 +4,7 @@ use super::index::{Index, Mark};
 use super::machine::Peer;
 use super::reconcile::{Step, judge, ours, step};
 use super::rows::Open;
-use super::trees::{Local, Made, Stat, Trees};
+use super::trees::{Cause, Local, Made, Stat, Trees};
 use crate::ids::{ContentId, Row};
 use crate::mutant::{self, Mutant};
 use crate::path::PathBuf;
@@ -247,6 +247,10 @@ impl Peer {
                 return false;
             }
             core::mem::swap(&mut at, &mut next);
+            if t.intent.is_some() && matches!(t.trouble, Some((Cause::NoParent, _))) {
+                // What was displaced there has no place to go but below what is to be told.
+                continue;
+            }
             let unsaid = t.local.as_ref().is_some_and(|l| l.made == Made::Unminted && !l.record.is_live());
             let stands = Peer::stands(&t) != Kind::Removed;
             if stands && !t.stale && !self.is_busy(child) {

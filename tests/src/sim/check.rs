@@ -59,6 +59,8 @@ impl Written {
 /// Every content that users wrote, where they put it, whence they removed it.
 #[derive(Default)]
 pub struct Ledger {
+    /// What a device's disk did not take, as it told.
+    pub refused: BTreeSet<(usize, ContentId)>,
     /// By content.
     pub contents: BTreeMap<ContentId, Written>,
     /// How often a user put that content at that path.

@@ -259,6 +259,9 @@ impl World<'_> {
         }
         self.look_at_visible(d, &work, &outcome);
         self.note_copy(d, &work, &outcome);
+        if let (Effect::Swap { intent, .. }, Outcome::Failed(Cause::Os(_))) = (&work.effect, &outcome) {
+            self.ledger.refused.insert((d, intent.to.1));
+        }
         if let Some(content) = ready.filter(|_| outcome == Outcome::Done) {
             self.ledger.gives_up(d, content, &work.path, &mut self.devices);
         }

@@ -135,10 +135,10 @@ impl Ledger {
             }
         }
     }
-    /// A device gives up what it had ready to be installed, for its user saved or removed something there, or the home has
-    /// something else by now. That was no copy yet: where nothing else had spared it from a power cut, it may be lost.
+    /// A device gives up what it had ready to be installed, for its user saved or removed something there, the home has
+    /// something else by now, or its disk did not take it. That was no copy yet: where nothing else had spared it from a power cut, it may be lost.
     pub fn gives_up(&mut self, d: usize, content: ContentId, path: &[u8], devices: &mut [Device]) {
-        let own = self.is_users(d, &devices[d].fs, content, path);
+        let own = self.is_users(d, &devices[d].fs, content, path) || self.refused.contains(&(d, content));
         let mut t = Trees::default();
         let row = Path::new(path).ok().and_then(|path| devices[d].ix.find(F, path));
         row.map(|row| devices[d].ix.load(row, &mut t));

@@ -148,6 +148,7 @@ fn what_was_ready_to_be_installed_may_be_lost_where_its_user_or_the_home_wanted_
         ledger.contents.entry(id("x")).or_default().at = [(0, 10)].into();
         ledger.contents.entry(id("y")).or_default().at = [(1, saved)].into();
         ledger.take(id("z"), b"p", 1, saved);
+        ledger.refused.extend((stands == "refused").then_some((1, id("x"))));
         ledger.gives_up(1, id("x"), b"p", &mut devices);
         assert!(!ledger.contents[&id("x")].cut.lost, "no cut took it");
         ledger.contents.get_mut(&id("x")).unwrap().cut.spared = spared.iter().copied().collect();
@@ -164,6 +165,8 @@ fn what_was_ready_to_be_installed_may_be_lost_where_its_user_or_the_home_wanted_
     assert!(!lost("y", 11, "x", &["x"]), "another device shows it");
     assert!(!lost_where("y", 11, "x", &[], &[]), "something else had spared it");
     assert!(!lost_where("y", 11, "x", &[], &[1, 2]), "another has it ready, too");
+    assert!(!lost_where("w", 9, "x", &[], &[1]), "nobody wanted anything else");
+    assert!(lost_where("refused", 9, "x", &[], &[1]), "its disk did not take it");
 }
 
 #[test]
