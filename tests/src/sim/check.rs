@@ -59,7 +59,7 @@ impl Written {
 /// Every content that users wrote, where they put it, whence they removed it.
 #[derive(Default)]
 pub struct Ledger {
-    /// What a device's disk did not take, as it told.
+    /// What a device could not install: its disk did not take it, or a user had put something else there.
     pub refused: BTreeSet<(usize, ContentId)>,
     /// By content.
     pub contents: BTreeMap<ContentId, Written>,

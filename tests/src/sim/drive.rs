@@ -259,12 +259,7 @@ impl World<'_> {
         }
         self.look_at_visible(d, &work, &outcome);
         self.note_copy(d, &work, &outcome);
-        if let (Effect::Swap { intent, .. }, Outcome::Failed(Cause::Os(_))) = (&work.effect, &outcome) {
-            self.ledger.refused.insert((d, intent.to.1));
-        }
-        if let Some(content) = ready.filter(|_| outcome == Outcome::Done) {
-            self.ledger.gives_up(d, content, &work.path, &mut self.devices);
-        }
+        self.note_given_up(d, &work, &outcome, ready);
         self.look_at_displaced(d, &work, &trash);
         self.explain(|| format!("   = {outcome:?}"));
         self.notice_outcome(&outcome);
@@ -281,6 +276,20 @@ impl World<'_> {
         let name = format!("{}.swap", row.0).into_bytes();
         let fs = &self.devices[d].fs;
         fs.entries(TMP).find(|(n, _)| ***n == name).map(|(_, ino)| fs.node(ino).data.id)
+    }
+
+    /// What cannot be installed, or is `ready` to be and not wanted any more.
+    fn note_given_up(&mut self, d: usize, work: &Work, outcome: &Outcome, ready: Option<ContentId>) {
+        match (&work.effect, outcome) {
+            (Effect::Swap { .. }, Outcome::Failed(Cause::Corrupt)) => {}
+            (Effect::Swap { intent, .. }, Outcome::Failed(_)) => {
+                self.ledger.refused.insert((d, intent.to.1));
+            }
+            _ => {}
+        }
+        if let Some(content) = ready.filter(|_| *outcome == Outcome::Done) {
+            self.ledger.gives_up(d, content, &work.path, &mut self.devices);
+        }
     }
 
     /// Promise: what a swap makes visible, some user wrote.

@@ -136,7 +136,7 @@ impl Ledger {
         }
     }
     /// A device gives up what it had ready to be installed, for its user saved or removed something there, the home has
-    /// something else by now, or its disk did not take it. That was no copy yet: where nothing else had spared it from a power cut, it may be lost.
+    /// something else by now, or it could not be installed. That was no copy yet: where nothing else had spared it from a power cut, it may be lost.
     pub fn gives_up(&mut self, d: usize, content: ContentId, path: &[u8], devices: &mut [Device]) {
         let own = self.is_users(d, &devices[d].fs, content, path) || self.refused.contains(&(d, content));
         let mut t = Trees::default();
@@ -169,6 +169,16 @@ impl Ledger {
     /// What that user removed since then may return: the disk forgot it.
     pub fn forgive(&mut self, user: usize, since: u64) {
         self.taken.retain(|_, (by, at, _)| *by != user || *at < since);
+    }
+    /// Nor what its program had not seen go, paused, say, and had not known to be on the platter: after a power cut nothing
+    /// tells the one from the other (R13).
+    pub fn forgive_unseen(&mut self, d: usize, device: &mut Device) {
+        let mut unseen = |id: &ContentId, path: &[u8]| {
+            let row = Path::new(path).ok().and_then(|path| device.ix.find(F, path));
+            let known = row.and_then(|row| device.ix.durable(row));
+            known.is_some_and(|t| t.unsynced && t.disk_content() == Some(*id))
+        };
+        self.taken.retain(|(id, path), (by, ..)| *by != d || !unseen(id, path));
     }
     /// Whether the content met another at its path, each side covering the other's edit: then no copy is made (R7).
     pub(super) fn met_its_equal(&self, content: &ContentId) -> bool {

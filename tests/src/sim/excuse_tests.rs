@@ -220,6 +220,26 @@ fn a_power_cut_undoes_removals_of_that_user_since_then_and_no_others() {
 }
 
 #[test]
+fn a_power_cut_undoes_removals_that_the_program_had_not_seen_of_what_it_did_not_know_to_be_on_the_platter() {
+    let held = |unsynced: bool, known: &str, by: usize| {
+        let mut device = home(&[&[]]).remove(0);
+        let row = device.ix.create(F, Path::new(b"p").unwrap());
+        let record = edited(1, 5, known);
+        let local = Some(Local { record, made: Made::Synced, stat: Stat::default(), at: 1 });
+        device.ix.save(row, &Trees { local, unsynced, ..Trees::default() }, None);
+        device.ix.commit();
+        let mut ledger = Ledger::default();
+        ledger.take(id("x"), b"p", by, 1);
+        ledger.forgive_unseen(0, &mut device);
+        ledger.is_taken(id("x"), b"p")
+    };
+    assert!(!held(true, "x", 0));
+    assert!(held(false, "x", 0), "it was on the platter, so it was a user who took it away");
+    assert!(held(true, "y", 0), "it had seen that x went");
+    assert!(held(true, "x", 1), "another device's user");
+}
+
+#[test]
 fn what_a_power_cut_brings_back_counts_as_put_there_and_what_stayed_does_not() {
     let mut devices = home(&[&["stays"]]);
     let before = visible(&devices[0]);

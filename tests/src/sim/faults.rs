@@ -360,6 +360,7 @@ impl World<'_> {
         self.ledger.excuse(d, self.now, &gone(before, &after), after.0, others);
         // An edit over an announced one that may be torn counts as torn: what was announced is fetched back (R13).
         self.ledger.forgive(d, cached_since(self.now));
+        self.ledger.forgive_unseen(d, &mut self.devices[d]);
         self.leave.cut = true;
         self.devices[d].torn_until = u64::MAX;
     }
