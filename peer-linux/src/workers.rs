@@ -40,6 +40,9 @@ pub struct Desk<'a> {
 
 type Job<T> = Box<dyn FnOnce(&mut Desk<'_>) -> T + Send>;
 
+/// How a thread waits for its next job.
+type Take<T> = fn(&Shared<T>) -> Option<(Priority, Job<T>)>;
+
 struct Queue<T> {
     interactive: VecDeque<Job<T>>,
     large: VecDeque<Job<T>>,
@@ -182,11 +185,7 @@ impl<T> Shared<T> {
     }
 }
 
-fn work<T>(
-    shared: &Shared<T>,
-    take: fn(&Shared<T>) -> Option<(Priority, Job<T>)>,
-    done: &Sender<thread::Result<T>>,
-) {
+fn work<T>(shared: &Shared<T>, take: Take<T>, done: &Sender<thread::Result<T>>) {
     let mut buffer = Vec::new();
     while let Some((priority, job)) = take(shared) {
         let mut desk = Desk { buffer: &mut buffer, stopping: &shared.stopping };

@@ -389,7 +389,7 @@ impl Peer {
         let s = &self.folders[f];
         let unclean = s.unclean && !mutant::on(Mutant::R13Later);
         let bits = [(s.paused, PAUSED), (s.held, HELD), (unclean, UNCLEAN)];
-        let bits = bits.into_iter().fold(0, |all, (on, bit)| all | u64::from(on) * bit);
+        let bits = bits.into_iter().fold(0, |all, (on, bit)| all | (u64::from(on) * bit));
         ix.set_number(s.folder, Number::State, bits);
         let folder = s.folder;
         self.dirty(now);

@@ -45,7 +45,7 @@ pub enum Done {
     /// Anything else with an outcome.
     Outcome(Ticket, Outcome),
     /// A part file is open: its fetch may begin.
-    Part(Folder, Fetch, Result<(File, Bank), Cause>),
+    Part(Folder, Fetch, Result<Box<(File, Bank)>, Cause>),
     /// A folder's root was looked for.
     Root(Ticket, Folder, Result<Box<Root>, String>),
     /// The tracker's addresses were looked up.

@@ -36,12 +36,12 @@ impl Node {
         self.workers.submit(Priority::Interactive, move |_| {
             let part = spot.root.part_open(spot.n, size);
             let bank = || base.map_or(Bank::default(), |base| fetcher.bank(&base));
-            Done::Part(spot.folder, fetch, part.map(|part| (part, bank())))
+            Done::Part(spot.folder, fetch, part.map(|part| Box::new((part, bank()))))
         });
     }
 
     /// It is open, or cannot be.
-    pub(super) fn begin_fetch(&mut self, folder: Folder, f: Fetch, part: Result<(File, Bank), Cause>) {
+    pub(super) fn begin_fetch(&mut self, folder: Folder, f: Fetch, part: Result<Box<(File, Bank)>, Cause>) {
         if let Some(root) = self.folders.root(folder) {
             for t in root.take_strays() {
                 self.file_trash(folder, &t);
@@ -58,7 +58,8 @@ impl Node {
                 self.folders.contents.remove(&f.ticket);
                 self.finish(f.ticket, Outcome::Failed(Cause::Raced));
             }
-            Ok((part, bank)) => {
+            Ok(opened) => {
+                let (part, bank) = *opened;
                 let Fetch { ticket, kind, content, size, from, seekers } = f;
                 self.fetches.push(Job { ticket, kind, content, size, from, seekers, part, bank });
                 if let Some((holders, seekers)) = said {
