@@ -1,7 +1,8 @@
 //! Threads for slow work: jobs in, completions out, the main loop woken for each.
 //!
 //! Interactive jobs go before acts on large files, and these before bulk ones; one thread takes interactive jobs alone, so
-//! that a small save need not wait for the end of a large file. What only waits for a disk has a thread of its own. A job that panics has met a bug of this program: the panic goes on in the thread that polls.
+//! that a small save need not wait for the end of a large file. What only waits for a disk has a thread of its own. A job
+//! that panics has met a bug of this program: the panic goes on in the thread that polls.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -65,8 +66,8 @@ struct Shared<T> {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A pool of 2 to 4 threads, and one for what goes apart, whose jobs yield `T`. Dropping it takes no further job, tells the running ones to stop, and
-/// waits for them.
+/// A pool of 2 to 4 threads, and one for what goes apart, whose jobs yield `T`. Dropping it takes no further job, tells the
+/// running ones to stop, and waits for them.
 pub struct Workers<T> {
     shared: Arc<Shared<T>>,
     done: Receiver<thread::Result<T>>,
@@ -75,7 +76,8 @@ pub struct Workers<T> {
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// Starts `threads` threads (taken into 2..=4), and one more. `wake` is called, on a worker's thread, after each completion.
+    /// Starts `threads` threads (taken into 2..=4), and one more. `wake` is called, on a worker's thread, after each
+    /// completion.
     pub fn new(threads: usize, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Workers<T>> {
         let threads = threads.clamp(2, 4);
         let queue = Queue {

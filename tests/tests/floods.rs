@@ -76,7 +76,7 @@ fn a_device_that_asks_without_end_leaves_room_for_others() {
     home.add();
     home[2].gets("before", &data);
     let peak = home[0].running().resident_peak();
-    assert!(peak < before + (48 << 10), "from {before} to {peak} KiB");
+    assert!(peak < before + (32 << 10), "from {before} to {peak} KiB");
     ended.store(true, SeqCst);
     links.into_iter().for_each(|l| l.join().unwrap());
     home.converge();

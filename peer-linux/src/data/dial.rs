@@ -3,11 +3,11 @@
 
 use super::hub::Shared;
 use super::link::{self, Shaken};
-use super::record::has_aes;
 use super::{Known, Report};
 use dartsync_core::ids::{Slot, SlotSet};
 use dartsync_core::link::{Channel, Kind, Opening, Progress, Suite};
 use dartsync_core::wire::message::Addr;
+use dartsync_hal::os::has_aes;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{

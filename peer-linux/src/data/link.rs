@@ -189,7 +189,7 @@ pub fn run(shared: &Arc<Shared>, shaken: Shaken, opened: impl FnOnce()) -> io::R
     let outlet = Outlet {
         stream: stream.try_clone()?,
         seal: Seal::new(suite, keys.send()),
-        out: Buffer::new(OUT),
+        out: Buffer::new(OUT)?,
         broken: false,
     };
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -209,9 +209,9 @@ pub fn run(shared: &Arc<Shared>, shaken: Shaken, opened: impl FnOnce()) -> io::R
         link: &link,
         stream,
         open: Seal::new(suite, keys.receive()),
-        inbox: Buffer::new(IN),
+        inbox: Buffer::new(IN)?,
         machine: DataLink::new(),
-        server: Server::new(Buffer::new(OUT)),
+        server: Server::new(Buffer::new(OUT)?),
         receiver: Receiver::new(),
         since: Instant::now(),
         tidy: false,

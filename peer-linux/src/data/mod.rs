@@ -45,7 +45,6 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, RwLock};
 
 pub use bank::Bank;
-pub use record::has_aes;
 pub use shelf::{Roots, Shelf};
 
 /// An active device of the home.

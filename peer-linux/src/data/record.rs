@@ -3,7 +3,9 @@
 
 use dartsync_core::limits::{AEAD_TAG, DATA_RECORD};
 use dartsync_core::link::Suite;
+use memmap2::MmapMut;
 use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use std::io;
 
 /// Bytes of the length before each record.
 pub const LENGTH: usize = 2;
@@ -77,33 +79,26 @@ fn key(suite: Suite, raw: &[u8; 32]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(algorithm, raw).expect("both ciphers have keys of 32 bytes"))
 }
 
-/// Whether this machine does AES-256-GCM in hardware.
-pub fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes")
-        && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    return false;
-}
-
-/// Bytes that are to be written: what stands between `start` and `end`.
+/// Bytes that are to be written: what stands between `start` and `end`. Its memory is mapped for it alone, and goes with
+/// it: an allocator keeps freed blocks of this size for the thread that had them, and devices that dial again and again
+/// make many threads.
 pub struct Buffer {
-    bytes: Box<[u8]>,
+    bytes: MmapMut,
     start: usize,
     end: usize,
 }
 
 impl Buffer {
     /// An empty one of this size.
-    pub fn new(size: usize) -> Buffer {
-        Buffer { bytes: vec![0; size].into(), start: 0, end: 0 }
+    pub fn new(size: usize) -> io::Result<Buffer> {
+        Ok(Buffer { bytes: MmapMut::map_anon(size)?, start: 0, end: 0 })
     }
     /// Gives the memory that was touched back to the system, if nothing is in it.
     pub fn renew(&mut self) {
-        if self.is_empty() {
-            *self = Buffer::new(self.bytes.len());
+        if self.is_empty()
+            && let Ok(new) = Buffer::new(self.bytes.len())
+        {
+            *self = new;
         }
     }
     /// What is in it.
@@ -170,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_buffer_moves_what_it_holds_to_make_room() {
-        let mut b = Buffer::new(10);
+        let mut b = Buffer::new(10).unwrap();
         b.room(0)[..8].copy_from_slice(b"abcdefgh");
         b.grow(8);
         b.take(6);
