@@ -2,6 +2,7 @@
 
 use super::index::{Index, Number};
 use super::machine::Peer;
+use super::pair::Along;
 use super::reconcile::{Step, is_forgotten, ours, step};
 use super::rows::Open;
 use super::state::{Announcement, Stage, Telling, What, Work};
@@ -98,27 +99,20 @@ impl Peer {
             self.recheck(now, f);
             return;
         }
-        let copy = o.t.copies.last().copied();
+        let along = what.map_or(Along::Nothing, |what| self.goes_along(ix, &o.t, what));
+        if along == Along::Changing {
+            self.recheck(now, f);
+            self.close(ix, now, o);
+            return;
+        }
         let generation = self.commits.open;
         self.commits.wanted = true;
         if let Some(what) = what {
             let stamp = announced(&o.t, what).map_or(0, stamp);
             let a = Announcement { f, row, what, generation, pair: false, stamp, void: false };
-            match copy.filter(|_| what == What::Local) {
-                Some(copy) => self.post_pair(ix, a, copy),
-                None => self.post(a),
-            }
+            self.post_with(ix, a, along);
         }
         self.close(ix, now, o);
-    }
-
-    /// Whether a pending copy's winner is not accepted yet: then it takes the copy along.
-    fn winner_goes_first(&self, ix: &mut dyn Index, o: &Open) -> bool {
-        let Some((_, winner)) = &o.t.pending else { return false };
-        let mut t = Trees::default();
-        ix.load(*winner, &mut t)
-            && t.copies.contains(&o.row)
-            && t.local.as_ref().is_some_and(|l| l.made == Made::Minted)
     }
 
     /// Whether two concurrent records are settled without fetching: ours wins, or both hold the same.
@@ -128,19 +122,7 @@ impl Peer {
         same || self.judgement(o).is_some_and(|j| j.ours)
     }
 
-    fn post_pair(&mut self, ix: &mut dyn Index, winner: Announcement, copy: Row) {
-        if self.is_busy(copy) {
-            return self.post(winner);
-        }
-        let mut t = Trees::default();
-        ix.load(copy, &mut t);
-        let what = What::Pending;
-        let stamp = announced(&t, what).map_or(0, stamp);
-        self.post(Announcement { pair: true, ..winner });
-        self.post(Announcement { row: copy, what, stamp, ..winner });
-    }
-
-    fn post(&mut self, a: Announcement) {
+    pub(super) fn post(&mut self, a: Announcement) {
         assert!(self.outbox.push_back(a).is_ok(), "room was made sure of");
     }
 
@@ -195,8 +177,18 @@ impl Peer {
             } else {
                 continue;
             };
+            let along = self.goes_along(ix, &t, what);
+            if along == Along::Changing {
+                core::mem::swap(&mut at, &mut next);
+                self.sweep_stalled = true;
+                break;
+            }
             let stamp = announced(&t, what).map_or(0, stamp);
-            self.post(Announcement { f, row, what, generation, pair: false, stamp, void: false });
+            self.post_with(
+                ix,
+                Announcement { f, row, what, generation, pair: false, stamp, void: false },
+                along,
+            );
         }
         self.sweep = Some((f, at, generation));
     }
@@ -207,7 +199,7 @@ impl Peer {
     }
 
     /// Whether the row's trees are about to change, or are being announced.
-    fn is_changing(&self, row: Row) -> bool {
+    pub(super) fn is_changing(&self, row: Row) -> bool {
         let waits = |w: Work| matches!(w, Work::Install(Stage::Seeking | Stage::Fetching | Stage::Making));
         self.jobs.iter().any(|j| (j.row == row && !waits(j.work)) || j.also == Some(row))
             || self.outbox.iter().any(|a| a.row == row)
@@ -460,7 +452,7 @@ enum Put {
 }
 
 /// The record an announcement means.
-fn announced(t: &Trees, what: What) -> Option<&Record> {
+pub(super) fn announced(t: &Trees, what: What) -> Option<&Record> {
     match what {
         What::Local => t.local.as_ref().filter(|l| l.made != Made::Unminted).map(|l| &l.record),
         What::Synced => t.synced.as_ref(),

@@ -15,6 +15,7 @@
 //! | `flush`, `torn` | what users wrote is made durable; what a power cut has left of it |
 //! | `moved` | what a file that was moved is known to hold |
 //! | `plan`, `install`, `obtain`, `remove`, `recover` | what is done next, and what became of it |
+//! | `pair` | what a copy and its winner are announced together by |
 //! | `copies` | conflict copies that come to stand |
 //! | `room`, `waiting` | what gives way to others, and what waits for its directory |
 //! | `parts` | what was given up half done is cleared away |
@@ -59,6 +60,9 @@ mod moved_tests;
 mod obtain;
 #[cfg(test)]
 mod overtake_tests;
+mod pair;
+#[cfg(test)]
+mod pair_tests;
 mod parts;
 #[cfg(test)]
 mod parts_tests;

@@ -1,0 +1,108 @@
+//! R9: what a power cut left of a merge still takes the copy along.
+
+use super::rig::{Rig, content, path, record};
+use super::state::{Telling, What};
+use super::trees::Lane;
+use crate::ids::{FolderSlot, Row, Seq};
+use crate::record::{Kind, Record};
+use crate::version::{Edit, VersionVector};
+use crate::wire::batch::{Entry, EntryFlags};
+use std::vec::Vec;
+
+/// At `x` an own edit won over another device's; nobody was told yet. The merge, its row, the pending copy's.
+fn merged() -> (Rig, Record, Row, Row) {
+    let mut rig = Rig::ready();
+    rig.hears("x", Kind::File, "theirs");
+    rig.sees("x", Kind::File, "ours");
+    // Ours is the later one.
+    let mut o = rig.open("x");
+    o.t.local.as_mut().expect("it stands").record.mtime = 2_000_000_000_000_000;
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    let o = rig.open("x");
+    let row = o.row;
+    rig.peer.announce_row(&mut rig.ix, rig.now, o);
+    let t = rig.trees("x");
+    let copy = *t.copies.last().expect("a copy");
+    (rig, t.local.expect("it stands").record, row, copy)
+}
+
+/// The power fails; what was merged is known to have been here, and something later is there.
+fn cut(rig: &mut Rig, merge: &Record) {
+    let mut o = rig.open("x");
+    o.t.synced = Some(merge.clone());
+    let l = o.t.local.as_mut().expect("it stands");
+    let edit =
+        Edit { tag: rig.peer.tag.line().nth(1).expect("one follows"), counter: merge.edit.counter + 1 };
+    l.record = Record {
+        edit,
+        parent: None,
+        version: VersionVector::of(edit),
+        ..record(Kind::File, content("torn"), 1)
+    };
+    rig.peer.close(&mut rig.ix, rig.now, o);
+}
+
+fn told(rig: &Rig) -> Vec<(Row, What, bool)> {
+    rig.peer.outbox.iter().map(|a| (a.row, a.what, a.pair)).collect()
+}
+
+#[test]
+fn a_merge_is_told_with_its_copy() {
+    let (mut rig, merge, row, copy) = merged();
+    assert!(merge.version.covers(rig.trees("x").remote.expect("theirs").record.edit));
+    assert_eq!(told(&rig), [(row, What::Local, true), (copy, What::Pending, false)]);
+}
+
+#[test]
+fn a_merge_that_went_with_a_power_cut_is_told_with_its_copy() {
+    let (mut rig, merge, row, copy) = merged();
+    cut(&mut rig, &merge);
+    rig.peer.outbox.clear();
+    rig.peer.epoch.0 += 1;
+    rig.peer.folders[0].telling = Telling::Waiting;
+    rig.peer.sweep_unknown(&mut rig.ix, rig.now);
+    assert_eq!(told(&rig), [(row, What::Synced, true), (copy, What::Pending, false)]);
+}
+
+#[test]
+fn a_copy_outlives_an_edit_on_top_of_a_merge_that_went_with_a_power_cut() {
+    for (knows, kept) in [(true, true), (false, false)] {
+        let (mut rig, merge, _, copy) = merged();
+        let name = rig.path(copy);
+        let loser = rig.trees(&name).pending.expect("it must exist").0.edit;
+        cut(&mut rig, &merge);
+        rig.peer.outbox.clear();
+        let mut later = record(Kind::Directory, crate::ids::ContentId::NONE, 9_000_000);
+        if knows {
+            later.version = merge.version.clone();
+        }
+        assert!(later.version.raise(loser) | later.version.covers(loser) && later.version.raise(later.edit));
+        let e = Entry {
+            folder: FolderSlot(0),
+            seq: Seq(9),
+            flags: EntryFlags::default(),
+            path: path("x"),
+            record: &later,
+        };
+        rig.peer.take_record(&mut rig.ix, rig.now, 0, &e);
+        assert_eq!(rig.trees(&name).pending.is_some(), kept, "it knows of the merge: {knows}");
+    }
+}
+
+#[test]
+fn a_winner_waits_for_what_is_under_way_for_its_copy() {
+    let (mut rig, _, _, copy) = merged();
+    rig.peer.outbox.clear();
+    let name = rig.path(copy);
+    let mut c = rig.open(&name);
+    c.t.stale = true;
+    rig.peer.close(&mut rig.ix, rig.now, c);
+    while let Some(e) = rig.effect() {
+        assert!(!matches!(e, super::Effect::Look { row, .. } if row != copy));
+    }
+    rig.peer.outbox.clear();
+    let o = rig.open("x");
+    rig.peer.announce_row(&mut rig.ix, rig.now, o);
+    assert_eq!(told(&rig), []);
+    assert_eq!(rig.lane("x"), Some(Lane::Announce));
+}
