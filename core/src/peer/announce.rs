@@ -7,7 +7,7 @@ use super::reconcile::{Step, is_forgotten, ours, step};
 use super::rows::Open;
 use super::state::{Announcement, Stage, Telling, What, Work};
 use super::trees::{Cause, Lane, Made, Remote, Trees};
-use crate::ids::{Row, Seq};
+use crate::ids::{Epoch, Row, Seq};
 use crate::limits;
 use crate::mutant::{self, Mutant};
 use crate::path::PathBuf;
@@ -371,39 +371,6 @@ impl Peer {
         Ok(())
     }
 
-    /// A pending copy's path holds a concurrent record (R9): the same content, which is the copy then; a removal of an
-    /// earlier copy, which the loser's edit beats; or something else, beside which the copy finds a place.
-    fn settle_copy_path(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
-        let heard = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.record.clone());
-        let (Some(r), Some((p, _))) = (heard, o.t.pending.as_mut()) else { return };
-        if r.same_content(p) {
-            self.forget_pending(ix, now, o);
-        } else if !r.is_live() {
-            let mut version = p.version.clone();
-            self.join(&mut version, &r.version);
-            if let Some((p, _)) = o.t.pending.as_mut() {
-                p.version = version;
-            }
-        } else {
-            // Another content stands under that very name: the loser gets a name beside it, again made of itself alone.
-            let loser = p.clone();
-            let _ = self.plan_copy(ix, now, o, &loser);
-            self.forget_pending(ix, now, o);
-        }
-    }
-
-    /// The copy is no longer pending; its winner need not take it along.
-    fn forget_pending(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
-        if let Some((_, winner)) = o.t.pending.take()
-            && let Some(mut w) = self.open(ix, o.f, winner)
-        {
-            let row = o.row;
-            let kept = w.t.is_over_file();
-            w.t.copies.retain(|c| *c != row || kept);
-            self.close(ix, now, w);
-        }
-    }
-
     pub(super) fn accepted(
         &mut self,
         ix: &mut dyn Index,
@@ -425,13 +392,32 @@ impl Peer {
         let newer = [&o.t.remote, &o.t.withdrawn].into_iter().flatten().any(later);
         match current {
             Some(record) if !newer => o.t.remote = Some(Remote { record, epoch: self.epoch, seq }),
-            None if !newer => o.t.remote = o.t.remote.take().filter(|r| r.epoch == self.epoch),
+            None if !newer => {
+                o.t.remote = o.t.remote.take().filter(|r| r.epoch == self.epoch);
+                if a.what == What::Heard {
+                    self.ask_again(ix, o);
+                }
+            }
             _ => {}
         }
         o.t.trouble = None;
         if a.what == What::Pending {
             self.forget_pending(ix, now, o);
         }
+    }
+
+    /// The tracker took what this device had once heard, but told of something older before it had heard that; which is all
+    /// that is kept now. It is announced in turn: the verdict on it comes with the record that replaced it.
+    fn ask_again(&mut self, ix: &mut dyn Index, o: &mut Open) {
+        let Some(r) = o.t.remote.as_mut() else { return };
+        // Until then it is unknown what the tracker has; and all is told anew where the link ends before.
+        r.epoch = Epoch::default();
+        let (stamp, what, generation) = (stamp(&r.record), What::Heard, self.commits.open);
+        self.commits.wanted = true;
+        self.post(Announcement { f: o.f, row: o.row, what, generation, pair: false, stamp, void: false });
+        let s = &mut self.folders[o.f];
+        s.told_until = Some(self.verdicts + self.outbox.len() as u32);
+        ix.set_number(s.folder, Number::ToldIn, Epoch::default().0);
     }
 
     pub(super) fn drop_outbox(&mut self, _ix: &mut dyn Index, _now: Now) {

@@ -1,4 +1,4 @@
-//! R9, "it wins": a merge and the copy of what it replaces are announced all or nothing.
+//! R9, "it wins": a merge and the copy of what it replaces are announced all or nothing; what becomes of the pending copy.
 
 use super::announce::{announced, stamp};
 use super::index::Index;
@@ -7,6 +7,7 @@ use super::rows::Open;
 use super::state::{Announcement, What};
 use super::trees::{Made, Trees};
 use crate::ids::Row;
+use crate::time::Now;
 
 /// What goes with an announcement.
 #[derive(PartialEq, Eq)]
@@ -56,5 +57,38 @@ impl Peer {
         ix.load(*winner, &mut t)
             && t.copies.contains(&o.row)
             && t.local.as_ref().is_some_and(|l| l.made == Made::Minted)
+    }
+
+    /// A pending copy's path holds a concurrent record (R9): the same content, which is the copy then; a removal of an
+    /// earlier copy, which the loser's edit beats; or something else, beside which the copy finds a place.
+    pub(super) fn settle_copy_path(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
+        let heard = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.record.clone());
+        let (Some(r), Some((p, _))) = (heard, o.t.pending.as_mut()) else { return };
+        if r.same_content(p) {
+            self.forget_pending(ix, now, o);
+        } else if !r.is_live() {
+            let mut version = p.version.clone();
+            self.join(&mut version, &r.version);
+            if let Some((p, _)) = o.t.pending.as_mut() {
+                p.version = version;
+            }
+        } else {
+            // Another content stands under that very name: the loser gets a name beside it, again made of itself alone.
+            let loser = p.clone();
+            let _ = self.plan_copy(ix, now, o, &loser);
+            self.forget_pending(ix, now, o);
+        }
+    }
+
+    /// The copy is no longer pending; its winner need not take it along.
+    pub(super) fn forget_pending(&mut self, ix: &mut dyn Index, now: Now, o: &mut Open) {
+        if let Some((_, winner)) = o.t.pending.take()
+            && let Some(mut w) = self.open(ix, o.f, winner)
+        {
+            let row = o.row;
+            let kept = w.t.is_over_file();
+            w.t.copies.retain(|c| *c != row || kept);
+            self.close(ix, now, w);
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::trees::{Intent, Lane, Trees};
 use crate::ids::{ContentId, Folder, FolderId, FolderSlot, LinkId, Row, Seq, Tag};
 use crate::limits;
 use crate::path::Path;
-use crate::record::{Flags, Kind};
+use crate::record::{Flags, Kind, Record};
 use crate::sans_io::Sent;
 use crate::time::Duration;
 use crate::version::{Edit, VersionVector};
@@ -162,6 +162,46 @@ fn what_is_withdrawn_is_told_in_the_next_epoch() {
     let t = rig.trees("a");
     let w = t.withdrawn.expect("it is still kept");
     assert_eq!((w.epoch, w.seq, t.remote), (rig.peer.epoch, Seq(3), None));
+}
+
+/// The tracker lost its table, and is told of `a` what was heard once; before it hears that, it tells of something older,
+/// which replaces that here.
+#[test]
+fn what_was_told_of_and_replaced_before_its_verdict_came_is_asked_for() {
+    let mut rig = Rig::ready();
+    rig.hears("a", Kind::File, "new");
+    let older = record(Kind::File, content("old"), 3);
+    let mut o = rig.open("a");
+    let newer = o.t.remote.as_mut().map(|r| (r.record.version.raise(older.edit), r.record.clone()));
+    let (row, newer) = (o.row, newer.expect("it was heard").1);
+    rig.peer.close(&mut rig.ix, rig.now, o);
+    rig.peer.epoch.0 += 1;
+    rig.peer.folders[0].telling = Telling::Waiting;
+    rig.peer.sweep_unknown(&mut rig.ix, rig.now);
+    let told = |rig: &Rig| rig.peer.outbox.iter().map(|a| (a.row, a.what)).collect::<Vec<_>>();
+    assert_eq!(told(&rig), [(row, What::Heard)]);
+    rig.peer.outbox_sent = 1;
+    let push = |rig: &mut Rig, seq: u64, record: &Record| {
+        let (flags, path) = (EntryFlags::default(), Path::new(b"a").expect("a path"));
+        let e = Entry { folder: FolderSlot(0), seq: Seq(seq), flags, path, record };
+        rig.peer.take_record(&mut rig.ix, rig.now, 0, &e);
+    };
+    push(&mut rig, 9, &older);
+    rig.peer.judged(&mut rig.ix, rig.now, Verdict::Accepted(Seq(15))).expect("a verdict");
+    assert_eq!(told(&rig), [(row, What::Heard)], "what is kept is not what the tracker has");
+    let r = rig.trees("a").remote.expect("the older one");
+    assert!(
+        r.record == older && r.epoch != rig.peer.epoch && rig.lane("a").is_none(),
+        "nothing is made of it"
+    );
+    assert_ne!(rig.ix.number(F, Number::ToldIn), rig.peer.epoch.0);
+    rig.peer.outbox_sent = 1;
+    push(&mut rig, 15, &newer);
+    rig.peer.judged(&mut rig.ix, rig.now, Verdict::Superseded(Seq(15))).expect("a verdict");
+    let r = rig.trees("a").remote.expect("the newer one");
+    assert_eq!((r.record, r.seq, told(&rig)), (newer, Seq(15), Vec::new()));
+    assert_eq!(rig.lane("a"), Some(Lane::Quick), "it is fetched");
+    assert_eq!(rig.ix.number(F, Number::ToldIn), rig.peer.epoch.0);
 }
 
 #[test]
