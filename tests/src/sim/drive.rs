@@ -2,6 +2,7 @@
 
 use super::acts::{Act, Trashed};
 use super::device::{F, Fetch};
+use super::excuse::news;
 use super::fs::{Bytes, Fs, ROOT, TMP};
 use super::rand::{For, number};
 use super::words::{cmp, code, explain_down, name_of};
@@ -52,7 +53,9 @@ impl World<'_> {
             self.hang_here(id, told);
         }
         let kept = self.draw(For::Commit, d, 0).chance(1, 2);
+        let news = news(&mut self.devices[d]);
         self.devices[d].kill(kept);
+        self.ledger.puts_back_unseen(&mut self.devices[d], news);
     }
 
     pub(super) fn timer(&mut self, d: usize, timer: u64) {
@@ -281,9 +284,8 @@ impl World<'_> {
     /// What cannot be installed, or is `ready` to be and not wanted any more.
     fn note_given_up(&mut self, d: usize, work: &Work, outcome: &Outcome, ready: Option<ContentId>) {
         match (&work.effect, outcome) {
-            (Effect::Swap { .. }, Outcome::Failed(Cause::Corrupt)) => {}
-            (Effect::Swap { intent, .. }, Outcome::Failed(_)) => {
-                self.ledger.refused.insert((d, intent.to.1));
+            (Effect::Swap { intent, .. }, Outcome::Failed(Cause::Os(_) | Cause::Raced)) => {
+                self.ledger.refused.insert((d, work.path.clone(), intent.to.1));
             }
             _ => {}
         }

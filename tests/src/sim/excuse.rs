@@ -136,9 +136,11 @@ impl Ledger {
         }
     }
     /// A device gives up what it had ready to be installed, for its user saved or removed something there, the home has
-    /// something else by now, or it could not be installed. That was no copy yet: where nothing else had spared it from a power cut, it may be lost.
+    /// something else by now, or it could not be installed. That was no copy yet: where nothing else had spared it from a
+    /// power cut, and nobody has fetched it since, it may be lost.
     pub fn gives_up(&mut self, d: usize, content: ContentId, path: &[u8], devices: &mut [Device]) {
-        let own = self.is_users(d, &devices[d].fs, content, path) || self.refused.contains(&(d, content));
+        let refused = self.refused.remove(&(d, path.to_vec(), content));
+        let own = refused || self.is_users(d, &devices[d].fs, content, path);
         let mut t = Trees::default();
         let row = Path::new(path).ok().and_then(|path| devices[d].ix.find(F, path));
         row.map(|row| devices[d].ix.load(row, &mut t));
@@ -146,9 +148,13 @@ impl Ledger {
         let [heard, withdrawn] = [&t.remote, &t.withdrawn].map(|r| r.as_ref().map(|r| &r.record));
         let pending = t.pending.as_ref().map(|p| &p.0);
         let wanted = [heard, withdrawn, pending, t.target.as_ref()].into_iter().any(of);
-        let kept = devices.iter().any(|x| recoverable(&x.fs).contains(&content));
+        let kept = devices.iter().any(|x| x.fs.kept().contains(&content));
         let Some(w) = self.contents.get_mut(&content).filter(|_| own || !wanted) else { return };
-        w.cut.lost |= w.cut.spared.remove(&d) && w.cut.spared.is_empty() && !kept;
+        if w.cut.spared.remove(&d) && w.cut.spared.is_empty() && !kept {
+            let ready = devices.iter().enumerate().filter(|(_, x)| recoverable(&x.fs).contains(&content));
+            w.cut.spared = ready.map(|(n, _)| n).collect();
+            w.cut.lost |= w.cut.spared.is_empty();
+        }
     }
     /// Whether what stands at a path, or that nothing does, is that device's user's doing since that content was written.
     fn is_users(&self, d: usize, fs: &Fs, content: ContentId, path: &[u8]) -> bool {
@@ -165,6 +171,7 @@ impl Ledger {
     /// A device has put that content at a path: it is durable there.
     pub fn installed(&mut self, content: ContentId) {
         self.contents.entry(content).and_modify(|w| w.cut = Cut::default());
+        self.refused.retain(|(_, _, c)| *c != content);
     }
     /// What that user removed since then may return: the disk forgot it.
     pub fn forgive(&mut self, user: usize, since: u64) {
@@ -179,6 +186,18 @@ impl Ledger {
             known.is_some_and(|t| t.unsynced && t.disk_content() == Some(*id))
         };
         self.taken.retain(|(id, path), (by, ..)| *by != d || !unseen(id, path));
+    }
+    /// A program ended that did not know of these [`news`], or they were put there when it had ended. Where its store says
+    /// that they stand there, as it does of what the program had seen go without having stored that, they were put back,
+    /// and nothing tells them from what was there all the time: if the home has removed that, they go to the trash.
+    pub fn puts_back_unseen(&mut self, device: &mut Device, news: Vec<(Vec<u8>, ContentId)>) {
+        for (path, id) in news {
+            if knows(device, &path, id)
+                && let Some(w) = self.contents.get_mut(&id)
+            {
+                w.may_sink = true;
+            }
+        }
     }
     /// Whether the content met another at its path, each side covering the other's edit: then no copy is made (R7).
     pub(super) fn met_its_equal(&self, content: &ContentId) -> bool {
@@ -228,6 +247,18 @@ impl Ledger {
         let counted = self.counted.entry(tag).or_default();
         *counted = (*counted).max(r.version.get(tag));
     }
+}
+
+/// What stands on a device without its program knowing that.
+pub(super) fn news(device: &mut Device) -> Vec<(Vec<u8>, ContentId)> {
+    let there: Vec<_> = visible(device).into_iter().map(|(path, e)| (path, e.3)).collect();
+    there.into_iter().filter(|(path, id)| !knows(device, path, *id)).collect()
+}
+
+fn knows(device: &mut Device, path: &[u8], id: ContentId) -> bool {
+    let mut t = Trees::default();
+    let row = Path::new(path).ok().and_then(|path| device.ix.find(F, path));
+    row.is_some_and(|row| device.ix.load(row, &mut t)) && t.disk_content() == Some(id)
 }
 
 /// Since when the page cache alone may have what was written.

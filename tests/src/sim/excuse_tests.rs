@@ -148,9 +148,10 @@ fn what_was_ready_to_be_installed_may_be_lost_where_its_user_or_the_home_wanted_
         ledger.contents.entry(id("x")).or_default().at = [(0, 10)].into();
         ledger.contents.entry(id("y")).or_default().at = [(1, saved)].into();
         ledger.take(id("z"), b"p", 1, saved);
-        ledger.refused.extend((stands == "refused").then_some((1, id("x"))));
         ledger.gives_up(1, id("x"), b"p", &mut devices);
         assert!(!ledger.contents[&id("x")].cut.lost, "no cut took it");
+        let refused: &[u8] = if stands == "refused" { b"p" } else { b"q" };
+        ledger.refused.insert((1, refused.to_vec(), id("x")));
         ledger.contents.get_mut(&id("x")).unwrap().cut.spared = spared.iter().copied().collect();
         ledger.gives_up(1, id("x"), b"p", &mut devices);
         ledger.contents[&id("x")].cut.lost
@@ -167,6 +168,33 @@ fn what_was_ready_to_be_installed_may_be_lost_where_its_user_or_the_home_wanted_
     assert!(!lost_where("y", 11, "x", &[], &[1, 2]), "another has it ready, too");
     assert!(!lost_where("w", 9, "x", &[], &[1]), "nobody wanted anything else");
     assert!(lost_where("refused", 9, "x", &[], &[1]), "its disk did not take it");
+}
+
+#[test]
+fn what_could_not_be_installed_once_is_refused_no_longer_than_it_is_ready() {
+    let mut ledger = Ledger::default();
+    let refused = |ledger: &mut Ledger| ledger.refused.insert((0, b"p".to_vec(), id("x")));
+    ledger.contents.entry(id("x")).or_default().cut.spared = [0].into();
+    assert!(refused(&mut ledger));
+    ledger.gives_up(0, id("x"), b"p", &mut home(&[&[], &["x"]]));
+    assert!(refused(&mut ledger), "given up, it was that once");
+    ledger.installed(id("x"));
+    assert!(refused(&mut ledger), "installed");
+}
+
+#[test]
+fn what_another_device_has_fetched_meanwhile_is_spared_there() {
+    let mut devices = home(&[&[], &[]]);
+    let mut ledger = Ledger::default();
+    ledger.contents.entry(id("x")).or_default().cut.spared = [0].into();
+    let ino = devices[1].fs.make(Kind::File, 0o644, Some(Bytes::file(b"x")));
+    devices[1].fs.link(TMP, b"1.swap", ino).unwrap();
+    ledger.gives_up(0, id("x"), b"p", &mut devices);
+    let cut = &ledger.contents[&id("x")].cut;
+    assert!(!cut.lost && cut.spared == [1].into());
+    devices[1].fs.unlink(TMP, b"1.swap").unwrap();
+    ledger.gives_up(1, id("x"), b"p", &mut devices);
+    assert!(ledger.contents[&id("x")].cut.lost);
 }
 
 #[test]
@@ -237,6 +265,32 @@ fn a_power_cut_undoes_removals_that_the_program_had_not_seen_of_what_it_did_not_
     assert!(held(false, "x", 0), "it was on the platter, so it was a user who took it away");
     assert!(held(true, "y", 0), "it had seen that x went");
     assert!(held(true, "x", 1), "another device's user");
+}
+
+#[test]
+fn what_a_user_put_back_where_a_program_that_ends_had_seen_it_go_may_be_taken_for_what_was_there() {
+    let sinks = |stored: &str, known: &str, stands: &str| {
+        let mut device = home(&[&[stands]]).remove(0);
+        let row = device.ix.create(F, Path::new(stands.as_bytes()).unwrap());
+        let knows = |device: &mut Device, content: &str| {
+            let local =
+                Local { record: edited(1, 5, content), made: Made::Synced, stat: Stat::default(), at: 1 };
+            let local = Some(local).filter(|_| !content.is_empty());
+            device.ix.save(row, &Trees { local, ..Trees::default() }, None);
+        };
+        knows(&mut device, stored);
+        device.ix.commit();
+        knows(&mut device, known);
+        let mut ledger = Ledger::default();
+        ledger.contents.entry(id("x")).or_default();
+        let news = news(&mut device);
+        device.kill(false);
+        ledger.puts_back_unseen(&mut device, news);
+        ledger.contents[&id("x")].may_sink
+    };
+    assert!(sinks("x", "", "x") && sinks("x", "y", "x"));
+    assert!(!sinks("x", "x", "x"), "it stood there all the time");
+    assert!(!sinks("", "", "x") && !sinks("y", "", "x"), "its next look tells that it is new");
 }
 
 #[test]

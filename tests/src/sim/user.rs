@@ -329,6 +329,9 @@ impl World<'_> {
         if self.counts(d) && self.devices[d].knows(from, id) {
             self.ledger.take(id, from, d, self.now);
         }
+        if !self.devices[d].is_up() {
+            self.ledger.puts_back_unseen(&mut self.devices[d], vec![(to.to_vec(), id)]);
+        }
         self.ledger.put(id, to);
     }
     /// mkdir -p.
