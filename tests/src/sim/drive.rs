@@ -283,11 +283,10 @@ impl World<'_> {
 
     /// What cannot be installed, or is `ready` to be and not wanted any more.
     fn note_given_up(&mut self, d: usize, work: &Work, outcome: &Outcome, ready: Option<ContentId>) {
-        match (&work.effect, outcome) {
-            (Effect::Swap { intent, .. }, Outcome::Failed(Cause::Os(_) | Cause::Raced)) => {
-                self.ledger.refused.insert((d, work.path.clone(), intent.to.1));
-            }
-            _ => {}
+        if let Outcome::Failed(Cause::Os(_) | Cause::Raced) = outcome
+            && let Effect::Swap { intent, .. } = work.effect
+        {
+            self.ledger.refused.insert((d, work.path.clone(), intent.to.1));
         }
         if let Some(content) = ready.filter(|_| *outcome == Outcome::Done) {
             self.ledger.gives_up(d, content, &work.path, &mut self.devices);
