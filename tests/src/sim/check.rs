@@ -59,8 +59,8 @@ impl Written {
 /// Every content that users wrote, where they put it, whence they removed it.
 #[derive(Default)]
 pub struct Ledger {
-    /// What a device has ready and could not put there when it tried last: its disk did not take it, or its user had put
-    /// something else there. The program can go on from what it then has; a fetch of this world comes whole or not at all.
+    /// What a device has ready and could not put there when it tried last: its disk did not take it, its user had put
+    /// something else there, or the directory was gone. The program can go on from what it then has; a fetch of this world comes whole or not at all.
     pub refused: BTreeSet<(usize, Vec<u8>, ContentId)>,
     /// By content.
     pub contents: BTreeMap<ContentId, Written>,

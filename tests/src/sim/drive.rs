@@ -283,8 +283,9 @@ impl World<'_> {
 
     /// What cannot be installed, or is `ready` to be and not wanted any more.
     fn note_given_up(&mut self, d: usize, work: &Work, outcome: &Outcome, ready: Option<ContentId>) {
-        if let Outcome::Failed(Cause::Os(_) | Cause::Raced) = outcome
+        if let Outcome::Failed(cause) = outcome
             && let Effect::Swap { intent, .. } = work.effect
+            && *cause != Cause::Corrupt
         {
             self.ledger.refused.insert((d, work.path.clone(), intent.to.1));
         }
