@@ -44,6 +44,7 @@ impl Tracker<'_> {
         self.roster.seal(&self.roster_key, &mut self.sealed);
         self.sealed_version = self.roster.version();
         self.save_due = true;
+        self.recovery.saved();
         self.recovery.sealed();
         let version = self.sealed_version;
         self.sessions

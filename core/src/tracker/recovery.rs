@@ -35,7 +35,7 @@ pub(super) struct Recovery {
     base: RosterVersion,
     /// Whether this boot began without its roster, or with one that proved old.
     lost: bool,
-    /// Whether nothing was stored when it began.
+    /// Whether nothing is stored: not when it began, and not since.
     bare: bool,
     quorum: bool,
     forced: bool,
@@ -69,6 +69,10 @@ impl Recovery {
     /// The roster was stored.
     pub(super) fn stored(&mut self, base: RosterVersion) {
         (self.base, self.lost, self.bare, self.quorum) = (base, false, false, false);
+    }
+    /// Something of this boot is stored from now on: what goes before it later must be, too.
+    pub(super) fn saved(&mut self) {
+        self.bare = false;
     }
     /// The identity is new: nobody can have a roster of it.
     pub(super) fn fresh(&mut self) {
@@ -227,6 +231,7 @@ impl Tracker<'_> {
             // What a tracker without one was given is not stored as it is: whoever joined later than that may be the last to
             // come back, and at the next start a stored roster would have no ear for him.
             self.save_due = true;
+            self.recovery.saved();
         }
         self.recovery.sealed();
         self.note(format_args!("the roster is whole again: changes are possible"));
@@ -295,6 +300,8 @@ impl Tracker<'_> {
         for key in old.revoked() {
             changed |= !self.roster.is_revoked(key) && self.roster.revoke(key).is_ok();
         }
+        // Who has a later one of this boot takes no older one.
+        changed |= old.version() > self.sealed_version;
         self.roster.outrun(old.version());
         let r = &mut self.recovery;
         (r.base, r.lost, r.quorum, r.founded) = (self.sealed_version, true, true, false);

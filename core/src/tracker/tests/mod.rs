@@ -77,6 +77,8 @@ pub(super) struct Home {
     links: u32,
     pub(super) clients: List<Client>,
     pub(super) saves: u32,
+    /// What was stored last.
+    pub(super) saved: List<u8>,
 }
 
 pub(super) fn config(past: Past<'_>) -> Config<'_> {
@@ -101,7 +103,7 @@ impl Home {
     }
     pub(super) fn of(c: Config<'_>, memory: usize) -> Home {
         let now = Now { at: Instant(1_000_000), wall: 0 };
-        let mut h = Home { t: tracker(c, memory), now, links: 0, clients: vec![], saves: 0 };
+        let mut h = Home { t: tracker(c, memory), now, links: 0, clients: vec![], saves: 0, saved: vec![] };
         h.drain();
         h
     }
@@ -265,7 +267,10 @@ impl Home {
     fn drain_events(&mut self) {
         while let Some(e) = self.t.poll_event() {
             match e {
-                Event::SaveRoster => self.saves += 1,
+                Event::SaveRoster => {
+                    self.saves += 1;
+                    self.saved = self.t.sealed_roster().to_vec();
+                }
                 Event::Hang(link) => {
                     self.t.handle_closed(self.now, link);
                     self.clients.iter_mut().filter(|c| c.link == Some(link)).for_each(|c| c.link = None);

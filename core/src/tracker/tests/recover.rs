@@ -117,6 +117,67 @@ fn a_roster_that_was_handed_in_is_not_stored_until_it_changes_so_that_who_joined
     assert!(matches!(n.ask(1, Request::LinkFirst("f")), Reply::Folder(..)) && n.saves > 0);
 }
 
+/// A meets a tracker without a roster, with one of before it made "f" and B joined, and makes "f" again.
+fn from_a_backup() -> Home {
+    let mut h = Home::new(Past::New);
+    h.join(0);
+    let old = (h.clients[0].sealed.clone(), h.clients[0].sealed_version);
+    h.link(0, "f");
+    h.join(1);
+    let mut n = reborn(&mut h, Past::Lost);
+    (n.clients[0].sealed, n.clients[0].sealed_version) = old;
+    assert!(come(&mut n, 0) && n.saves == 0);
+    assert!(matches!(n.ask(0, Request::LinkFirst("f")), Reply::Folder(_, _, true)) && n.saves == 1);
+    n
+}
+
+#[test]
+fn a_newer_roster_replaces_on_the_card_what_was_stored_meanwhile_though_nothing_is_made_again_on_it() {
+    let mut n = from_a_backup();
+    let newer = n.clients[1].sealed.clone();
+    assert!(come(&mut n, 1) && n.saves == 1, "one of two");
+    assert!(come(&mut n, 0));
+    assert!(n.saves == 2 && n.saved == newer);
+    let mut n = reborn(&mut n, Past::Sealed(&newer));
+    assert!(come(&mut n, 1) && come(&mut n, 0));
+}
+
+#[test]
+fn a_roster_that_replaces_a_longer_branch_of_this_boot_is_written_anew_so_that_all_take_it() {
+    let mut n = from_a_backup();
+    for _ in 0..3 {
+        let id = n.t.roster().folders().next().unwrap().1.id;
+        assert_eq!(n.ask(0, Request::Unlink(id)), Reply::Done);
+        n.link(0, "f");
+    }
+    let branch = n.clients[0].sealed_version;
+    assert!(branch > n.clients[1].sealed_version);
+    assert!(come(&mut n, 1) && come(&mut n, 0));
+    assert!(n.t.roster().version() > branch, "what a device has may only be followed by a newer one");
+    let saved = n.saved.clone();
+    let mut n = reborn(&mut n, Past::Sealed(&saved));
+    assert!(come(&mut n, 0) && come(&mut n, 1));
+}
+
+#[test]
+fn who_was_revoked_and_let_others_in_with_an_old_roster_does_not_keep_the_home() {
+    let mut h = Home::with(1);
+    let old = (h.clients[0].sealed.clone(), h.clients[0].sealed_version);
+    h.join(1);
+    h.join(2);
+    assert_eq!(h.revoke(1, 0), Reply::Done);
+    let newer = h.clients[2].sealed.clone();
+    let mut n = reborn(&mut h, Past::Lost);
+    (n.clients[0].sealed, n.clients[0].sealed_version) = old;
+    assert!(come(&mut n, 0));
+    n.join(3);
+    assert_eq!(n.saves, 1);
+    assert!(come(&mut n, 1) && come(&mut n, 2));
+    assert!(n.saves == 2 && n.saved == newer);
+    let mut n = reborn(&mut n, Past::Sealed(&newer));
+    assert!(come(&mut n, 1) && come(&mut n, 2) && !come(&mut n, 0) && !come(&mut n, 3));
+}
+
 #[test]
 fn the_newest_roster_wins_and_an_old_one_cannot_undo_a_revocation() {
     let mut h = Home::with(3);
@@ -211,6 +272,23 @@ fn with_the_words_a_home_whose_roster_nobody_has_is_founded_anew() {
 }
 
 #[test]
+fn a_home_that_was_founded_anew_gives_the_card_back_to_the_one_that_devices_have() {
+    let mut h = Home::with(2);
+    let sealed = h.clients[1].sealed.clone();
+    let mut n = reborn(&mut h, Past::Lost);
+    let founder = n.client("z");
+    n.open(founder).unwrap();
+    assert_eq!(n.ask(founder, Request::Force("seven wise words")), Reply::Done);
+    n.dial(founder);
+    assert!(n.is_live(founder) && n.saves == 1);
+    assert!(come(&mut n, 0) && n.saves == 1, "one of two");
+    assert!(come(&mut n, 1));
+    assert!(n.saves == 2 && n.saved == sealed);
+    let mut n = reborn(&mut n, Past::Sealed(&sealed));
+    assert!(come(&mut n, 0) && come(&mut n, 1) && !come(&mut n, founder));
+}
+
+#[test]
 fn a_founded_roster_never_supersedes_a_sealed_one() {
     let mut c = config(Past::Lost);
     c.founder = Some(PublicKey([1; 32]));
@@ -237,7 +315,11 @@ fn a_founded_roster_never_supersedes_a_sealed_one() {
     assert!(come(&mut n, b));
     assert!(n.t.roster().version() >= version && n.t.roster().is_active(&n.clients[a].key));
     assert!(n.t.roster().folder_by_label("f").is_some());
-    assert!(come(&mut n, a));
+    assert!(come(&mut n, a) && come(&mut n, b));
+    // Nor on the card.
+    let stored = Roster::decode(&n.saved).unwrap();
+    assert!(stored.is_active(&n.clients[b].key) && stored.folder_by_label("f").is_some());
+    assert_eq!(n.saved, n.t.sealed_roster());
 }
 
 #[test]
