@@ -305,6 +305,8 @@ impl Tracker<'_> {
         self.roster.outrun(old.version());
         let r = &mut self.recovery;
         (r.base, r.lost, r.quorum, r.founded) = (self.sealed_version, true, true, false);
+        // The words were said of another one: this may name devices that whoever said them knew nothing of.
+        r.forced = false;
         (r.presented, r.asked, r.dirty) = (SlotSet(0), SlotSet(0), changed);
         self.invites.clear();
         self.move_peers(&old);

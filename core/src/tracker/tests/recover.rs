@@ -272,6 +272,24 @@ fn with_the_words_a_home_whose_roster_nobody_has_is_founded_anew() {
 }
 
 #[test]
+fn the_words_are_said_of_one_roster_and_a_newer_one_waits_for_its_own_devices() {
+    let mut h = Home::with(3);
+    let old = (h.clients[0].sealed.clone(), h.clients[0].sealed_version);
+    h.join(3);
+    let newer = h.clients[3].sealed.clone();
+    let mut n = reborn(&mut h, Past::Lost);
+    (n.clients[0].sealed, n.clients[0].sealed_version) = old.clone();
+    assert!(come(&mut n, 0));
+    assert_eq!(n.ask(0, Request::Force("seven wise words")), Reply::Done);
+    assert!(n.saves == 1 && n.saved == old.0);
+    assert!(come(&mut n, 3));
+    assert_eq!(n.ask(3, Request::Invite), Reply::Waiting(1, 4));
+    assert!(come(&mut n, 0) && n.saves == 1 && come(&mut n, 1));
+    assert!(n.saves == 2 && n.saved == newer);
+    n.invite(3);
+}
+
+#[test]
 fn a_home_that_was_founded_anew_gives_the_card_back_to_the_one_that_devices_have() {
     let mut h = Home::with(2);
     let sealed = h.clients[1].sealed.clone();
