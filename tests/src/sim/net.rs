@@ -81,9 +81,12 @@ impl<'m> Station<'m> {
         let Some(memory) = self.memory.pop() else { return };
         self.life += 1;
         self.mono = rand.below(1 << 40);
+        if lost {
+            self.roster = None;
+        }
         let past = match &self.roster {
-            None => Past::New,
-            Some(_) if lost => Past::Lost,
+            None if self.life == 1 => Past::New,
+            None => Past::Lost,
             Some(r) => Past::Sealed(r),
         };
         let config = tracker::Config {

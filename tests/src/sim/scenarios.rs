@@ -185,6 +185,11 @@ fn a_tracker_that_forgot_is_told_again() {
         w.start_tracker(true);
         w.same();
         assert_eq!(w.paths(B), ["d", "d/x", "y"]);
+        // No roster was changed, so none is stored: the next start has to be told of it, too.
+        w.stop_tracker();
+        w.start_tracker(false);
+        assert!(w.station.tracker.as_ref().is_some_and(|t| t.roster().is_unused()));
+        w.same();
         w.rests();
     });
 }
