@@ -294,6 +294,10 @@ impl Peer {
             // What the row is to do else was passed over while it was busy.
             self.recheck(now, a.f);
         }
+        // No verdict comes on it.
+        let place = self.verdicts + at as u32;
+        let waits = self.folders.iter_mut().filter_map(|s| s.told_until.as_mut());
+        waits.filter(|until| **until > place).for_each(|until| *until -= 1);
         for i in 0..self.outbox.len() {
             let a = self.outbox.pop_front().expect("counted");
             if i != at {
@@ -310,9 +314,11 @@ impl Peer {
             return None;
         }
         let s = &mut self.folders[f];
-        s.telling = Telling::Done;
+        s.telling = if core::mem::take(&mut s.untold) { Telling::Waiting } else { Telling::Done };
         let slot = s.slot?;
-        s.told_until = Some(self.verdicts + self.outbox_sent as u32);
+        if s.telling == Telling::Done {
+            s.told_until = Some(self.verdicts + self.outbox_sent as u32);
+        }
         s.rewind();
         self.note_told(ix, now);
         encode(&ToTracker::Told(slot), out)
@@ -358,6 +364,11 @@ impl Peer {
                     o.t.remote = None;
                 }
                 match v {
+                    // Once all is told, its lane tells it again; until then it has none.
+                    Verdict::Pair if a.what == What::Synced => {
+                        let s = &mut self.folders[a.f];
+                        s.untold |= s.telling != Telling::Done;
+                    }
                     Verdict::Conflict(_) if a.what == What::Pending => self.settle_copy_path(ix, now, &mut o),
                     // What knows of the copy stands at its path, or it is kept beside it: as good as accepted (R9).
                     Verdict::Superseded(_) | Verdict::Withdrawn(_) if a.what == What::Pending => {
@@ -416,7 +427,9 @@ impl Peer {
         self.commits.wanted = true;
         self.post(Announcement { f: o.f, row: o.row, what, generation, pair: false, stamp, void: false });
         let s = &mut self.folders[o.f];
-        s.told_until = Some(self.verdicts + self.outbox.len() as u32);
+        if s.telling == Telling::Done {
+            s.told_until = Some(self.verdicts + self.outbox.len() as u32);
+        }
         ix.set_number(s.folder, Number::ToldIn, Epoch::default().0);
     }
 

@@ -11,7 +11,7 @@ use crate::mutant::{self, Mutant};
 use crate::record::Record;
 use crate::sans_io::{Reject, Sent};
 use crate::time::Now;
-use crate::version::{Order, VersionVector};
+use crate::version::Order;
 use crate::wire::batch::{BatchReader, Entry};
 use crate::wire::message::{Ranges, SeqRange, ToPeer, ToTracker, decode, encode};
 
@@ -141,10 +141,12 @@ impl Peer {
     /// A pending copy of this winner is dropped when its loser became the winner, or a later edit knows of the loser
     /// without knowing of the merge (R9).
     fn drop_copies(&mut self, ix: &mut dyn Index, now: Now, o: &mut super::rows::Open, r: &Record) {
+        if o.t.copies.is_empty() {
+            return;
+        }
         // Of a merge that went with a power cut, or that another edit is made on by now, the synced record tells.
-        let minted =
-            o.t.local.as_ref().filter(|l| l.made != Made::Unminted).map(|l| l.record.version.clone());
-        let merges = [minted, o.t.synced.as_ref().map(|s| s.version.clone())];
+        let minted = o.t.local.as_ref().filter(|l| l.made != Made::Unminted).map(|l| l.record.clone());
+        let merges = [minted, o.t.synced.clone()];
         let mut i = 0;
         while i < o.t.copies.len() {
             let row = o.t.copies[i];
@@ -152,17 +154,17 @@ impl Peer {
             let pending = if ix.load(row, &mut t) { t.pending.as_ref().map(|p| p.0.edit) } else { None };
             let gone = match pending {
                 None => true,
-                // The merge is not known apart from an edit on top of it: the copy is made rather than lost.
-                Some(edit) if merges.iter().flatten().all(|m| !m.covers(edit)) => false,
                 Some(edit) => {
-                    let met = |m: &VersionVector| {
-                        m.covers(edit) && matches!(r.version.compare(m), Order::Equal | Order::Dominates)
-                    };
-                    let knows = merges.iter().flatten().any(met);
+                    let is_merge = |m: &&Record| m.edit != edit && m.version.covers(edit);
+                    let mut merges = merges.iter().flatten().filter(is_merge).peekable();
+                    // The merge is not known apart from an edit on top of it: the copy is made rather than lost.
+                    let known = merges.peek().is_some();
+                    let knows = merges
+                        .any(|m| matches!(r.version.compare(&m.version), Order::Equal | Order::Dominates));
                     // The loser itself, touched since, knows nothing of the merge and is none that won.
                     let covers = r.version.covers(edit);
                     let dropped = covers && mutant::on(Mutant::R9Dropped);
-                    dropped || if r.edit == edit { knows } else { covers && !knows }
+                    dropped || (known && if r.edit == edit { knows } else { covers && !knows })
                 }
             };
             // Of what is on its way the verdict alone tells whether the tracker has it: nothing comes back if it has.

@@ -20,7 +20,8 @@ pub(super) enum Along {
 }
 
 impl Peer {
-    /// The pending copy that goes with what is told of its winner (R9): of a content that is replaced by it.
+    /// The pending copy that goes with what is told of its winner (R9): of a content that is replaced by it, the last such
+    /// one. Those of earlier merges, which the tracker did not take, are told of once it has taken the winner.
     pub(super) fn goes_along(&self, ix: &mut dyn Index, t: &Trees, what: What) -> Along {
         let Some(told) = announced(t, what).filter(|_| matches!(what, What::Local | What::Synced)) else {
             return Along::Nothing;

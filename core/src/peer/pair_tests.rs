@@ -4,9 +4,11 @@ use super::rig::{Rig, content, path, record};
 use super::state::{Telling, What};
 use super::trees::Lane;
 use crate::ids::{FolderSlot, Row, Seq};
+use crate::limits;
 use crate::record::{Kind, Record};
 use crate::version::{Edit, VersionVector};
 use crate::wire::batch::{Entry, EntryFlags};
+use crate::wire::message::Verdict;
 use std::vec::Vec;
 
 /// At `x` an own edit won over another device's; nobody was told yet. The merge, its row, the pending copy's.
@@ -42,6 +44,12 @@ fn cut(rig: &mut Rig, merge: &Record) {
     rig.peer.close(&mut rig.ix, rig.now, o);
 }
 
+fn take(rig: &mut Rig, at: &str, seq: u64, record: &Record) {
+    let (folder, flags) = (FolderSlot(0), EntryFlags::default());
+    let e = Entry { folder, seq: Seq(seq), flags, path: path(at), record };
+    rig.peer.take_record(&mut rig.ix, rig.now, 0, &e);
+}
+
 fn told(rig: &Rig) -> Vec<(Row, What, bool)> {
     rig.peer.outbox.iter().map(|a| (a.row, a.what, a.pair)).collect()
 }
@@ -64,6 +72,34 @@ fn a_merge_that_went_with_a_power_cut_is_told_with_its_copy() {
     assert_eq!(told(&rig), [(row, What::Synced, true), (copy, What::Pending, false)]);
 }
 
+/// At the path of the copy the tracker has something else. The merge is told again once that is settled.
+#[test]
+fn a_merge_that_was_not_taken_for_its_copys_sake_is_told_again() {
+    let (mut rig, merge, row, copy) = merged();
+    cut(&mut rig, &merge);
+    rig.peer.outbox.clear();
+    rig.peer.epoch.0 += 1;
+    rig.peer.folders[0].telling = Telling::Waiting;
+    rig.peer.sweep_unknown(&mut rig.ix, rig.now);
+    assert_eq!(told(&rig), [(row, What::Synced, true), (copy, What::Pending, false)]);
+    let name = rig.path(copy);
+    let mut other = rig.trees(&name).pending.expect("it must exist").0;
+    (other.edit, other.version) = (Edit { tag: crate::ids::Tag(9), counter: 5 }, VersionVector::new());
+    assert!(other.version.raise(other.edit));
+    take(&mut rig, &name, 4, &other);
+    rig.peer.outbox_sent = 2;
+    for v in [Verdict::Pair, Verdict::Conflict(Seq(4))] {
+        rig.peer.judged(&mut rig.ix, rig.now, v).expect("a verdict");
+    }
+    assert!(rig.trees(&name).pending.is_none(), "the same content stands there");
+    rig.peer.sweep_unknown(&mut rig.ix, rig.now);
+    rig.peer.folders[0].slot = Some(FolderSlot(0));
+    assert!(rig.peer.transmit_told(&mut rig.ix, rig.now, &mut [0; limits::FRAME]).is_some());
+    rig.peer.sweep_unknown(&mut rig.ix, rig.now);
+    assert_eq!(told(&rig), [(row, What::Synced, false)]);
+    assert!(rig.peer.folders[0].telling != Telling::Done);
+}
+
 #[test]
 fn a_copy_outlives_an_edit_on_top_of_a_merge_that_went_with_a_power_cut() {
     for (knows, kept) in [(true, true), (false, false)] {
@@ -77,14 +113,7 @@ fn a_copy_outlives_an_edit_on_top_of_a_merge_that_went_with_a_power_cut() {
             later.version = merge.version.clone();
         }
         assert!(later.version.raise(loser) | later.version.covers(loser) && later.version.raise(later.edit));
-        let e = Entry {
-            folder: FolderSlot(0),
-            seq: Seq(9),
-            flags: EntryFlags::default(),
-            path: path("x"),
-            record: &later,
-        };
-        rig.peer.take_record(&mut rig.ix, rig.now, 0, &e);
+        take(&mut rig, "x", 9, &later);
         assert_eq!(rig.trees(&name).pending.is_some(), kept, "it knows of the merge: {knows}");
     }
 }

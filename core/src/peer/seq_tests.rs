@@ -164,10 +164,32 @@ fn what_is_withdrawn_is_told_in_the_next_epoch() {
     assert_eq!((w.epoch, w.seq, t.remote), (rig.peer.epoch, Seq(3), None));
 }
 
+/// Another device's record of `a` comes.
+fn push(rig: &mut Rig, seq: u64, record: &Record) {
+    let (flags, path) = (EntryFlags::default(), Path::new(b"a").expect("a path"));
+    let e = Entry { folder: FolderSlot(0), seq: Seq(seq), flags, path, record };
+    rig.peer.take_record(&mut rig.ix, rig.now, 0, &e);
+}
+
+fn judged(rig: &mut Rig, v: Verdict) {
+    rig.peer.outbox_sent = rig.peer.outbox.len();
+    rig.peer.judged(&mut rig.ix, rig.now, v).expect("a verdict");
+}
+
+fn told(rig: &Rig) -> Vec<(Row, What)> {
+    rig.peer.outbox.iter().map(|a| (a.row, a.what)).collect()
+}
+
+/// `Told` is said.
+fn says_told(rig: &mut Rig) {
+    rig.peer.folders[0].slot = Some(FolderSlot(0));
+    rig.peer.outbox_sent = rig.peer.outbox.len();
+    assert!(rig.peer.transmit_told(&mut rig.ix, rig.now, &mut [0; limits::FRAME]).is_some());
+}
+
 /// The tracker lost its table, and is told of `a` what was heard once; before it hears that, it tells of something older,
-/// which replaces that here.
-#[test]
-fn what_was_told_of_and_replaced_before_its_verdict_came_is_asked_for() {
+/// which replaces that here. The row, the newer record, the older one.
+fn told_of_and_replaced() -> (Rig, Row, Record, Record) {
     let mut rig = Rig::ready();
     rig.hears("a", Kind::File, "new");
     let older = record(Kind::File, content("old"), 3);
@@ -178,16 +200,16 @@ fn what_was_told_of_and_replaced_before_its_verdict_came_is_asked_for() {
     rig.peer.epoch.0 += 1;
     rig.peer.folders[0].telling = Telling::Waiting;
     rig.peer.sweep_unknown(&mut rig.ix, rig.now);
-    let told = |rig: &Rig| rig.peer.outbox.iter().map(|a| (a.row, a.what)).collect::<Vec<_>>();
     assert_eq!(told(&rig), [(row, What::Heard)]);
-    rig.peer.outbox_sent = 1;
-    let push = |rig: &mut Rig, seq: u64, record: &Record| {
-        let (flags, path) = (EntryFlags::default(), Path::new(b"a").expect("a path"));
-        let e = Entry { folder: FolderSlot(0), seq: Seq(seq), flags, path, record };
-        rig.peer.take_record(&mut rig.ix, rig.now, 0, &e);
-    };
     push(&mut rig, 9, &older);
-    rig.peer.judged(&mut rig.ix, rig.now, Verdict::Accepted(Seq(15))).expect("a verdict");
+    (rig, row, newer, older)
+}
+
+#[test]
+fn what_was_told_of_and_replaced_before_its_verdict_came_is_asked_for() {
+    let (mut rig, row, newer, older) = told_of_and_replaced();
+    says_told(&mut rig);
+    judged(&mut rig, Verdict::Accepted(Seq(15)));
     assert_eq!(told(&rig), [(row, What::Heard)], "what is kept is not what the tracker has");
     let r = rig.trees("a").remote.expect("the older one");
     assert!(
@@ -195,13 +217,36 @@ fn what_was_told_of_and_replaced_before_its_verdict_came_is_asked_for() {
         "nothing is made of it"
     );
     assert_ne!(rig.ix.number(F, Number::ToldIn), rig.peer.epoch.0);
-    rig.peer.outbox_sent = 1;
     push(&mut rig, 15, &newer);
-    rig.peer.judged(&mut rig.ix, rig.now, Verdict::Superseded(Seq(15))).expect("a verdict");
+    judged(&mut rig, Verdict::Superseded(Seq(15)));
     let r = rig.trees("a").remote.expect("the newer one");
     assert_eq!((r.record, r.seq, told(&rig)), (newer, Seq(15), Vec::new()));
     assert_eq!(rig.lane("a"), Some(Lane::Quick), "it is fetched");
     assert_eq!(rig.ix.number(F, Number::ToldIn), rig.peer.epoch.0);
+}
+
+#[test]
+fn asking_again_ends_no_telling() {
+    let (mut rig, ..) = told_of_and_replaced();
+    rig.peer.folders[0].telling = Telling::Sweeping;
+    judged(&mut rig, Verdict::Accepted(Seq(15)));
+    judged(&mut rig, Verdict::Superseded(Seq(15)));
+    assert_ne!(rig.ix.number(F, Number::ToldIn), rig.peer.epoch.0, "others are still untold");
+}
+
+#[test]
+fn what_is_never_sent_is_waited_for_by_no_count() {
+    let (mut rig, _, newer, _) = told_of_and_replaced();
+    says_told(&mut rig);
+    judged(&mut rig, Verdict::Accepted(Seq(15)));
+    // The tracker tells of it before it is asked.
+    push(&mut rig, 15, &newer);
+    rig.peer.outbox_sent = 0;
+    rig.peer.commits.durable = rig.peer.commits.open;
+    rig.peer.transmit_announce(&mut rig.ix, rig.now, &mut [0; limits::FRAME]);
+    assert!(rig.peer.outbox.is_empty());
+    let s = &rig.peer.folders[0];
+    assert!(s.told_until.is_none_or(|until| until <= rig.peer.verdicts));
 }
 
 #[test]

@@ -129,8 +129,10 @@ pub struct FolderState {
     pub caught_up: bool,
     /// See [`Telling`].
     pub telling: Telling,
-    /// What was told is judged with that many verdicts on this link.
+    /// All was told, and is judged with that many verdicts on this link.
     pub told_until: Option<u32>,
+    /// Something of what was told was not taken for its copy's sake: the rows that are still unknown are told again.
+    pub untold: bool,
     /// Watched since its root was last found.
     pub watched: bool,
     /// A ticket is out for watching it.
@@ -234,6 +236,7 @@ impl FolderState {
             caught_up: false,
             telling: Telling::Waiting,
             told_until: None,
+            untold: false,
             watched: false,
             watching: false,
             unwatched: false,

@@ -26,7 +26,8 @@ pub struct Written {
     /// Its one device is gone.
     pub excused: bool,
     /// It may end in a trash alone: a user saved something else under the name of the copy that was to be made of it, an
-    /// instant before, when nobody could know that name yet; or its edit is one that was another's ([`GivenAgain`]).
+    /// instant before, when nobody could know that name yet; its edit is one that was another's ([`GivenAgain`]); or who
+    /// put it back where the program had seen it go was seen by no program ([`Ledger::puts_back_unseen`]).
     pub may_sink: bool,
     /// What a power cut may have done to it.
     pub cut: Cut,
@@ -60,7 +61,8 @@ impl Written {
 #[derive(Default)]
 pub struct Ledger {
     /// What a device has ready and could not put there when it tried last: its disk did not take it, its user had put
-    /// something else there, or the directory was gone. The program can go on from what it then has; a fetch of this world comes whole or not at all.
+    /// something else there, or the directory was gone. The program can go on from what it then has; a fetch of this world
+    /// comes whole or not at all.
     pub refused: BTreeSet<(usize, Vec<u8>, ContentId)>,
     /// By content.
     pub contents: BTreeMap<ContentId, Written>,

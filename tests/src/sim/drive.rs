@@ -2,7 +2,6 @@
 
 use super::acts::{Act, Trashed};
 use super::device::{F, Fetch};
-use super::excuse::news;
 use super::fs::{Bytes, Fs, ROOT, TMP};
 use super::rand::{For, number};
 use super::words::{cmp, code, explain_down, name_of};
@@ -53,7 +52,7 @@ impl World<'_> {
             self.hang_here(id, told);
         }
         let kept = self.draw(For::Commit, d, 0).chance(1, 2);
-        let news = news(&mut self.devices[d]);
+        let news = self.ledger.put_back(&mut self.devices[d]);
         self.devices[d].kill(kept);
         self.ledger.puts_back_unseen(&mut self.devices[d], news);
     }
@@ -283,11 +282,15 @@ impl World<'_> {
 
     /// What cannot be installed, or is `ready` to be and not wanted any more.
     fn note_given_up(&mut self, d: usize, work: &Work, outcome: &Outcome, ready: Option<ContentId>) {
-        if let Outcome::Failed(cause) = outcome
-            && let Effect::Swap { intent, .. } = work.effect
-            && *cause != Cause::Corrupt
-        {
-            self.ledger.refused.insert((d, work.path.clone(), intent.to.1));
+        match (&work.effect, outcome) {
+            (Effect::Prepare { .. }, _) => self.ledger.refused.retain(|(n, p, _)| (*n, p) != (d, &work.path)),
+            (
+                Effect::Swap { intent, .. },
+                Outcome::Failed(Cause::Os(_) | Cause::Raced | Cause::NoParent | Cause::NotEmpty),
+            ) => {
+                self.ledger.refused.insert((d, work.path.clone(), intent.to.1));
+            }
+            _ => {}
         }
         if let Some(content) = ready.filter(|_| *outcome == Outcome::Done) {
             self.ledger.gives_up(d, content, &work.path, &mut self.devices);

@@ -113,6 +113,7 @@ impl Ledger {
         others: impl Iterator<Item = (usize, &'a Fs)>,
     ) {
         let since = cached_since(now);
+        self.refused.retain(|(n, ..)| *n != d);
         let (mut kept, mut shown, mut ready) = (left, BTreeSet::new(), Vec::new());
         for (n, fs) in others {
             ready.push((n, recoverable(fs)));
@@ -187,9 +188,16 @@ impl Ledger {
         };
         self.taken.retain(|(id, path), (by, ..)| *by != d || !unseen(id, path));
     }
-    /// A program ended that did not know of these [`news`], or they were put there when it had ended. Where its store says
-    /// that they stand there, as it does of what the program had seen go without having stored that, they were put back,
-    /// and nothing tells them from what was there all the time: if the home has removed that, they go to the trash.
+    /// What stands on a device without its program knowing that, where a user put it back.
+    pub fn put_back(&self, device: &mut Device) -> Vec<(Vec<u8>, ContentId)> {
+        let there: Vec<_> = visible(device).into_iter().map(|(path, e)| (path, e.3)).collect();
+        let back =
+            |path: &[u8], id| self.taken.contains_key(&(id, path.to_vec())) && !self.is_taken(id, path);
+        there.into_iter().filter(|(path, id)| back(path, *id) && !knows(device, path, *id)).collect()
+    }
+    /// A program ended that did not know that these were put back, or they were put there when it had ended. Where its store
+    /// says that they stand there, as it does of what the program had seen go without having stored that, nothing tells them
+    /// from what was there all the time: if the home has removed that, they go to the trash.
     pub fn puts_back_unseen(&mut self, device: &mut Device, news: Vec<(Vec<u8>, ContentId)>) {
         for (path, id) in news {
             if knows(device, &path, id)
@@ -249,12 +257,7 @@ impl Ledger {
     }
 }
 
-/// What stands on a device without its program knowing that.
-pub(super) fn news(device: &mut Device) -> Vec<(Vec<u8>, ContentId)> {
-    let there: Vec<_> = visible(device).into_iter().map(|(path, e)| (path, e.3)).collect();
-    there.into_iter().filter(|(path, id)| !knows(device, path, *id)).collect()
-}
-
+/// Whether its store says that this content stands at that path.
 fn knows(device: &mut Device, path: &[u8], id: ContentId) -> bool {
     let mut t = Trees::default();
     let row = Path::new(path).ok().and_then(|path| device.ix.find(F, path));

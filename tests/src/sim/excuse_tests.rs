@@ -269,7 +269,7 @@ fn a_power_cut_undoes_removals_that_the_program_had_not_seen_of_what_it_did_not_
 
 #[test]
 fn what_a_user_put_back_where_a_program_that_ends_had_seen_it_go_may_be_taken_for_what_was_there() {
-    let sinks = |stored: &str, known: &str, stands: &str| {
+    let after = |puts: u32, stored: &str, known: &str, stands: &str| {
         let mut device = home(&[&[stands]]).remove(0);
         let row = device.ix.create(F, Path::new(stands.as_bytes()).unwrap());
         let knows = |device: &mut Device, content: &str| {
@@ -283,12 +283,16 @@ fn what_a_user_put_back_where_a_program_that_ends_had_seen_it_go_may_be_taken_fo
         knows(&mut device, known);
         let mut ledger = Ledger::default();
         ledger.contents.entry(id("x")).or_default();
-        let news = news(&mut device);
+        ledger.take(id("x"), b"x", 1, 1);
+        (0..puts).for_each(|_| ledger.put(id("x"), b"x"));
+        let news = ledger.put_back(&mut device);
         device.kill(false);
         ledger.puts_back_unseen(&mut device, news);
         ledger.contents[&id("x")].may_sink
     };
+    let sinks = |stored: &str, known: &str, stands: &str| after(1, stored, known, stands);
     assert!(sinks("x", "", "x") && sinks("x", "y", "x"));
+    assert!(!after(0, "x", "", "x"), "nobody put it there");
     assert!(!sinks("x", "x", "x"), "it stood there all the time");
     assert!(!sinks("", "", "x") && !sinks("y", "", "x"), "its next look tells that it is new");
 }
