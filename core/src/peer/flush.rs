@@ -1,5 +1,6 @@
-//! R13: what is announced from the page cache is marked until it is flushed; after a power cut what bears the mark is looked
-//! at before it counts as anything (`torn.rs` says what such a look means).
+//! R13: what is announced from the page cache is marked until it is flushed, and what is over something of others' from when
+//! it is seen; after a power cut what bears the mark is looked at before it counts as anything (`torn.rs` says what such a
+//! look means).
 
 use super::effect::Effect;
 use super::index::{Index, Mark};

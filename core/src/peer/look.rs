@@ -130,7 +130,9 @@ impl Peer {
                 && (local.record.mode, local.record.mtime) != (local.stat.mode, local.stat.mtime);
         }
         let other = o.t.local.as_ref().is_none_or(|l| l.stat.kind != stat.kind || l.stat.ino != stat.ino);
-        if stat.kind != Kind::Removed && (other || (!is_dir && local.made == Made::Unminted)) {
+        // Another mode or time leaves what is on the platter where it is.
+        let saved = || o.t.local.as_ref().is_none_or(|l| !l.record.same_content(&local.record));
+        if stat.kind != Kind::Removed && (other || (!is_dir && local.made == Made::Unminted && saved())) {
             self.mark_come(ix, now, &mut o, &stat);
         }
         o.t.local = Some(local);

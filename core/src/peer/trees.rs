@@ -176,7 +176,7 @@ pub struct Trees {
     pub over: Option<Record>,
     /// The disk may differ from `local`: look before anything else.
     pub stale: bool,
-    /// Announced from the page cache, not known to be on the platter (R13).
+    /// In the page cache, not known to be on the platter (R13): announced, or seen over what others have.
     pub unsynced: bool,
     /// A flush failed while it was `unsynced`: the system tells that once, so that no later flush says anything of it, until
     /// the machine starts anew (R13).

@@ -3,7 +3,7 @@
 use super::reconcile::is_aside;
 use super::rig::{Rig, content, record, stat};
 use super::torn_tests::{announced_and_cut, home_is_behind, power_fails_unseen};
-use super::trees::{Lane, Made, Remote};
+use super::trees::{Lane, Made, Remote, Stat};
 use crate::ids::{Epoch, Seq};
 use crate::record::{Kind, Record};
 use crate::version::{Edit, Order, VersionVector};
@@ -74,6 +74,21 @@ fn an_untold_change_that_outlived_a_power_cut_is_an_edit_and_so_is_what_comes_la
     );
     rig.sees("x", Kind::File, "later");
     assert_eq!(rig.minted("x").parent, rig.trees("x").synced.map(|s| s.edit));
+}
+
+#[test]
+fn another_mode_or_time_says_nothing_of_what_is_on_the_platter() {
+    let mut rig = home();
+    rig.peer.folders[0].flushed = None;
+    let o = rig.open("x");
+    let (at, touched) = (rig.now.wall, Stat { mode: 0o755, mtime: 5_000_000, ..stat(Kind::File) });
+    rig.peer.looked(&mut rig.ix, rig.now, o, touched, Some(content("whole")), at);
+    let t = rig.trees("x");
+    assert_eq!((t.local.map(|l| l.made), t.unsynced), (Some(Made::Unminted), false));
+    rig.minted("x");
+    assert!(!rig.trees("x").unsynced, "who removes it later has removed it, whatever power cut follows");
+    rig.sees("x", Kind::File, "saved");
+    assert!(rig.trees("x").unsynced);
 }
 
 #[test]
