@@ -50,8 +50,8 @@ impl Root {
     }
 
     /// `Effect::Prepare` of several rows, an act for each; their files are made durable together. A swap file that is there
-    /// is moved to the trash once there is another to take its place, unless this process made it and there is no newer part (a swap that was postponed). Without
-    /// part file: `ENOENT`.
+    /// is moved to the trash, of a file once there is another to take its place, unless this process made it and there is no
+    /// newer part (a swap that was postponed). Without part file: `ENOENT`.
     pub fn prepare_all(&self, all: &[ToPrepare<'_>]) -> Vec<Act> {
         let tmp = match self.verify().and_then(|()| self.tmp()) {
             Ok(tmp) => tmp,

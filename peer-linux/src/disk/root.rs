@@ -219,29 +219,33 @@ impl Root {
         self.dev
     }
 
-    /// Whether the root's path still leads to the directory that was opened, with its marker. [`Cause::RootGone`].
+    /// Whether the root's path still leads to the directory that was opened, with its marker. [`Cause::RootGone`]; or why
+    /// that cannot be told.
     pub fn verify(&self) -> Result<(), Cause> {
         let same = std::fs::metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == (self.dev, self.ino));
-        if same && self.is_marked() { Ok(()) } else { Err(Cause::RootGone) }
+        if same && self.is_marked()? { Ok(()) } else { Err(Cause::RootGone) }
     }
 
     /// Whether the marker stands and says what it should. It is asked for several times for each file: as long as its stat
-    /// is the very same, it is not read again.
-    fn is_marked(&self) -> bool {
+    /// is the very same, it is not read again. Where this process may open nothing more, that says nothing of the marker.
+    fn is_marked(&self) -> Result<bool, Cause> {
         let at = stat::wall();
-        let file = open(self.dir.as_fd(), marker::PATH, OFlags::PATH);
+        let few = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(cause);
+        let file = match open(self.dir.as_fd(), marker::PATH, OFlags::PATH).map_err(cause) {
+            Err(e) if few.contains(&e) => return Err(e),
+            file => file.ok(),
+        };
         let mut read = lock(&self.read);
-        if matches!(file, Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM)) && read.is_some() {
-            // That says nothing of the marker.
-            return true;
-        }
-        let now = file.ok().and_then(|file| stat::file_stat(&file).ok());
+        let now = file.and_then(|file| stat::file_stat(&file).ok());
         if now.is_some() && *read == now {
-            return true;
+            return Ok(true);
         }
-        let right = Marker::read(&self.dir).is_ok_and(|m| m == Some(self.marker));
+        let right = match Marker::read(&self.dir) {
+            Err(e) if few.contains(&e) => return Err(e),
+            found => found == Ok(Some(self.marker)),
+        };
         *read = now.filter(|s| right && !s.is_fresh(at));
-        right
+        Ok(right)
     }
 
     /// Ends the link: parts are deleted, swap files moved to the trash, the marker removed. The trash stays.

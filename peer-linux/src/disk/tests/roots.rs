@@ -109,6 +109,35 @@ fn a_marker_that_is_reached_through_a_link_is_none() {
     fs::remove_dir_all(aside).unwrap();
 }
 
+/// The number of open files is the whole process's: this test runs itself once more, alone.
+#[test]
+fn a_root_is_not_gone_where_nothing_more_can_be_opened() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const ALONE: &str = "DARTSYNC_TEST_FEW_FILES";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "disk::tests::roots::a_root_is_not_gone_where_nothing_more_can_be_opened";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        assert!(again.args(["--exact", name]).env(ALONE, "1").status().unwrap().success());
+        return;
+    }
+    let place = Place::new("few-files");
+    let gone = Place::new("few-files-gone");
+    fs::remove_file(gone.at(".dartsync/folder")).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..getrlimit(Resource::Nofile) }).unwrap();
+    for _ in 0..2 {
+        let all: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+        assert!(!all.is_empty());
+        let few = Err(Cause::Os(nix::errno::Errno::EMFILE as i32));
+        assert_eq!((place.root.verify(), gone.root.verify()), (few, few));
+        drop(all);
+        assert_eq!((place.root.verify(), gone.root.verify()), (Ok(()), Err(Cause::RootGone)));
+        // Its stat is known once a reading of it is no more racy.
+        while place.root.verify().is_ok() && place.root.read.lock().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
 #[test]
 fn unlinking_takes_the_marker_and_leaves_what_is_a_users() {
     let place = Place::new("unlink");
