@@ -7,7 +7,7 @@ use super::reconcile::observed;
 use super::recover::is_unseen;
 use super::rows::Open;
 use super::state::Job;
-use super::trees::{Cause, Made, Stat};
+use super::trees::{Cause, Local, Made, Stat};
 use crate::ids::{ContentId, Row};
 use crate::path::PathBuf;
 use crate::record::Kind;
@@ -129,10 +129,7 @@ impl Peer {
                 && was == local.stat.kind
                 && (local.record.mode, local.record.mtime) != (local.stat.mode, local.stat.mtime);
         }
-        let other = o.t.local.as_ref().is_none_or(|l| l.stat.kind != stat.kind || l.stat.ino != stat.ino);
-        // Another mode or time leaves what is on the platter where it is.
-        let saved = || o.t.local.as_ref().is_none_or(|l| !l.record.same_content(&local.record));
-        if stat.kind != Kind::Removed && (other || (!is_dir && local.made == Made::Unminted && saved())) {
+        if stat.kind != Kind::Removed && has_come(o.t.local.as_ref(), &local) {
             self.mark_come(ix, now, &mut o, &stat);
         }
         o.t.local = Some(local);
@@ -151,4 +148,14 @@ impl Peer {
         let at = self.listed.iter().position(|r| *r == row);
         at.map(|at| self.listed.swap_remove(at)).is_some()
     }
+}
+
+/// Whether what a look found was not there before: another file, or another content. Another mode or time leaves what is on
+/// the platter where it is.
+fn has_come(known: Option<&Local>, found: &Local) -> bool {
+    let saved = found.stat.kind != Kind::Directory && found.made == Made::Unminted;
+    known.is_none_or(|l| {
+        let other = l.stat.kind != found.stat.kind || l.stat.ino != found.stat.ino;
+        other || (saved && !l.record.same_content(&found.record))
+    })
 }
