@@ -226,6 +226,7 @@ impl Peer {
                 Put::Nothing => {
                     // The copy half of a pair is a row like any other then.
                     self.drop_announcement(now, self.outbox_sent);
+                    self.note_told(ix, now);
                     continue;
                 }
                 Put::Full => break,
@@ -314,7 +315,9 @@ impl Peer {
             return None;
         }
         let s = &mut self.folders[f];
-        s.telling = if core::mem::take(&mut s.untold) { Telling::Waiting } else { Telling::Done };
+        // Not without end: what stands against it may not be settled soon.
+        let again = core::mem::take(&mut s.untold) && !core::mem::replace(&mut s.retold, true);
+        s.telling = if again { Telling::Waiting } else { Telling::Done };
         let slot = s.slot?;
         if s.telling == Telling::Done {
             s.told_until = Some(self.verdicts + self.outbox_sent as u32);

@@ -150,12 +150,13 @@ impl Peer {
     }
 }
 
-/// Whether what a look found was not there before: another file, or another content. Another mode or time leaves what is on
-/// the platter where it is.
+/// Whether what a look found was not there before: another file, another content, or the same, written once more, as the
+/// time tells. Another mode leaves what is on the platter where it is.
 fn has_come(known: Option<&Local>, found: &Local) -> bool {
     let saved = found.stat.kind != Kind::Directory && found.made == Made::Unminted;
     known.is_none_or(|l| {
         let other = l.stat.kind != found.stat.kind || l.stat.ino != found.stat.ino;
-        other || (saved && !l.record.same_content(&found.record))
+        let written = || l.stat.mtime != found.stat.mtime || !l.record.same_content(&found.record);
+        other || (saved && written())
     })
 }

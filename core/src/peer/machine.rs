@@ -270,6 +270,9 @@ impl Peer {
             at += 1;
             a.void && at > sent
         });
+        let most = self.verdicts + self.outbox.len() as u32;
+        let waits = self.folders.iter_mut().filter_map(|s| s.told_until.as_mut());
+        waits.for_each(|until| *until = most.min(*until));
         self.folders[f].linked = false;
     }
 

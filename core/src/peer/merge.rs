@@ -248,7 +248,7 @@ impl Peer {
         self.plan_copy_of(ix, now, (o.f, o.row), loser, at)
     }
 
-    fn plan_copy_of(
+    pub(super) fn plan_copy_of(
         &mut self,
         ix: &mut dyn Index,
         now: Now,

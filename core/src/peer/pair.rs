@@ -7,7 +7,9 @@ use super::rows::Open;
 use super::state::{Announcement, What};
 use super::trees::{Made, Trees};
 use crate::ids::Row;
+use crate::path::PathBuf;
 use crate::time::Now;
+use crate::version::Order;
 
 /// What goes with an announcement.
 #[derive(PartialEq, Eq)]
@@ -66,18 +68,28 @@ impl Peer {
         let heard = o.t.remote.as_ref().filter(|r| r.epoch == self.epoch).map(|r| r.record.clone());
         let (Some(r), Some((p, _))) = (heard, o.t.pending.as_mut()) else { return };
         if r.same_content(p) {
-            self.forget_pending(ix, now, o);
-        } else if !r.is_live() {
-            let mut version = p.version.clone();
-            self.join(&mut version, &r.version);
-            if let Some((p, _)) = o.t.pending.as_mut() {
-                p.version = version;
+            return self.forget_pending(ix, now, o);
+        }
+        if !r.is_live() {
+            let mut over = p.clone();
+            self.join(&mut over.version, &r.version);
+            if over.compare(&r) == Order::Dominates {
+                o.t.pending.as_mut().expect("as above").0 = over;
+                return;
             }
-        } else {
-            // Another content stands under that very name: the loser gets a name beside it, again made of itself alone.
-            let loser = p.clone();
-            let _ = self.plan_copy(ix, now, o, &loser);
-            self.forget_pending(ix, now, o);
+        }
+        // Another content stands under that very name, or a removal that is not to be outdone (R5): the loser gets a name
+        // beside it, again made of itself alone, and its winner takes it along in its stead.
+        let Some((loser, winner)) = o.t.pending.clone() else { return };
+        let mut at = PathBuf::new();
+        ix.path(o.row, &mut at);
+        let beside = self.plan_copy_of(ix, now, (o.f, winner), &loser, at);
+        self.forget_pending(ix, now, o);
+        if let Some(copy) = beside
+            && let Some(mut w) = self.open(ix, o.f, winner)
+        {
+            let _ = w.t.copies.push(copy);
+            self.close(ix, now, w);
         }
     }
 

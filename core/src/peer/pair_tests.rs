@@ -98,6 +98,48 @@ fn a_merge_that_was_not_taken_for_its_copys_sake_is_told_again() {
     rig.peer.sweep_unknown(&mut rig.ix, rig.now);
     assert_eq!(told(&rig), [(row, What::Synced, false)]);
     assert!(rig.peer.folders[0].telling != Telling::Done);
+    // Not for ever.
+    rig.peer.outbox_sent = 1;
+    rig.peer.judged(&mut rig.ix, rig.now, Verdict::Pair).expect("a verdict");
+    assert!(rig.peer.transmit_told(&mut rig.ix, rig.now, &mut [0; limits::FRAME]).is_some());
+    assert!(rig.peer.folders[0].telling == Telling::Done);
+}
+
+/// At the path of a copy of an edit {77: 9} the tracker has that; where the copy goes then, and what its record covers there.
+fn settled(kind: Kind, text: &str, edit: Edit) -> (bool, bool) {
+    let (mut rig, _, _, copy) = merged();
+    let name = rig.path(copy);
+    let mut c = rig.open(&name);
+    let (loser, _) = c.t.pending.as_mut().expect("it must exist");
+    loser.edit.counter = 9;
+    loser.version = VersionVector::of(loser.edit);
+    rig.peer.close(&mut rig.ix, rig.now, c);
+    let id = if text.is_empty() { crate::ids::ContentId::NONE } else { content(text) };
+    let stands = Record { edit, version: VersionVector::of(edit), ..record(kind, id, 1) };
+    take(&mut rig, &name, 4, &stands);
+    let mut c = rig.open(&name);
+    rig.peer.settle_copy_path(&mut rig.ix, rig.now, &mut c);
+    rig.peer.close(&mut rig.ix, rig.now, c);
+    let here = rig.trees(&name).pending.is_some_and(|(r, _)| r.version.covers(edit));
+    let beside = rig.trees("x").copies.iter().any(|row| {
+        let other = rig.path(*row);
+        let (_, winner) = rig.trees(&other).pending.expect("it must exist");
+        *row != copy && rig.path(winner) == "x"
+    });
+    (here, beside)
+}
+
+#[test]
+fn a_winner_takes_along_the_copy_that_finds_a_place_beside_another_content() {
+    let of = |tag: u32, counter| Edit { tag: crate::ids::Tag(tag), counter };
+    assert_eq!(settled(Kind::Removed, "", of(9, 5)), (true, false), "an edit beats a removal");
+    assert_eq!(settled(Kind::File, "theirs", of(9, 5)), (false, false), "it is the copy");
+    assert_eq!(settled(Kind::File, "other", of(9, 5)), (false, true));
+    assert_eq!(
+        settled(Kind::Removed, "", of(77, 7)),
+        (false, true),
+        "of the same tag: nothing says that it is known"
+    );
 }
 
 #[test]

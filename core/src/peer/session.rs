@@ -163,7 +163,7 @@ impl Peer {
         self.sweep = None;
         for f in self.folders.iter_mut().filter(|f| f.linked) {
             (f.asked, f.caught_up, f.have_sweep, f.resay_at) = (false, false, None, None);
-            f.untold = false;
+            (f.untold, f.retold) = (false, false);
             if f.told_until.take().is_some() || f.telling != Telling::Done {
                 f.telling = Telling::Waiting;
             }

@@ -133,6 +133,8 @@ pub struct FolderState {
     pub told_until: Option<u32>,
     /// Something of what was told was not taken for its copy's sake: the rows that are still unknown are told again.
     pub untold: bool,
+    /// They were, once on this link.
+    pub retold: bool,
     /// Watched since its root was last found.
     pub watched: bool,
     /// A ticket is out for watching it.
@@ -237,6 +239,7 @@ impl FolderState {
             telling: Telling::Waiting,
             told_until: None,
             untold: false,
+            retold: false,
             watched: false,
             watching: false,
             unwatched: false,

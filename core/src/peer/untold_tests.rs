@@ -77,18 +77,26 @@ fn an_untold_change_that_outlived_a_power_cut_is_an_edit_and_so_is_what_comes_la
 }
 
 #[test]
-fn another_mode_or_time_says_nothing_of_what_is_on_the_platter() {
-    let mut rig = home();
-    rig.peer.folders[0].flushed = None;
-    let o = rig.open("x");
-    let (at, touched) = (rig.now.wall, Stat { mode: 0o755, mtime: 5_000_000, ..stat(Kind::File) });
-    rig.peer.looked(&mut rig.ix, rig.now, o, touched, Some(content("whole")), at);
-    let t = rig.trees("x");
-    assert_eq!((t.local.map(|l| l.made), t.unsynced), (Some(Made::Unminted), false));
-    rig.minted("x");
+fn another_mode_says_nothing_of_what_is_on_the_platter_but_another_time_may() {
+    let seen = |stat: Stat| {
+        let mut rig = home();
+        rig.peer.folders[0].flushed = None;
+        let (o, at) = (rig.open("x"), rig.now.wall);
+        rig.peer.looked(&mut rig.ix, rig.now, o, stat, Some(content("whole")), at);
+        assert_eq!(rig.trees("x").local.map(|l| l.made), Some(Made::Unminted));
+        rig.minted("x");
+        rig
+    };
+    let mut rig = seen(Stat { mode: 0o755, ..stat(Kind::File) });
     assert!(!rig.trees("x").unsynced, "who removes it later has removed it, whatever power cut follows");
     rig.sees("x", Kind::File, "saved");
     assert!(rig.trees("x").unsynced);
+    // It may have been written over with the same once more.
+    let mut rig = seen(Stat { mtime: 5_000_000, ..stat(Kind::File) });
+    assert!(rig.trees("x").unsynced);
+    power_fails_unseen(&mut rig);
+    rig.sees("x", Kind::File, "");
+    assert!(is_aside(&rig.trees("x")), "what is torn replaces nothing");
 }
 
 #[test]

@@ -249,7 +249,7 @@ impl Tracker<'_> {
         }
         let before = self.recovery.may_change(&self.roster);
         self.recovery.force();
-        if !before {
+        if !before || self.recovery.bare {
             self.settle();
         }
         true

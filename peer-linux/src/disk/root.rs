@@ -220,7 +220,7 @@ impl Root {
     }
 
     /// Whether the root's path still leads to the directory that was opened, with its marker. [`Cause::RootGone`]; or why
-    /// that cannot be told.
+    /// nothing can be told of that marker.
     pub fn verify(&self) -> Result<(), Cause> {
         let same = std::fs::metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == (self.dev, self.ino));
         if same && self.is_marked()? { Ok(()) } else { Err(Cause::RootGone) }

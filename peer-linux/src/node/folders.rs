@@ -367,7 +367,7 @@ impl Node {
             log(&format!("{}: {LIMIT_HELP}", self.folders.label(folder)));
         }
         for folder in roots {
-            if self.folders.root(folder).is_some_and(|r| r.verify().is_err()) {
+            if self.folders.root(folder).is_some_and(|r| r.verify() == Err(Cause::RootGone)) {
                 // A scan finds out that the root is gone; nothing below it is a removal.
                 self.peer.handle_lost_events(&mut self.store, now(), folder);
             }

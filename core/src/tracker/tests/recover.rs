@@ -290,6 +290,15 @@ fn the_words_are_said_of_one_roster_and_a_newer_one_waits_for_its_own_devices() 
 }
 
 #[test]
+fn the_words_store_the_roster_though_nothing_waits_for_them_any_more() {
+    let mut h = Home::with(1);
+    let mut n = reborn(&mut h, Past::Lost);
+    assert!(come(&mut n, 0) && n.saves == 0, "all of one are back");
+    assert_eq!(n.ask(0, Request::Force("seven wise words")), Reply::Done);
+    assert_eq!((n.saves, n.saved == n.clients[0].sealed), (1, true));
+}
+
+#[test]
 fn a_home_that_was_founded_anew_gives_the_card_back_to_the_one_that_devices_have() {
     let mut h = Home::with(2);
     let sealed = h.clients[1].sealed.clone();
