@@ -316,10 +316,12 @@ impl Peer {
         }
         let s = &mut self.folders[f];
         // Not without end: what stands against it may not be settled soon.
-        let again = core::mem::take(&mut s.untold) && !core::mem::replace(&mut s.retold, true);
+        let untold = core::mem::take(&mut s.untold);
+        let again = untold && !core::mem::replace(&mut s.retold, true);
         s.telling = if again { Telling::Waiting } else { Telling::Done };
         let slot = s.slot?;
-        if s.telling == Telling::Done {
+        // What is untold still is told with all else on the next link.
+        if !untold {
             s.told_until = Some(self.verdicts + self.outbox_sent as u32);
         }
         s.rewind();
@@ -328,7 +330,7 @@ impl Peer {
     }
 
     /// What was told is told once the tracker has judged it: a link that ends before may have lost it.
-    fn note_told(&mut self, ix: &mut dyn Index, now: Now) {
+    pub(super) fn note_told(&mut self, ix: &mut dyn Index, now: Now) {
         for f in 0..self.folders.len() {
             let s = &mut self.folders[f];
             if s.told_until.take_if(|at| *at <= self.verdicts).is_some() {

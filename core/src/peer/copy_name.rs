@@ -19,12 +19,15 @@ pub fn copy_path(path: Path<'_>, loser: &Record, device: Option<&str>, into: &mu
         None => write!(mark, " (conflict id{} ", loser.author.0),
     };
     let _ = write!(mark, "{y:04}-{mo:02}-{d:02}-{h:02}{mi:02}{s:02} ");
-    for b in name_hash(loser) {
+    let (stem, ext) = split(path.name());
+    // Beside the hash, with its bracket.
+    let room = NAME - mark.len() - 9 - ext.len();
+    // Cut to fit, the copy of a copy would have the very name of that.
+    let nested = stem.len() > room && is_copy_name(path.name());
+    for b in name_hash(loser, if nested { path.name() } else { b"" }) {
         let _ = write!(mark, "{b:02x}");
     }
     let _ = mark.push(')');
-    let (stem, ext) = split(path.name());
-    let room = NAME - mark.len() - ext.len();
     let mut name: heapless::Vec<u8, NAME> = heapless::Vec::new();
     let fits = name.extend_from_slice(cut(stem, room)).is_ok()
         && name.extend_from_slice(mark.as_bytes()).is_ok()
@@ -48,14 +51,15 @@ pub fn copy_path(path: Path<'_>, loser: &Record, device: Option<&str>, into: &mu
 
 /// Tells the loser from every other of its second: by its content, and by its edit, for one content may lose twice (a copy
 /// moved back over the winner), and whoever removed the first copy knows nothing of the second. (A clock set back keeps a
-/// store's counters within one second for long, see R1.)
-fn name_hash(loser: &Record) -> [u8; 4] {
+/// store's counters within one second for long, see R1.) And from what stands under `other`, if that is not empty.
+fn name_hash(loser: &Record, other: &[u8]) -> [u8; 4] {
     let mut bytes = [0; 44];
     bytes[..32].copy_from_slice(&loser.content.0);
     bytes[32..36].copy_from_slice(&loser.edit.tag.0.to_le_bytes());
     bytes[36..].copy_from_slice(&loser.edit.counter.to_le_bytes());
-    let hash = blake3::keyed_hash(DOMAIN, &bytes);
-    let [a, b, c, d, ..] = *hash.as_bytes();
+    let mut hasher = blake3::Hasher::new_keyed(DOMAIN);
+    hasher.update(&bytes).update(other);
+    let [a, b, c, d, ..] = *hasher.finalize().as_bytes();
     [a, b, c, d]
 }
 
@@ -108,6 +112,7 @@ mod tests {
     use crate::ids::{ContentId, DeviceId, Tag};
     use crate::version::Edit;
     use std::string::String as Text;
+    use std::vec;
 
     fn name(path: &[u8], device: Option<&str>) -> Text {
         name_of(path, device, 1_795_557_906_123_456)
@@ -146,5 +151,22 @@ mod tests {
         let deep = [&b"d/".repeat(2010)[..], b"x"].concat();
         let n = name(&deep, Some("box"));
         assert!(n.len() <= PATH && n.ends_with("000fece8)"));
+    }
+
+    #[test]
+    fn a_copy_of_a_copy_has_a_name_of_its_own_however_long_that_is() {
+        for len in 180..=255 {
+            for name_of_it in [vec![b'n'; len], [&b"\xc3\xa9".repeat(len / 2)[..], b".txt"].concat()] {
+                let mut names = vec![name(&name_of_it[..name_of_it.len().min(255)], Some("box"))];
+                for _ in 0..8 {
+                    let next = name(names.last().unwrap().as_bytes(), Some("box"));
+                    assert!(
+                        next.len() <= NAME && is_copy_name(next.as_bytes()) && !names.contains(&next),
+                        "{len}"
+                    );
+                    names.push(next);
+                }
+            }
+        }
     }
 }

@@ -103,6 +103,7 @@ fn a_merge_that_was_not_taken_for_its_copys_sake_is_told_again() {
     rig.peer.judged(&mut rig.ix, rig.now, Verdict::Pair).expect("a verdict");
     assert!(rig.peer.transmit_told(&mut rig.ix, rig.now, &mut [0; limits::FRAME]).is_some());
     assert!(rig.peer.folders[0].telling == Telling::Done);
+    assert!(rig.peer.folders[0].told_until.is_none(), "but on the next link");
 }
 
 /// At the path of a copy of an edit {77: 9} the tracker has that; where the copy goes then, and what its record covers there.
