@@ -42,10 +42,6 @@ fn what_another_device_put_where_an_own_edit_was_lost_does_not_make_it_known() {
     let left = [(true, true), (true, false), (false, true)];
     let kinds = [Kind::File, Kind::Removed];
     for ((torn, missed), kind) in left.into_iter().flat_map(|left| kinds.map(|kind| (left, kind))) {
-        if !missed && kind == Kind::Removed {
-            // It beats the removal, and is told with it.
-            continue;
-        }
         let mut rig = Rig::ready();
         rig.has("x", Kind::File, "whole");
         let own = rig.peer.tag;
@@ -69,9 +65,24 @@ fn what_another_device_put_where_an_own_edit_was_lost_does_not_make_it_known() {
         rig.peer.close(&mut rig.ix, rig.now, o);
         if kind == Kind::File {
             let mut o = rig.open("x");
-            o.t.target = Some(other);
+            o.t.target = Some(other.clone());
             rig.peer.take_target(rig.now, &mut o, stat(Kind::File), 1);
             rig.peer.close(&mut rig.ix, rig.now, o);
+        }
+        if !missed && kind == Kind::Removed {
+            // It beats the removal, and is told with it; it is changed before its verdict comes.
+            let mut o = rig.open("x");
+            assert_eq!(o.t.forgot, Some(own));
+            rig.peer.resolve(&mut rig.ix, rig.now, &mut o);
+            let kept = o.t.local.as_ref().expect("it stands").record.clone();
+            assert_eq!((kept.compare(&lost), kept.compare(&other)), (Order::Concurrent, Order::Dominates));
+            rig.peer.close(&mut rig.ix, rig.now, o);
+            let mut o = rig.open("x");
+            let l = o.t.local.as_mut().expect("it stands");
+            (l.record.mode, l.made) = (0o600, Made::Unminted);
+            rig.peer.mint_local(rig.now, &mut o);
+            let changed = &o.t.local.as_ref().expect("it stands").record;
+            assert_eq!(changed.compare(&lost), Order::Concurrent, "its mode was changed");
         }
         rig.sees("x", Kind::File, "next");
         assert_eq!(rig.minted("x").compare(&lost), Order::Concurrent, "{torn} {missed} {kind:?}");

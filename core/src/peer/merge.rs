@@ -354,6 +354,8 @@ impl Peer {
             // something later, unless the other side knew of that.
             let met = Edit { counter: r.version.get(x.edit.tag), ..x.edit };
             (merged.edit, merged.parent) = (x.edit, Some(met).filter(|e| e.counter > 0));
+            // Nor has who changes it before the verdict comes seen what was whole.
+            self.drop_synced(&mut o.t);
         }
         if j.copy
             && let Some(row) = self.plan_copy(ix, now, o, &r)

@@ -133,7 +133,7 @@ impl Peer {
     }
 
     /// The synced record goes, which others may have.
-    fn drop_synced(&self, t: &mut Trees) {
+    pub(super) fn drop_synced(&self, t: &mut Trees) {
         if let Some(s) = t.synced.take().filter(|s| s.version.get_store(self.tag) > 0) {
             self.forget_own(t, &s.version);
         }
