@@ -133,25 +133,48 @@ fn a_directory_that_the_disk_would_not_let_go_is_removed_later() {
     assert_eq!(rig.removals(), ["d"]);
 }
 
+/// An install below it displaced what is to be kept beside that, and the directories went, which only looks found out: its
+/// copy has no place until what the user put there is told, and the directories are made again over that.
 #[test]
-fn what_waits_for_a_place_below_what_a_user_put_over_its_directory_does_not_hold_that_up() {
+fn what_waits_for_a_place_below_what_a_user_put_over_its_directories_does_not_hold_that_up() {
     for cause in [Cause::NoParent, Cause::Os(5)] {
         let mut rig = Rig::ready();
-        rig.has("d", Kind::Directory, "");
-        rig.has("d/y", Kind::File, "y");
-        let mut o = rig.open("d/y");
-        // It displaced what is to be kept beside it, and the directory went.
-        o.t.intent = Some(Intent {
-            from: (Kind::File, content("x")),
-            to: (Kind::File, content("y")),
-            copy: Some(o.row),
-        });
-        o.t.target = o.t.synced.clone();
-        o.t.trouble = Some((cause, 1));
+        for (p, kind) in [("d", Kind::Directory), ("d/sub", Kind::Directory), ("d/sub/y", Kind::File)] {
+            rig.has(p, kind, "y");
+        }
+        let mut o = rig.open("d/sub/y");
+        let (from, to) = ((Kind::File, content("old")), (Kind::File, content("y")));
+        o.t.intent = Some(Intent { from, to, copy: None });
         rig.peer.close(&mut rig.ix, rig.now, o);
         rig.sees("d", Kind::File, "z");
+        let mut kept = 0;
+        while let Some(e) = rig.effect() {
+            match e {
+                Effect::Recover { ticket, .. } => {
+                    let swap = Some((stat(Kind::File), content("x")));
+                    rig.done(ticket, Outcome::Recovered { disk: None, swap, part: false, at: 1 });
+                }
+                Effect::Keep { ticket, row, .. } => {
+                    assert!(rig.path(row).starts_with("d/sub/y (conflict "));
+                    kept += 1;
+                    rig.done(ticket, Outcome::Failed(cause));
+                }
+                Effect::Look { ticket, .. } => rig.done(ticket, Outcome::Failed(Cause::NoParent)),
+                _ => {}
+            }
+        }
+        assert_eq!(kept, 1);
+        let o = rig.open("d/sub");
+        let waits = rig.peer.waits_for_children(&mut rig.ix, rig.now, &o);
+        assert_eq!(waits, cause != Cause::NoParent, "{cause:?}: its removal");
+        let mut o = rig.open("d/sub");
+        rig.peer.mint_local(rig.now, &mut o);
+        let removal = o.t.local.take().map(|l| l.record);
+        o.t.remote = removal.clone().map(|record| Remote { record, epoch: rig.peer.epoch, seq: Seq(9) });
+        o.t.synced = removal;
+        rig.peer.close(&mut rig.ix, rig.now, o);
         let o = rig.open("d");
         let waits = rig.peer.waits_for_children(&mut rig.ix, rig.now, &o);
-        assert_eq!(waits, cause != Cause::NoParent, "{cause:?}");
+        assert_eq!(waits, cause != Cause::NoParent, "{cause:?}: what came in their place");
     }
 }
