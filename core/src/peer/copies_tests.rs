@@ -6,13 +6,13 @@ use super::rig::{Rig, content, path, record, stat};
 use super::state::{Announcement, What};
 use super::trees::{Intent, Lane, Made, Remote};
 use super::{Effect, Outcome, Stat, copy_path};
-use crate::ids::{Row, Seq};
+use crate::ids::{ContentId, Row, Seq};
 use crate::path::PathBuf;
 use crate::record::Kind;
 
-/// The program ended between the swap of `x`, which lost, and the noting of it; the row of its copy, of which the home has
-/// the record already, or not.
-fn killed_in_a_swap(rig: &mut Rig, told: bool) -> Row {
+/// The program ended between the swap of `x`, which lost to something of that kind, and the noting of it; the row of its copy,
+/// of which the home has the record already, or not.
+fn killed_in_a_swap(rig: &mut Rig, told: bool, kind: Kind) -> Row {
     rig.has("x", Kind::File, "loser");
     let mut o = rig.open("x");
     let loser = o.t.local.as_ref().expect("it stands").record.clone();
@@ -24,11 +24,15 @@ fn killed_in_a_swap(rig: &mut Rig, told: bool) -> Row {
         rig.peer.close(&mut rig.ix, rig.now, c);
     }
     let row = rig.peer.plan_copy(&mut rig.ix, rig.now, &o, &loser).expect("a copy");
-    let target = record(Kind::File, content("winner"), 9_000_000);
-    let (from, to) = ((Kind::File, loser.content), (Kind::File, target.content));
+    let target = record(kind, winner(kind), 9_000_000);
+    let (from, to) = ((Kind::File, loser.content), (kind, target.content));
     (o.t.intent, o.t.target) = (Some(Intent { from, to, copy: Some(row) }), Some(target));
     rig.peer.close(&mut rig.ix, rig.now, o);
     row
+}
+
+fn winner(kind: Kind) -> ContentId {
+    if kind == Kind::File { content("winner") } else { ContentId::NONE }
 }
 
 /// A crash came between a swap that gave the loser its copy's name and the noting of both; a user removed the copy meanwhile.
@@ -36,24 +40,31 @@ fn killed_in_a_swap(rig: &mut Rig, told: bool) -> Row {
 fn a_copy_that_a_user_removed_before_it_was_noted_is_removed() {
     // With a part in tmp, nothing was swapped: a user put there what was to come.
     let coarse = Stat { mtime: 4_000_000_000, ..stat(Kind::File) };
-    let cases =
-        [(false, false, None), (true, false, None), (false, true, None), (false, false, Some(coarse))];
-    for (unclean, part, there) in cases {
+    let file = Kind::File;
+    let cases = [
+        (file, false, false, None),
+        (file, true, false, None),
+        (file, false, true, None),
+        (file, false, false, Some(coarse)),
+        (Kind::Directory, false, false, None),
+        (Kind::Directory, true, false, None),
+    ];
+    for (kind, unclean, part, there) in cases {
         let mut rig = Rig::ready();
-        let row = killed_in_a_swap(&mut rig, false);
+        let row = killed_in_a_swap(&mut rig, false, kind);
         rig.peer.folders[0].unclean = unclean;
         let (copy, at) = (rig.path(row), rig.now.wall);
         let edit = rig.trees(&copy).pending.expect("it must exist").0;
         while let Some(e) = rig.effect() {
             match e {
                 Effect::Recover { ticket, .. } => {
-                    let disk = Some((stat(Kind::File), content("winner")));
+                    let disk = Some((stat(kind), winner(kind)));
                     rig.done(ticket, Outcome::Recovered { disk, swap: None, part, at });
                 }
                 Effect::Look { ticket, row: of, .. } => {
                     let (stat, id) = match of == row {
                         true => there.map_or_else(Default::default, |s| (s, Some(content("loser")))),
-                        false => (stat(Kind::File), Some(content("winner"))),
+                        false => (stat(kind), Some(winner(kind)).filter(|c| *c != ContentId::NONE)),
                     };
                     rig.done(ticket, Outcome::Looked { stat, content: id, at });
                 }
@@ -89,7 +100,7 @@ fn a_copy_that_a_user_removed_before_it_was_noted_is_removed_though_the_home_has
         (true, true, false),
     ] {
         let mut rig = Rig::ready();
-        let row = killed_in_a_swap(&mut rig, told);
+        let row = killed_in_a_swap(&mut rig, told, Kind::File);
         rig.peer.folders[0].unclean = unclean;
         let (copy, at) = (rig.path(row), rig.now.wall);
         let found = if there { (stat(Kind::File), Some(content("loser"))) } else { (Stat::default(), None) };

@@ -234,10 +234,11 @@ fn traces(intent: &Intent, disk: Seen, swap: Seen, part: bool, unclean: bool) ->
     let as_before = (is(intent.from, at_path) && !gone) || unnamed;
     // The intent is made durable while the swap file is made of the part: as long as there is one, nothing was swapped. A
     // directory is made of nothing: one that cannot be seen anywhere counts as not made yet, for it comes back whatever
-    // else stands there.
-    let never = intent.to.0 == Kind::Directory && swap.is_none();
-    let unmade = part || never || in_swap.is_some_and(|s| is(intent.to, Some(s)));
+    // else stands there. Where one stands, it may have been swapped in or be a user's: either way a user has seen what it
+    // stands in place of, and where that is nowhere, he removed it.
     let intact = is(intent.to, at_path);
+    let never = intent.to.0 == Kind::Directory && swap.is_none() && !intact;
+    let unmade = part || never || in_swap.is_some_and(|s| is(intent.to, Some(s)));
     // A directory is no content that could be lost: it goes to the trash, whole.
     let known = is(intent.from, in_swap) || in_swap.is_some_and(|s| s.0 == Kind::Directory);
     let traceless = unclean && !intact && in_swap.is_none();
