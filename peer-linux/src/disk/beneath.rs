@@ -1,4 +1,4 @@
-//! Resolving paths beneath a root, anew for each act.
+//! Resolving paths beneath a root, anew for each act, or for a few that follow each other at once.
 
 use super::grant::Grant;
 use super::root::Root;
@@ -8,6 +8,7 @@ use dartsync_core::peer::Cause;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fstat, openat2, statat};
 use rustix::io::{Errno, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// How every path is resolved.
 pub(super) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
@@ -18,7 +19,7 @@ pub(super) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
 /// Bytes that one call may resolve (PATH_MAX with its NUL is 4096).
 const STEP: usize = 4000;
 
-/// A handle on a directory (`O_PATH`), held for one act.
+/// A handle on a directory (`O_PATH`), held for one act, or a [`Run`] of them.
 pub(super) struct Dir(OwnedFd);
 
 impl AsFd for Dir {
@@ -78,22 +79,34 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A name in an open directory: what `*at` calls take.
+#[derive(Clone)]
 pub(super) struct Place<'p> {
     /// The directory.
-    pub dir: Dir,
+    pub dir: Rc<Dir>,
     /// Its path below the root; empty: the root.
     pub parent: &'p [u8],
     /// The name in it.
     pub name: &'p [u8],
     /// Permissions lent on the way, given back when the act is over.
-    _lent: Vec<Grant>,
+    _lent: Rc<[Grant]>,
+}
+
+/// Acts or stats that follow each other without a pause. What one of them opened serves the next, which needs the root
+/// to stand, tmp, and often the same directory: whatever happens to these meanwhile could have happened right after.
+#[derive(Default)]
+pub struct Run<'p> {
+    tmp: Option<Rc<Dir>>,
+    last: Option<Place<'p>>,
 }
 
 impl Root {
     /// The place of a path. [`Cause::NoParent`] if its directory is missing or is none.
     pub(super) fn place<'p>(&self, path: Path<'p>) -> std::result::Result<Place<'p>, Cause> {
-        self.find_place(path)
-            .map_err(|e| if is_no_parent(e) { self.or_gone(Cause::NoParent) } else { cause(e) })
+        self.find_place(path).map_err(|e| self.no_place(e))
+    }
+
+    fn no_place(&self, e: Errno) -> Cause {
+        if is_no_parent(e) { self.or_gone(Cause::NoParent) } else { cause(e) }
     }
 
     /// The same with the errno.
@@ -104,7 +117,26 @@ impl Root {
             dir => (dir?, Vec::new()),
         };
         let lent = self.lend_search(&dir, lent)?;
-        Ok(Place { dir, parent, name, _lent: lent })
+        Ok(Place { dir: Rc::new(dir), parent, name, _lent: lent.into() })
+    }
+
+    /// The same in a run.
+    pub(super) fn find_place_in<'p>(&self, run: &mut Run<'p>, path: Path<'p>) -> Result<Place<'p>> {
+        let (parent, name) = split(path.bytes());
+        if let Some(last) = run.last.as_ref().filter(|last| last.parent == parent) {
+            return Ok(Place { name, ..last.clone() });
+        }
+        run.last = None;
+        Ok(run.last.insert(self.find_place(path)?).clone())
+    }
+
+    /// [`Root::place`] in a run.
+    pub(super) fn place_in<'p>(
+        &self,
+        run: &mut Run<'p>,
+        path: Path<'p>,
+    ) -> std::result::Result<Place<'p>, Cause> {
+        self.find_place_in(run, path).map_err(|e| self.no_place(e))
     }
 
     /// Lends search permission to the directory itself if names in it cannot be looked up.
@@ -136,6 +168,15 @@ impl Root {
     /// `.dartsync/tmp`, made again if someone removed it.
     pub(super) fn tmp(&self) -> std::result::Result<Dir, Cause> {
         self.own(super::root::TMP)
+    }
+
+    /// The same in a run, for whose first act the root is known to stand.
+    pub(super) fn tmp_in(&self, run: &mut Run<'_>) -> std::result::Result<Rc<Dir>, Cause> {
+        if let Some(tmp) = &run.tmp {
+            return Ok(tmp.clone());
+        }
+        self.verify()?;
+        Ok(run.tmp.insert(Rc::new(self.tmp()?)).clone())
     }
 
     /// A directory of our own below the root.

@@ -4,8 +4,8 @@
 //! act each, and answer with the peer machine's words ([`Outcome`], [`Cause`]); they decide nothing and know no store.
 //! Invariants held here and nowhere else:
 //!
-//! - A path is resolved anew for each act, beneath the root, through no symlink and no mount: a hostile or moved
-//!   directory cannot lead an act elsewhere. What a missing path means is said only while the root is known to stand.
+//! - A path is resolved anew for each act (or a run of them, without pause, in one directory), beneath the root, through
+//!   no symlink and no mount: a hostile or moved directory cannot lead an act elsewhere. What a missing path means is said only while the root is known to stand.
 //! - A name is only ever changed by `renameat2` with EXCHANGE or NOREPLACE, `linkat`, `symlinkat` or `rmdir`: nothing
 //!   of a user is overwritten or deleted. What is displaced goes to `.dartsync/trash`, or is reported as `odd`.
 //! - What is displaced has no writer (lease), or is watched until it has none ([`Root::poll_displaced`]).
@@ -53,6 +53,7 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
+pub use beneath::Run;
 pub use lease::{has_writer, is_alone, is_being_saved};
 pub use marker::Marker;
 pub use nested::check_within;
@@ -62,6 +63,7 @@ pub use purge::{Policy, Purged};
 pub use restore::Restored;
 pub use root::{DiskError, Linked, Root};
 pub use stat::{file_stat, stat_of, wall};
+pub use swap::ToSwap;
 pub use trash::{Item, Stuck, TrashWalk};
 pub use watcher::Rewritten;
 

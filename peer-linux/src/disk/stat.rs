@@ -1,6 +1,6 @@
 //! Looking without touching: what stands at a path.
 
-use super::beneath::{Place, cause, io_cause, is_no_parent};
+use super::beneath::{Place, Run, cause, io_cause, is_no_parent};
 use super::root::Root;
 use dartsync_core::limits;
 use dartsync_core::path::Path;
@@ -99,7 +99,12 @@ impl Root {
     /// [`Cause::Special`], [`Cause::RootGone`] (absence is only ever told of a root that stands), or the errno; a mount
     /// in the folder is `EXDEV`.
     pub fn stat(&self, path: Path<'_>) -> Result<Option<Stat>, Cause> {
-        let found = match self.find_place(path) {
+        self.stat_next(&mut Run::default(), path)
+    }
+
+    /// The same as one of a run.
+    pub fn stat_next<'p>(&self, run: &mut Run<'p>, path: Path<'p>) -> Result<Option<Stat>, Cause> {
+        let found = match self.find_place_in(run, path) {
             Ok(place) => self.stat_in(&place)?,
             Err(e) if is_no_parent(e) => None,
             Err(e) => return Err(cause(e)),

@@ -1,6 +1,6 @@
 //! Putting a swap file at its path (R11, R12, R14).
 
-use super::beneath::{Dir, Place, cause};
+use super::beneath::{Dir, Place, Run, cause};
 use super::hash::look_at;
 use super::lease::{self, Held};
 use super::part::swap_name;
@@ -15,13 +15,28 @@ use rustix::fs::{OFlags, RawDir, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+/// What `Effect::Swap` asks for: row `n`, at `path`.
+pub struct ToSwap<'a> {
+    /// Where the swap file goes.
+    pub path: Path<'a>,
+    /// The row.
+    pub n: u64,
+    /// What stands there; none, or of kind Removed: nothing.
+    pub expect: Option<Stat>,
+    /// What was noted before.
+    pub intent: Intent,
+    /// The path of the row that the intent names for a copy.
+    pub copy: Option<Path<'a>>,
+}
 
 /// One swap while it is made.
 pub(super) struct Job<'a> {
     pub root: &'a Root,
     pub place: Place<'a>,
     pub path: Path<'a>,
-    pub tmp: Dir,
+    pub tmp: Rc<Dir>,
     pub n: u64,
     pub name: String,
     pub expect: Option<Stat>,
@@ -31,10 +46,8 @@ pub(super) struct Job<'a> {
 }
 
 impl Root {
-    /// `Effect::Swap` of row `n` at `path`; `copy` is the path of the row that the intent names. `expect` none, or of
-    /// kind Removed: nothing stands there. [`Outcome::Swapped`], or [`Outcome::Failed`] and nothing changed: `ENOENT` if
-    /// there is no swap file of the right kind, [`Cause::Corrupt`] if what a crash left in it is not what the intent says
-    /// (it goes to the trash), else as the effect's documentation says.
+    /// `Effect::Swap` of one row; see [`Root::swap_all`].
+    #[cfg(test)]
     pub fn swap(
         &self,
         path: Path<'_>,
@@ -43,16 +56,40 @@ impl Root {
         intent: &Intent,
         copy: Option<Path<'_>>,
     ) -> Act {
-        act(|trashed| {
-            self.verify()?;
-            let tmp = self.tmp()?;
-            let place = self.place(path)?;
-            let new = self.ready_swap(&tmp, n, intent.to, path, trashed)?;
-            let expect = expect.filter(|s| s.kind != Kind::Removed).copied();
-            let name = swap_name(n);
-            let job = Job { root: self, place, path, tmp, n, name, expect, intent: *intent, new };
-            job.run(copy, trashed)
-        })
+        let one = ToSwap { path, n, expect: expect.copied(), intent: *intent, copy };
+        self.swap_all(&[one]).pop().expect("an act for each")
+    }
+
+    /// `Effect::Swap` of several rows, one after the other, an act for each. [`Outcome::Swapped`], or [`Outcome::Failed`] and
+    /// nothing changed: `ENOENT` if there is no swap file of the right kind, [`Cause::Corrupt`] if what a crash left in it is
+    /// not what the intent says (it goes to the trash), else as the effect's documentation says.
+    pub fn swap_all(&self, all: &[ToSwap<'_>]) -> Vec<Act> {
+        let mut run = Run::default();
+        let swap = |s| {
+            let done = act(|trashed| self.swap_next(&mut run, s, trashed));
+            if matches!(done.outcome, Outcome::Failed(_)) {
+                // What is held open may be what failed it.
+                run = Run::default();
+            }
+            done
+        };
+        all.iter().map(swap).collect()
+    }
+
+    /// One of a run.
+    pub(super) fn swap_next<'p>(
+        &self,
+        run: &mut Run<'p>,
+        s: &ToSwap<'p>,
+        trashed: &mut Vec<Trashed>,
+    ) -> Result<Outcome, Cause> {
+        let ToSwap { path, n, expect, intent, copy } = *s;
+        let tmp = self.tmp_in(run)?;
+        let place = self.place_in(run, path)?;
+        let new = self.ready_swap(&tmp, n, intent.to, path, trashed)?;
+        let expect = expect.filter(|s| s.kind != Kind::Removed);
+        let job = Job { root: self, place, path, tmp, n, name: swap_name(n), expect, intent, new };
+        job.run(copy, trashed)
     }
 
     /// The swap file of row `n`, known to be what the intent says.

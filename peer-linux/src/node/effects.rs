@@ -2,6 +2,7 @@
 
 use super::fetches::Fetch;
 use super::folders::Lying;
+use super::gathered::Kinds;
 use super::jobs::{self, Found, Make, Spot};
 use super::requests::Linking;
 use super::tracker_link::Fact;
@@ -40,8 +41,8 @@ pub enum Done {
     Parts(Ticket, Result<Vec<Row>, Cause>),
     /// An act on users' files.
     Act(Ticket, Folder, Act),
-    /// Files were made ready; and the root of which it was the one job with small ones.
-    Prepared(Option<Arc<Root>>, Vec<(Ticket, Folder, Act)>),
+    /// Some that were done in one job; and of which kind and root it was the one job with small ones.
+    Acts(Option<(Kinds, Arc<Root>)>, Vec<(Ticket, Folder, Act)>),
     /// Anything else with an outcome.
     Outcome(Ticket, Outcome),
     /// A part file is open: its fetch may begin.
@@ -255,7 +256,7 @@ impl Node {
                 act.trashed.iter().for_each(|t| self.file_trash(folder, t));
                 self.finish(ticket, act.outcome);
             }
-            Done::Prepared(of, acts) => self.prepared(of, acts),
+            Done::Acts(of, acts) => self.acted(of, acts),
             Done::Outcome(ticket, outcome) => self.finish(ticket, outcome),
             Done::Part(folder, fetch, part) => self.begin_fetch(folder, fetch, part),
             Done::Root(ticket, folder, root) => self.root_found(ticket, folder, root),

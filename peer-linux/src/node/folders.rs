@@ -6,7 +6,7 @@ use super::effects::Done;
 use super::{Node, log, now};
 use crate::config::FolderConfig;
 use crate::data::Roots;
-use crate::disk::Root;
+use crate::disk::{Root, Run};
 use crate::ops;
 use crate::scan::{Found, Scan};
 use crate::watch::{LIMIT_HELP, WatchEvent, Watched, Watcher};
@@ -377,12 +377,17 @@ impl Node {
 
     /// Tells the machine of touched paths; of files, what their stat is now.
     pub(super) fn tell_touches(&mut self) {
-        for t in std::mem::take(&mut self.folders.touches) {
-            let Touched { folder, touch, .. } = t;
+        let touches = std::mem::take(&mut self.folders.touches);
+        let (mut run, mut of) = (Run::default(), None);
+        for t in &touches {
+            let Touched { folder, touch, .. } = *t;
+            if of.replace(folder) != Some(folder) {
+                run = Run::default();
+            }
             let path = Path::new(&t.path).expect("it was one when it was read");
             let from = t.from.as_ref().and_then(|from| Path::new(from).ok());
             let root = self.folders.root(folder).filter(|_| touch == Touch::Settled && !t.is_dir);
-            let stat = root.and_then(|root| root.stat(path).ok().flatten());
+            let stat = root.and_then(|root| root.stat_next(&mut run, path).ok().flatten());
             let (peer, store) = (&mut self.peer, &mut self.store);
             match (stat, from) {
                 (Some(stat), Some(from)) => peer.handle_moved(store, now(), folder, from, path, &stat),

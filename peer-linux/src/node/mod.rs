@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod` | the loop: facts in, effects out, frames out, sleep |
 //! | `start` | from the state directory to a running node |
-//! | `effects` `acts` `fetches` `jobs` `folders` | effects carried out: on workers, by the scan, by the watches |
+//! | `effects` `acts` `gathered` `fetches` `jobs` `folders` | effects carried out: on workers, by the scan, by the watches |
 //! | `tracker_link`, `network` | the link to the tracker; when to dial it at once |
 //! | `clients` `requests` `status` | commands of this user |
 //!
@@ -18,6 +18,7 @@ mod clients;
 mod effects;
 mod fetches;
 mod folders;
+mod gathered;
 mod jobs;
 mod network;
 mod requests;
@@ -43,6 +44,7 @@ use dartsync_hal::os::{self, Standing, StopSignals};
 use dartsync_hal::std_impl::StdClock;
 use effects::Done;
 use folders::Folders;
+use gathered::Waiting;
 use network::Changes;
 use requests::Requests;
 use std::collections::HashMap;
@@ -75,7 +77,7 @@ pub(crate) struct Node {
     tracker: TrackerLink,
     folders: Folders,
     workers: Workers<Done>,
-    preparing: acts::Preparing,
+    waiting: Waiting,
     /// Looks and fetches that may be given up.
     cancels: HashMap<Ticket, Arc<AtomicBool>>,
     /// Fetches whose part file is being opened, and what was said of their sources meanwhile.
@@ -266,7 +268,7 @@ impl Node {
             }
         }
         self.pulling = false;
-        self.prepare_queued();
+        self.begin_gathered();
     }
 
     /// There is more to do than one turn should take: the loop comes back at once.

@@ -78,7 +78,7 @@ pub fn start(state: &State) -> Result<Node> {
         peer,
         folders,
         workers,
-        preparing: Default::default(),
+        waiting: Default::default(),
         cancels: HashMap::new(),
         opening: HashMap::new(),
         fetches: Vec::new(),

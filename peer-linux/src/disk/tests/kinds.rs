@@ -61,6 +61,63 @@ fn a_directory_that_holds_something_stays() {
 }
 
 #[test]
+fn of_many_that_are_installed_together_each_has_its_own_outcome() {
+    let place = Place::new("many");
+    fs::create_dir(place.at("d")).unwrap();
+    place.put("d/taken", b"a user's");
+    let all: [(&[u8], u64); 6] =
+        [(b"d/a", 1), (b"none/b", 2), (b"d/taken", 3), (b"d/c", 4), (b"e", 5), (b"d/unready", 6)];
+    all[..5].iter().for_each(|(path, n)| place.ready(path, *n, path));
+    let swap = |(path, n): &(&'static [u8], u64)| ToSwap {
+        path: p(path),
+        n: *n,
+        expect: None,
+        intent: intent(NOTHING, file(path)),
+        copy: None,
+    };
+    let acts = place.root.swap_all(&all.iter().map(swap).collect::<Vec<_>>());
+    for (done, path) in [(&acts[0], "d/a"), (&acts[3], "d/c"), (&acts[4], "e")] {
+        assert_eq!(swapped(done), place.stat(path));
+        assert_eq!(place.read(path), path.as_bytes());
+    }
+    let enoent = Cause::Os(rustix::io::Errno::NOENT.raw_os_error());
+    assert_eq!([1, 2].map(|n: usize| failed(&acts[n])), [Cause::NoParent, Cause::Raced]);
+    assert!([enoent, Cause::Raced].contains(&failed(&acts[5])));
+    assert_eq!(place.read("d/taken"), b"a user's");
+    assert_eq!(place.tmp(), ["2.swap", "3.swap"]);
+}
+
+#[test]
+fn what_goes_while_many_are_looked_at_or_installed_is_missed() {
+    let place = Place::new("many-gone");
+    fs::create_dir(place.at("d")).unwrap();
+    let mut run = Run::default();
+    assert_eq!(place.root.stat_next(&mut run, p(b"d/a")), Ok(None));
+    place.put("d/a", b"x");
+    assert_eq!(place.root.stat_next(&mut run, p(b"d/a")), Ok(Some(place.stat("d/a"))));
+    fs::remove_file(place.at("d/a")).unwrap();
+    fs::remove_dir(place.at("d")).unwrap();
+    assert_eq!(place.root.stat_next(&mut run, p(b"d/a")), Ok(None));
+    fs::rename(&place.dir, place.dir.with_extension("moved")).unwrap();
+    assert_eq!(place.root.stat_next(&mut run, p(b"d/a")), Err(Cause::RootGone));
+    fs::rename(place.dir.with_extension("moved"), &place.dir).unwrap();
+    fs::create_dir(place.at("d")).unwrap();
+    let mut run = Run::default();
+    let mut swap = |path: &'static [u8], n| {
+        let plan = intent(NOTHING, file(path));
+        let one = ToSwap { path: p(path), n, expect: None, intent: plan, copy: None };
+        act(|trashed| place.root.swap_next(&mut run, &one, trashed))
+    };
+    for (path, n) in [(&b"d/a"[..], 1), (b"d/b", 2)] {
+        place.ready(path, n, path);
+    }
+    swapped(&swap(b"d/a", 1));
+    fs::remove_dir_all(place.at("d")).unwrap();
+    assert_eq!(failed(&swap(b"d/b", 2)), Cause::Raced);
+    assert_eq!(place.tmp(), ["2.swap"]);
+}
+
+#[test]
 fn a_file_in_a_directorys_place_is_no_parent() {
     let place = Place::new("noparent");
     place.put("d", b"file");

@@ -114,7 +114,7 @@ fn exchanged(place: &Place, expect: Stat) -> swap::Job<'_> {
     let new = (stat::handle_at(&at.dir, at.name).unwrap(), place.stat("a"));
     let intent = intent(file(b"old"), file(b"new"));
     let (tmp, name) = (root.tmp().unwrap(), "1.swap".into());
-    swap::Job { root, place: at, path, tmp, n: 1, name, expect: Some(expect), intent, new }
+    swap::Job { root, place: at, path, tmp: tmp.into(), n: 1, name, expect: Some(expect), intent, new }
 }
 
 #[test]
